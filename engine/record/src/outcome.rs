@@ -1,0 +1,235 @@
+//! What came of a cell.
+
+use crate::Bits;
+use serde::{Deserialize, Serialize};
+
+/// The verdict of a cell.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Ran, and every checked figure is within its tolerance.
+    Pass,
+    /// Ran, and a checked figure is out of its tolerance.
+    Fail,
+    /// This browser, backend or device cannot do it; `reason` says what is missing.
+    Unsupported,
+    /// No answer within the time allowed.
+    Timeout,
+    /// The browser or its driver died while the cell ran.
+    Crash,
+    /// The engine refused or broke; `stage` and `message` say where and why.
+    Error,
+    /// No session could be had: never counted against a model.
+    #[default]
+    Infra,
+    /// Deliberately not run.
+    Skip,
+}
+
+impl Status {
+    /// Every status, in the order in which reports list them.
+    pub const ALL: [Status; 8] = [
+        Status::Pass,
+        Status::Fail,
+        Status::Unsupported,
+        Status::Timeout,
+        Status::Crash,
+        Status::Error,
+        Status::Infra,
+        Status::Skip,
+    ];
+
+    /// The name used in files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Pass => "pass",
+            Status::Fail => "fail",
+            Status::Unsupported => "unsupported",
+            Status::Timeout => "timeout",
+            Status::Crash => "crash",
+            Status::Error => "error",
+            Status::Infra => "infra",
+            Status::Skip => "skip",
+        }
+    }
+}
+
+/// The verdict of a cell with its figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outcome {
+    /// The verdict.
+    pub status: Status,
+    /// One line: why the verdict is not `pass`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where it broke: `self-test`, `load`, `forward`, `session`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// The error as it was raised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How right the numbers are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correctness: Option<Correctness>,
+    /// How small the model is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// How fast it ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timing: Option<Timing>,
+    /// What it drew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// How the weights are stored: one entry a format.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<PlanEntry>,
+    /// Tokens of greedy generation, prompt included.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub generated_ids: Vec<u32>,
+}
+
+impl Outcome {
+    /// A verdict without figures.
+    pub fn without_figures(
+        status: Status,
+        stage: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Outcome {
+        let message = message.into();
+        Outcome {
+            status,
+            reason: message.lines().next().map(str::to_owned),
+            stage: Some(stage.into()),
+            message: Some(message),
+            ..Outcome::default()
+        }
+    }
+}
+
+/// How right the numbers are. Kernel error and quantisation loss are never mixed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Correctness {
+    /// Kernel error: `‖y − y₀‖ / ‖y₀‖` against the same computation in f32 on the dequantised
+    /// weights, the worst of the outputs.
+    pub kernel_rel_l2: Option<f64>,
+    /// Kernel error: largest absolute difference.
+    pub kernel_max_abs: Option<f64>,
+    /// Against the expected outputs of the f32 model, the worst of the outputs.
+    pub reference_rel_l2: Option<f64>,
+    /// Quantisation loss: smallest cosine between a row of an output and its expected row.
+    pub cosine: Option<f64>,
+    /// Quantisation loss: mean KL divergence in nats of the distribution over the last axis of
+    /// `logits` from the expected one.
+    pub kl: Option<f64>,
+    /// Quantisation loss: share of positions whose most likely class or token is the expected one,
+    /// under forced decoding where tokens are generated.
+    pub top1_agreement: Option<f64>,
+    /// Share of the expected continuation that free greedy generation repeats before it first
+    /// differs.
+    pub generated_match: Option<f64>,
+}
+
+/// What a cell must keep to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tolerances {
+    /// Bound on `kernel_rel_l2`.
+    pub kernel_rel_l2: f64,
+    /// Bound on `reference_rel_l2`; none where the difference is quantisation loss, which is
+    /// measured and not judged.
+    pub reference_rel_l2: Option<f64>,
+    /// Whether greedy generation must repeat the expected tokens.
+    pub generation_is_exact: bool,
+}
+
+impl Tolerances {
+    /// The tolerances of a bit-width.
+    pub fn of(bits: Bits) -> Tolerances {
+        Tolerances {
+            kernel_rel_l2: 1e-3,
+            reference_rel_l2: match bits {
+                Bits::Fixed(32) => Some(1e-4),
+                Bits::Fixed(16) => Some(2e-3),
+                _ => None,
+            },
+            generation_is_exact: bits == Bits::Fixed(32),
+        }
+    }
+}
+
+/// How small the model is, in bytes that were really allocated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// What the same weights take at 16 bits each.
+    pub weights_fp16_bytes: u64,
+    /// Bytes of the buffers that hold the weights, scales and minimums included.
+    pub weights_bytes: u64,
+    /// Measured bits per weight over the tensors that the precision applies to (matrices).
+    pub bpw: f64,
+    /// Bytes of the key-value cache.
+    pub kv_bytes: u64,
+    /// Most GPU memory held at once; absent on CPU backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_peak_bytes: Option<u64>,
+    /// Size of the WASM memory at the end, which is its peak; absent outside a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wasm_heap_bytes: Option<u64>,
+}
+
+/// How fast it ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timing {
+    /// From the request to weights in place, quantisation included.
+    pub load_ms: f64,
+    /// The first pass, in which pipelines are compiled, less the median of later ones.
+    pub compile_ms: f64,
+    /// Wall time of each measured pass: a forward pass, or a prefill for decoders.
+    pub samples_ms: Vec<f64>,
+    /// Their median.
+    pub median_ms: f64,
+    /// Its bootstrapped 95% confidence interval.
+    pub ci95_ms: [f64; 2],
+    /// Prompt tokens a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_tps: Option<f64>,
+    /// New tokens a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_tps: Option<f64>,
+}
+
+/// What a cell drew from the wall or the battery.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Energy {
+    /// Joules over the measured passes.
+    pub joules: f64,
+    /// Where the number comes from.
+    pub source: EnergySource,
+}
+
+/// Where an energy figure comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnergySource {
+    /// Read from a counter.
+    Measured,
+    /// Computed by a formula that the report states.
+    Estimated,
+}
+
+/// How many weights are stored in one format.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanEntry {
+    /// Name of the format, such as `q4 symmetric g32` or `f32`.
+    pub format: String,
+    /// Tensors in this format.
+    pub tensors: u64,
+    /// Weights in this format.
+    pub weights: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+}

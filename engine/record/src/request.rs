@@ -1,0 +1,125 @@
+//! What the harness asks of a page and what the page says back.
+
+use crate::{Adapter, Backend, Cell, EngineInfo, Outcome};
+use serde::{Deserialize, Serialize};
+
+/// One request to the page; it is answered before the next one is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Says who the page is: adapter, engine and the self-test of every op on `backend`.
+    Probe {
+        /// What to look at.
+        backend: Backend,
+        /// Whether the ops are run as well; without it only the adapter is asked.
+        self_test: bool,
+    },
+    /// Runs one cell.
+    Run(RunRequest),
+}
+
+/// Everything the engine needs to run one cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// What to run.
+    pub cell: Cell,
+    /// Where the files of the case are: an URL in a page, a folder on the host.
+    pub case_url: String,
+    /// The files that can be asked for below `case_url`.
+    pub files: Vec<CaseFile>,
+    /// Measured passes.
+    pub repeat: u32,
+    /// Passes before them that are not measured.
+    pub warmup: u32,
+    /// Most new tokens to generate; the case's expected continuation can be shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<u32>,
+}
+
+/// One file of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseFile {
+    /// Name below the folder, with `/` between parts.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What the page says while a request runs; `Done` and `Failed` are the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A new stage began: `load`, `compile`, `measure`, `generate`, `compare`, `self-test`.
+    Stage {
+        /// Its name.
+        stage: String,
+    },
+    /// Bytes of the weights read so far.
+    Loading {
+        /// Bytes in place.
+        done_bytes: u64,
+        /// All bytes.
+        total_bytes: u64,
+    },
+    /// A token was generated.
+    Token {
+        /// Its id.
+        id: u32,
+        /// How many there are now.
+        count: u32,
+    },
+    /// The request is answered.
+    Done {
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// The worker broke in a way the engine could not turn into an outcome: a trap, or a bundle
+    /// that does not load.
+    Failed {
+        /// The error as JavaScript raised it.
+        message: String,
+    },
+}
+
+/// The answer to a [`Request`], in the same order of variants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Request::Probe`].
+    Probe(PageReport),
+    /// To [`Request::Run`].
+    Run(Outcome),
+}
+
+/// Who the page is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PageReport {
+    /// The adapter, where the backend has one.
+    pub adapter: Option<Adapter>,
+    /// The engine.
+    pub engine: EngineInfo,
+    /// Why the backend cannot be used here, such as `no navigator.gpu`.
+    pub unsupported: Option<String>,
+    /// What each op's self-test found.
+    pub checks: Vec<SelfCheck>,
+}
+
+impl PageReport {
+    /// The first check that failed.
+    pub fn failure(&self) -> Option<&SelfCheck> {
+        self.checks.iter().find(|check| check.error.is_some())
+    }
+}
+
+/// What the self-test of one op found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SelfCheck {
+    /// Name of the op and its variant.
+    pub op: String,
+    /// Distance from the CPU path.
+    pub rel_l2: f64,
+    /// What is wrong; none when it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

@@ -1,0 +1,21 @@
+//! Checkpoints: from files as Hugging Face and llama.cpp publish them to rows of weights.
+//!
+//! A [`Source`] hands out byte ranges of named files: a folder natively, HTTP ranges in a page. A
+//! [`Checkpoint`] reads only headers when it is opened, checks every one of them against the size of
+//! its file, and afterwards gives out tensors a few rows at a time, so that a model is never held
+//! twice. Names are Hugging Face's whatever the file's format is.
+
+use crate::error::Result;
+use std::{future::Future, ops::Range, pin::Pin};
+
+/// A future that stays on its thread: pages have one.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Byte ranges of named files.
+pub trait Source {
+    /// Size of a file, or none where there is no such file.
+    fn size(&self, file: &str) -> Option<u64>;
+
+    /// Reads one range; shorter than asked for is an error.
+    fn read<'a>(&'a self, file: &'a str, range: Range<u64>) -> LocalFuture<'a, Result<Vec<u8>>>;
+}

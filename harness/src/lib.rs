@@ -1,0 +1,1 @@
+//! Drives browsers through the matrix of cells.

@@ -1,0 +1,1 @@
+//! Records to self-contained HTML.

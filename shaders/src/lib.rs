@@ -1,0 +1,1 @@
+//! The WGSL kernels of Fewbit and the composition of their variants.
