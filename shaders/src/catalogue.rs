@@ -26,7 +26,7 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
             variants.push((kernel, vec![("WG", 64), ("KIND", kind)]));
         }
     }
-    for subgroups in 0..2 {
+    for subgroups in [0, 2] {
         for kernel in ["layer_norm", "rms_norm", "softmax"] {
             variants.push((kernel, vec![("WG", 64), ("SUBGROUPS", subgroups)]));
         }

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Every definition also becomes `const NAME: u32 = …u;` at the top, after `enable` directives,
-//! which WGSL wants first. Variants that the engine can ask for are listed in [`catalogue`] and the
+//! which WGSL wants first. `SUBGROUPS` is 1 for browsers and 2 for naga, which knows the built-in
+//! functions but refuses the `enable` directive. Variants that the engine can ask for are listed in [`catalogue`] and the
 //! crate's tests validate each one with naga.
 
 mod catalogue;

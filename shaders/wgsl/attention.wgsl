@@ -6,7 +6,7 @@
 // CACHED: `before` and so the number of keys come from the step buffer.
 // PADDED: keys whose mask is 0 are not seen.
 // A query that sees no key at all gets zeros.
-#if SUBGROUPS
+#if SUBGROUPS == 1
 enable subgroups;
 #endif
 

@@ -1,5 +1,5 @@
 // y = (x − mean) / √(variance + eps) · weight + bias over rows; one workgroup a row.
-#if SUBGROUPS
+#if SUBGROUPS == 1
 enable subgroups;
 #endif
 

@@ -1,7 +1,7 @@
 // y[m, n] = Σₖ x[m, k] · w[n, k] (+ bias[n]), for few rows of x: each workgroup computes four
 // neighbouring n of one m. Rows of y are N_TOTAL apart, so that shards of a tall matrix write
 // side by side.
-#if SUBGROUPS
+#if SUBGROUPS == 1
 enable subgroups;
 #endif
 

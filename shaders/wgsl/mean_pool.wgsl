@@ -1,6 +1,6 @@
 // y[b, c] = Σₜ mask[b, t] · x[b, t, c] / max(Σₜ mask[b, t], 1e-9), then divided by its row's length
 // when NORMALISE is set; one workgroup a row.
-#if SUBGROUPS
+#if SUBGROUPS == 1
 enable subgroups;
 #endif
 

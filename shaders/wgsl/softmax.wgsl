@@ -1,5 +1,5 @@
 // y = exp(x − max) / Σ exp(x − max) over rows; one workgroup a row.
-#if SUBGROUPS
+#if SUBGROUPS == 1
 enable subgroups;
 #endif
 
