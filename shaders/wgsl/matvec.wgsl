@@ -80,7 +80,7 @@ fn main(
 
 #if SUBGROUPS
     acc = subgroupAdd(acc);
-    if (subgroupElect()) {
+    if (lane % size == 0u) {
         sums[lane / size] = acc;
     }
     workgroupBarrier();

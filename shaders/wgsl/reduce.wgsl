@@ -6,7 +6,7 @@ var<workgroup> reduce_slots: array<f32, WG>;
 #if SUBGROUPS
 fn reduce_sum(value: f32, lane: u32, size: u32) -> f32 {
     let partial = subgroupAdd(value);
-    if (subgroupElect()) {
+    if (lane % size == 0u) {
         reduce_slots[lane / size] = partial;
     }
     workgroupBarrier();
@@ -20,7 +20,7 @@ fn reduce_sum(value: f32, lane: u32, size: u32) -> f32 {
 
 fn reduce_max(value: f32, lane: u32, size: u32) -> f32 {
     let partial = subgroupMax(value);
-    if (subgroupElect()) {
+    if (lane % size == 0u) {
         reduce_slots[lane / size] = partial;
     }
     workgroupBarrier();
