@@ -15,7 +15,10 @@ function showTip(element) {
   element.removeAttribute("title");
   element.setAttribute("aria-describedby", "tip");
   tip.hidden = false;
-  const box = element.getBoundingClientRect();
+  placeTip();
+}
+function placeTip() {
+  const box = tipped.getBoundingClientRect();
   const left = Math.min(box.left, innerWidth - tip.offsetWidth - 8);
   const below = box.bottom + 6 + tip.offsetHeight <= innerHeight;
   tip.style.left = Math.max(8, left) + "px";
@@ -28,10 +31,14 @@ function hideTip() {
   tipped = null;
   tip.hidden = true;
 }
-document.addEventListener("pointerover", (event) => showTip(event.target.closest("[title]") ?? (tipped?.contains(event.target) ? tipped : null)));
+document.addEventListener("pointerover", (event) => {
+  if (!tipped?.contains(event.target)) showTip(event.target.closest("[title]"));
+});
 document.addEventListener("focusin", (event) => showTip(event.target.closest("[title]")));
 document.addEventListener("focusout", hideTip);
-document.addEventListener("scroll", hideTip, { capture: true, passive: true });
+// The keyboard scrolls to what it focuses, so there the tip follows; a pointer has moved on.
+const scrolled = () => tipped && (tipped === document.activeElement ? placeTip() : hideTip());
+document.addEventListener("scroll", scrolled, { capture: true, passive: true });
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
 
 // Finding: rows of the matrix, or cases of the report.

@@ -86,7 +86,7 @@ fn tip(record: &Record, precision: Precision) -> String {
     let mut lines = vec![format!("{bits}{unit}: {}", outcome.status.name())];
     if let Some(error) = outcome.correctness.and_then(|found| found.kernel_rel_l2) {
         let bound = Tolerances::of(precision.bits).kernel_rel_l2;
-        let (error, bound) = (figure::small(error), figure::small(bound));
+        let error = figure::small(error);
         lines.push(format!("kernel error {error} rel. L2 (bound {bound})"));
     }
     if let Some(reason) = reason(record) {

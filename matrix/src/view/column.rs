@@ -47,10 +47,12 @@ impl ColumnHead {
         }
     }
 
-    /// Browser, version and backend in one line.
+    /// Browser, versions and backend in one line. All versions, since a column can hold cells that
+    /// only an older one ran.
     pub fn name(&self) -> String {
-        let version = self.versions.first().map(|v| format!(" {v}")).unwrap_or_default();
-        format!("{}{version} · {}", self.browser, self.backend)
+        let versions = self.versions.join(", ");
+        let space = if versions.is_empty() { "" } else { " " };
+        format!("{}{space}{versions} · {}", self.browser, self.backend)
     }
 
     /// Whether its times are those of a software rasteriser.

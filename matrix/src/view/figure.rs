@@ -59,9 +59,20 @@ pub fn small(value: f64) -> String {
     }
 }
 
-/// A cosine: its distance from 1 is what matters, so five decimals.
+/// A whole number.
+pub fn count(value: f64) -> String {
+    format!("{value:.0}")
+}
+
+/// A cosine. Its distance from 1 is what matters, so where five decimals would hide it, it is
+/// written out.
 pub fn cosine(value: f64) -> String {
-    format!("{value:.5}")
+    match 1.0 - value {
+        hidden if hidden != 0.0 && hidden.abs() < 5e-6 => {
+            format!("1 {} {:.1e}", if hidden > 0.0 { '−' } else { '+' }, hidden.abs())
+        }
+        _ => format!("{value:.5}"),
+    }
 }
 
 /// A share of 1 as per cent, without its sign. A share short of all never rounds up to 100.
@@ -105,6 +116,9 @@ mod tests {
     #[test]
     fn a_miss_is_never_rounded_away() {
         assert_eq!((percent(1.0), percent(0.99999)), ("100".to_owned(), "99.9".to_owned()));
+        for (value, text) in [(1.0, "1.00000"), (0.9999998, "1 − 2.0e-7"), (0.99, "0.99000")] {
+            assert_eq!(cosine(value), text);
+        }
     }
 
     #[test]

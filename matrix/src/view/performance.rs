@@ -207,7 +207,7 @@ impl Measured {
         Measured {
             load_ms: time(|timing| timing.load_ms),
             compile_ms: time(|timing| timing.compile_ms),
-            passes: Figure::of(passes.map(count), "no pass was measured", figure::plain),
+            passes: Figure::of(passes.map(passes_of), "no pass was measured", figure::count),
             median_ms: Figure::of(
                 passes.map(|t| t.median_ms),
                 "no pass was measured",
@@ -278,7 +278,7 @@ fn no_tokens(class: Class) -> &'static str {
     }
 }
 
-fn count(timing: &Timing) -> f64 {
+fn passes_of(timing: &Timing) -> f64 {
     timing.samples_ms.len() as f64
 }
 
