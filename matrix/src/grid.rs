@@ -4,7 +4,8 @@
 //! hardware that did the arithmetic, because the same browser on two adapters gives two answers. A
 //! box holds one entry a precision, and an entry all records of that cell in order of time.
 
-use record::{Backend, Bits, Browser, Class, Record, Scheme};
+use crate::Error;
+use record::{Backend, Bits, Browser, Class, Record, SCHEMA_VERSION, Scheme};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,7 +122,13 @@ impl Precision {
 
 impl<'a> Grid<'a> {
     /// Sorts `records`, in any order and from any number of runs.
-    pub fn of(records: &'a [Record]) -> Grid<'a> {
+    ///
+    /// Refuses records of a newer schema: a field may have another unit there, and a report must
+    /// not show it under the old one.
+    pub fn of(records: &'a [Record]) -> Result<Grid<'a>, Error> {
+        if let Some(index) = records.iter().position(|r| r.schema_version > SCHEMA_VERSION) {
+            return Err(Error::Schema { line: index + 1, found: records[index].schema_version });
+        }
         let platforms = platforms(records);
         let distinct: BTreeSet<_> = platforms.iter().copied().collect();
         let place: BTreeMap<_, _> = distinct.iter().zip(0..).collect();
@@ -145,7 +152,7 @@ impl<'a> Grid<'a> {
             boxes.iter_mut().for_each(|entries| entries.sort_by_key(|e| e.precision.order()));
             Row { class, case, boxes }
         });
-        Grid { records, rows: rows.collect(), columns }
+        Ok(Grid { records, rows: rows.collect(), columns })
     }
 
     /// The latest record of every cell.

@@ -43,18 +43,16 @@ impl Labels {
     /// `4`, or `4 asymmetric g64` where 4 alone could be either of two.
     pub fn label(&self, precision: Precision) -> String {
         match self.0.get(&precision.bits) {
-            Some(known) if known.len() > 1 => full(precision),
+            Some(known) if known.len() > 1 => format!("{}{}", precision.bits, groups(precision)),
             _ => precision.bits.to_string(),
         }
     }
 }
 
-/// Bits, scheme and group size.
-pub fn full(precision: Precision) -> String {
-    match precision.groups {
-        Some((scheme, group)) => format!("{} {scheme} g{group}", precision.bits),
-        None => precision.bits.to_string(),
-    }
+/// Scheme and group size with a space before them, where there are any.
+fn groups(precision: Precision) -> String {
+    let text = precision.groups.map(|(scheme, size)| format!(" {scheme} g{size}"));
+    text.unwrap_or_default()
 }
 
 impl Chip {
@@ -78,12 +76,12 @@ const LONGEST_REASON: usize = 240;
 
 fn tip(record: &Record, precision: Precision) -> String {
     let outcome = &record.outcome;
-    let bits = match precision.bits {
-        Bits::Adaptive => full(precision),
-        Bits::Fixed(_) => full(precision).replacen(' ', "-bit ", 1),
-    };
-    let unit = if precision.groups.is_none() { "-bit" } else { "" };
-    let mut lines = vec![format!("{bits}{unit}: {}", outcome.status.name())];
+    let unit = if precision.bits == Bits::Adaptive { " bits" } else { "-bit" };
+    let groups = groups(precision);
+    let mut lines = vec![format!("{}{unit}{groups}: {}", precision.bits, outcome.status.name())];
+    if record.attempts > 1 {
+        lines.push(format!("at attempt {}", record.attempts));
+    }
     if let Some(error) = outcome.correctness.and_then(|found| found.kernel_rel_l2) {
         let bound = Tolerances::of(precision.bits).kernel_rel_l2;
         let error = figure::small(error);

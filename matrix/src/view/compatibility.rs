@@ -4,10 +4,11 @@ use super::chip::{Chip, Labels};
 use super::column::ColumnHead;
 use super::sheet::Sheet;
 use super::status::Summary;
+use crate::Error;
 use crate::embed::Data;
 use crate::grid::{Grid, Row};
 use askama::Template;
-use record::Class;
+use record::{Class, Record};
 use serde::Serialize;
 
 /// The compatibility matrix.
@@ -47,21 +48,22 @@ pub struct CompatibilityRow {
 }
 
 impl Compatibility {
-    /// The context of `grid`; `data` embeds the same records.
-    pub(crate) fn of(grid: &Grid, data: Data) -> Compatibility {
+    /// The context for `records`.
+    pub fn of(records: &[Record]) -> Result<Compatibility, Error> {
+        let grid = &Grid::of(records)?;
         let labels = Labels::of(grid);
         let classes = grid.rows.chunk_by(|a, b| a.class == b.class).map(|rows| ClassRows {
             class: rows[0].class.name(),
             purpose: purpose(rows[0].class),
             rows: rows.iter().map(|row| compatibility_row(grid, row, &labels)).collect(),
         });
-        Compatibility {
-            sheet: Sheet::of(grid.records),
+        Ok(Compatibility {
+            sheet: Sheet::of(records),
             summary: Summary::of(grid),
             columns: ColumnHead::all(grid),
             classes: classes.collect(),
-            data,
-        }
+            data: Data::of(records)?,
+        })
     }
 }
 

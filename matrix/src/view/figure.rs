@@ -78,7 +78,7 @@ pub fn cosine(value: f64) -> String {
 /// A share of 1 as per cent, without its sign. A share short of all never rounds up to 100.
 pub fn percent(value: f64) -> String {
     match value * 100.0 {
-        all if all == 100.0 => "100".to_owned(),
+        100.0 => "100".to_owned(),
         nearly if (99.9..100.0).contains(&nearly) => "99.9".to_owned(),
         other => format!("{other:.1}"),
     }
