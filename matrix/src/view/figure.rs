@@ -8,21 +8,31 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// A number as text, or a dash with the reason why there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figure {
     /// The number, or `–`.
     pub text: String,
     /// Why there is no number; empty where there is one.
     pub why: &'static str,
+    /// Whether it is what made the cell fail.
+    pub is_over: bool,
 }
 
 impl Figure {
     /// The figure for `value`, or a dash and `why`.
     pub fn of(value: Option<f64>, why: &'static str, format: fn(f64) -> String) -> Figure {
         match value {
-            Some(value) => Figure { text: format(value), why: "" },
-            None => Figure { text: "–".to_owned(), why },
+            Some(value) => Figure { text: format(value), ..Figure::default() },
+            None => Figure { text: "–".to_owned(), why, is_over: false },
         }
+    }
+
+    /// An error that must not pass `bound`, where there is one.
+    pub fn judged(value: Option<f64>, why: &'static str, bound: Option<f64>) -> Figure {
+        // Written so that a value which is no number is over every bound.
+        let is_within = |(value, bound)| value <= bound;
+        let is_over = value.zip(bound).is_some_and(|both: (f64, f64)| !is_within(both));
+        Figure { is_over, ..Figure::of(value, why, small) }
     }
 }
 
@@ -35,6 +45,7 @@ impl fmt::Display for Figure {
 impl Serialize for Figure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.why {
+            "" if self.is_over => serializer.collect_str(&format_args!("{} (over)", self.text)),
             "" => serializer.serialize_str(&self.text),
             why => serializer.collect_str(&format_args!("{} ({why})", self.text)),
         }
@@ -119,6 +130,13 @@ mod tests {
         for (value, text) in [(1.0, "1.00000"), (0.9999998, "1 − 2.0e-7"), (0.99, "0.99000")] {
             assert_eq!(cosine(value), text);
         }
+    }
+
+    #[test]
+    fn what_is_no_number_is_over_every_bound() {
+        let over = |value, bound| Figure::judged(Some(value), "", bound).is_over;
+        assert!(over(0.2, Some(0.1)) && over(f64::NAN, Some(0.1)));
+        assert!(!over(0.1, Some(0.1)) && !over(0.2, None));
     }
 
     #[test]

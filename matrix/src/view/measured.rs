@@ -1,7 +1,7 @@
 //! The figures of one cell, each as text or as a dash with its reason.
 
 use super::figure::{self, Figure};
-use record::{Class, Correctness, Energy, EnergySource, Memory, Record, Timing};
+use record::{Class, Correctness, Energy, EnergySource, Memory, Record, Timing, Tolerances};
 use serde::Serialize;
 
 /// The figures of a cell that ran.
@@ -74,7 +74,7 @@ impl Measured {
                 figure::plain,
             ),
             ci95_ms: match passes {
-                Some(timing) => Figure { text: interval(timing), why: "" },
+                Some(timing) => Figure { text: interval(timing), ..Figure::default() },
                 None => Figure::of(None, "no pass was measured", figure::plain),
             },
             bar: passes.and_then(|timing| bar(timing, longest_ms)),
@@ -97,30 +97,36 @@ impl Measured {
                 outcome.energy,
                 Some(Energy { source: EnergySource::Estimated, .. })
             ),
-            accuracy: outcome.correctness.map(|found| Accuracy::of(&found, record.cell.class)),
+            accuracy: outcome.correctness.map(|found| Accuracy::of(&found, record)),
         }
     }
 }
 
 impl Accuracy {
-    fn of(found: &Correctness, class: Class) -> Accuracy {
+    fn of(found: &Correctness, record: &Record) -> Accuracy {
+        let bounds = Tolerances::of(record.cell.bits);
         let expected = "no expected output to compare with";
+        let compared = "not compared in this run";
         Accuracy {
             cosine: Figure::of(found.cosine, expected, figure::cosine),
             kl: Figure::of(found.kl, "the case expects no logits", figure::small),
             top1: Figure::of(found.top1_agreement, "the case expects no logits", figure::percent),
-            generated: Figure::of(found.generated_match, no_tokens(class), figure::percent),
-            kernel_rel_l2: Figure::of(
+            generated: Figure::of(
+                found.generated_match,
+                no_tokens(record.cell.class),
+                figure::percent,
+            ),
+            kernel_rel_l2: Figure::judged(
                 found.kernel_rel_l2,
-                "not compared in this run",
-                figure::small,
+                compared,
+                Some(bounds.kernel_rel_l2),
             ),
-            kernel_max_abs: Figure::of(
-                found.kernel_max_abs,
-                "not compared in this run",
-                figure::small,
+            kernel_max_abs: Figure::of(found.kernel_max_abs, compared, figure::small),
+            reference_rel_l2: Figure::judged(
+                found.reference_rel_l2,
+                expected,
+                bounds.reference_rel_l2,
             ),
-            reference_rel_l2: Figure::of(found.reference_rel_l2, expected, figure::small),
         }
     }
 }
