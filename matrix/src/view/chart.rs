@@ -4,7 +4,7 @@
 //! place there; its point stands on the lowest line, which is labelled for it.
 
 use super::figure;
-use record::Correctness;
+use record::{Correctness, Record};
 use serde::Serialize;
 
 /// Width of the drawing in its own units.
@@ -90,6 +90,14 @@ pub struct Sample {
     pub bytes: u64,
     /// What the bits cost.
     pub correctness: Correctness,
+}
+
+impl Sample {
+    /// The sample of a record that has both figures.
+    pub fn of(column: String, label: &str, record: &Record) -> Option<Sample> {
+        let (memory, correctness) = (record.outcome.memory?, record.outcome.correctness?);
+        Some(Sample { column, label: label.to_owned(), bytes: memory.weights_bytes, correctness })
+    }
 }
 
 /// A way to state what the bits cost, smaller being better.

@@ -100,17 +100,7 @@ impl Case {
             let rows = entries.iter().map(|entry| {
                 let record = &grid.records[entry.latest()];
                 let chip = Chip::of(grid, entry, labels);
-                if let (Some(correctness), Some(memory)) =
-                    (record.outcome.correctness, record.outcome.memory)
-                {
-                    let (column, label) = (column.name(), chip.label.clone());
-                    samples.push(Sample {
-                        column,
-                        label,
-                        bytes: memory.weights_bytes,
-                        correctness,
-                    });
-                }
+                samples.extend(Sample::of(column.name(), &chip.label, record));
                 PrecisionRow { chip, figures: Figures::of(record, longest) }
             });
             groups.push(Group { rows: rows.collect(), column: column.clone() });
