@@ -91,7 +91,7 @@ impl Folder {
 impl Source for Folder {
     fn size(&self, file: &str) -> Option<u64> {
         let metadata = std::fs::metadata(self.locate(file)?).ok()?;
-        metadata.is_file().then(|| metadata.len())
+        metadata.is_file().then_some(metadata.len())
     }
 
     fn read<'a>(&'a self, file: &'a str, range: Range<u64>) -> LocalFuture<'a, Result<Vec<u8>>> {

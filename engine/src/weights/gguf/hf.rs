@@ -84,7 +84,7 @@ fn permute(tensor: &mut TensorInfo, heads: u64) -> Result<(), String> {
             tensor.name
         ));
     }
-    if tensor.row_len() % tensor.dtype.block_len() != 0 {
+    if !tensor.row_len().is_multiple_of(tensor.dtype.block_len()) {
         return Err(format!("tensor {}: a bias cannot be quantised", tensor.name));
     }
     tensor.head_rows = Some(rows / heads);
