@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Bytes that are read at once: large enough for HTTP, small enough beside a model.
-const PIECE: usize = 4 << 20;
+pub(super) const PIECE: usize = 4 << 20;
 /// Files of a case that hold inputs and outputs, not weights.
 const NOT_WEIGHTS: [&str; 2] = ["inputs.safetensors", "expected.safetensors"];
 

@@ -16,6 +16,8 @@ pub mod dtype;
 pub mod gguf;
 pub mod safetensors;
 mod sources;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
 
 pub use checkpoint::{Checkpoint, TensorInfo};
 pub use dtype::Dtype;
