@@ -22,6 +22,7 @@ pub mod preprocess;
 pub mod quant;
 pub mod run;
 pub mod selftest;
+mod stats;
 pub mod tensor;
 pub mod testing;
 #[cfg(target_arch = "wasm32")]

@@ -168,7 +168,13 @@ impl<'a> Loader<'a> {
     }
 
     /// A linear layer: `{name}.weight`, and `{name}.bias` where `bias` says so.
-    pub async fn linear(&self, name: &str, rows: usize, columns: usize, bias: bool) -> Result<Linear> {
+    pub async fn linear(
+        &self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+        bias: bool,
+    ) -> Result<Linear> {
         let weight = self.matrix(&format!("{name}.weight"), rows, columns).await?;
         let bias = match bias {
             true => Some(self.vector(&format!("{name}.bias"), rows).await?),

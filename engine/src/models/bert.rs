@@ -68,8 +68,7 @@ impl Bert {
         let width = config.size("hidden_size")?;
         let heads = config.size("num_attention_heads")?;
         let eps = config.number_or("layer_norm_eps", 1e-12)? as f32;
-        let activation =
-            Activation::named("hidden_act", config.text_or("hidden_act", "gelu")?)?;
+        let activation = Activation::named("hidden_act", config.text_or("hidden_act", "gelu")?)?;
         if width % heads != 0 || width / heads > ops::MAX_HEAD_WIDTH {
             let message = format!("{heads} heads do not divide hidden_size {width}");
             return Err(Error::config("num_attention_heads", message));
@@ -139,9 +138,7 @@ impl Bert {
                 let decoder = "cls.predictions.decoder";
                 let weight = match config.flag_or("tie_word_embeddings", true)? {
                     true => words.clone(),
-                    false => {
-                        loader.matrix(&format!("{decoder}.weight"), vocabulary, width).await?
-                    }
+                    false => loader.matrix(&format!("{decoder}.weight"), vocabulary, width).await?,
                 };
                 loader.skip(&format!("{decoder}.weight"));
                 loader.skip(&format!("{decoder}.bias"));
@@ -163,7 +160,8 @@ impl Model for Bert {
         let ids = inputs.ids("input_ids", self.words.rows)?;
         let (batch, tokens) = (ids.batch, ids.tokens);
         if tokens > self.positions.rows {
-            let message = format!("has {tokens} tokens, the model {} positions", self.positions.rows);
+            let message =
+                format!("has {tokens} tokens, the model {} positions", self.positions.rows);
             return Err(Error::input("input_ids", message));
         }
         let types = inputs.find_ids("token_type_ids", self.types.rows)?;

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn wrong_fields_are_named() {
-        let config = Config::new(json!({"a": 1.5, "b": null, "c": 3, "eos_token_id": [1, 2]})).unwrap();
+        let config =
+            Config::new(json!({"a": 1.5, "b": null, "c": 3, "eos_token_id": [1, 2]})).unwrap();
         assert_eq!(config.size("c"), Ok(3));
         assert_eq!(config.size_or("b", Some(4)), Ok(4));
         assert_eq!(config.size("a").unwrap_err().to_string(), "config.json, a: 1.5 is not a size");
