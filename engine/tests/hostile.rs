@@ -211,7 +211,7 @@ fn an_index_is_refused_with_its_reason() {
 
 // ----------------------------------------------------------------------------------------- GGUF
 
-const TINY: &[u8] = include_bytes!("../src/weights/vectors/tiny.gguf");
+const TINY: &[u8] = include_bytes!("../src/weights/vectors/llama.gguf");
 
 /// Writes the parts of a GGUF header one after the other.
 #[derive(Clone, Default)]

@@ -134,7 +134,12 @@ impl Checkpoint {
     /// # Errors
     /// When it is malformed, or of an architecture that has no class here.
     pub async fn gguf(source: &dyn Source, file: &str) -> Result<Checkpoint> {
-        let (header, config) = gguf::translate(gguf::read(source, file).await?)?;
+        let mut header = gguf::read(source, file).await?;
+        let factors = match gguf::take_rope_factors(&mut header)? {
+            Some(info) => f32s(source, &info, 0..info.len).await?,
+            None => Vec::new(),
+        };
+        let (header, config) = gguf::translate(header, &factors)?;
         let mut tensors = BTreeMap::new();
         join(&mut tensors, header.tensors)?;
         Ok(Checkpoint { tensors, config: Some(config), metadata: Some(header.metadata) })
@@ -193,17 +198,7 @@ impl Checkpoint {
         rows: Range<usize>,
     ) -> Result<Vec<f32>> {
         let info = self.info(name)?;
-        convert(source, info, elements(info, rows)?, |bytes, out| {
-            let before = out.len();
-            blocks::to_f32(info.dtype, bytes, out)
-                .ok_or_else(|| info.refuse(format!("holds {}, not numbers", info.dtype)))?;
-            // Only an f64 can be finite in the file and not in f32.
-            if info.dtype == Dtype::F64 && out[before..].iter().any(|x| !x.is_finite()) {
-                return Err(info.refuse("has an F64 beyond the range of f32"));
-            }
-            Ok(())
-        })
-        .await
+        f32s(source, info, elements(info, rows)?).await
     }
 
     /// The whole tensor as f32.
@@ -278,6 +273,21 @@ fn elements(info: &TensorInfo, rows: Range<usize>) -> Result<Range<usize>> {
         )));
     }
     Ok(elements)
+}
+
+/// Reads elements as f32.
+async fn f32s(source: &dyn Source, info: &TensorInfo, elements: Range<usize>) -> Result<Vec<f32>> {
+    convert(source, info, elements, |bytes, out| {
+        let before = out.len();
+        blocks::to_f32(info.dtype, bytes, out)
+            .ok_or_else(|| info.refuse(format!("holds {}, not numbers", info.dtype)))?;
+        // Only an f64 can be finite in the file and not in f32.
+        if info.dtype == Dtype::F64 && out[before..].iter().any(|x| !x.is_finite()) {
+            return Err(info.refuse("has an F64 beyond the range of f32"));
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Reads elements piece by piece and converts each piece.
