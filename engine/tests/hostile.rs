@@ -141,6 +141,8 @@ refused! { "model.safetensors"
         => "tensor w", "more elements";
     shape_of_bytes_that_overflow: entry("F64", "[2305843009213693952]", "[0,8]", 8)
         => "tensor w", "more elements";
+    shape_of_nothing_that_overflows: entry("F32", "[0,4611686018427387904,8]", "[0,0]", 0)
+        => "tensor w", "more elements";
     shape_of_too_many_dimensions: entry("F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]", 4)
         => "tensor w", "at most 8 dimensions";
     offsets_in_reverse: entry("F32", "[1]", "[4,0]", 4) => "tensor w", "data_offsets [4, 0]";
@@ -330,6 +332,15 @@ refused! { "model.gguf"
     gguf_a_bomb_of_bytes: array(0, 90_000_000, &vec![0; 90_000_000]) => "key k", "longer than";
     gguf_a_bomb_of_one_text: Gguf::new(0, 1).key("k", 8).text(&vec![b'n'; 90_000_000]).data(0)
         => "key k", "longer than";
+}
+
+#[test]
+fn shapes_with_a_zero_are_bounded_and_read() {
+    let sizes = [0, 1 << 62, 8];
+    refuse("model.gguf", one(&sizes, 0, 0, 64), &["tensor w", "more elements"]);
+    let memory = Memory::new().with("m.safetensors", entry("F32", "[0,9,0]", "[0,0]", 0));
+    let checkpoint = open(&memory, "m.safetensors").unwrap();
+    assert!(block_on(checkpoint.tensor_f32(&memory, "w")).unwrap().is_empty());
 }
 
 #[test]
