@@ -181,17 +181,15 @@ mod tests {
     #[test]
     fn decoding_gives_the_text_back() {
         for (name, _) in GGUF {
-            // Qwen 2 composes its text (NFC), so that two spellings of é come back as one.
             let tokenizer = from_gguf(name);
-            for text in strings().iter().filter(|text| name != "qwen2" || !text.contains('\u{301}'))
-            {
-                let ids = tokenizer.encode(text, true).unwrap();
-                let back = tokenizer.decode(&ids, true).unwrap();
-                let shown = match text.contains("<s>") {
-                    true => continue,
-                    false => text,
-                };
-                assert_eq!(&back, shown, "{name}");
+            for text in strings() {
+                // Special tokens are skipped, and Qwen 2 composes its text (NFC), so that two
+                // spellings of é come back as one: neither gives the text back.
+                if text.contains("<s>") || (name == "qwen2" && text.contains('\u{301}')) {
+                    continue;
+                }
+                let ids = tokenizer.encode(&text, true).unwrap();
+                assert_eq!(tokenizer.decode(&ids, true).unwrap(), text, "{name}");
             }
         }
     }

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Bytes that are read at once: large enough for HTTP, small enough beside a model.
 pub(super) const PIECE: usize = 4 << 20;
+/// So many elements of eight bytes are still counted in a u64.
+const MAX_ELEMENTS: u64 = 1 << 60;
 /// Files of a case that hold inputs and outputs, not weights.
 const NOT_WEIGHTS: [&str; 2] = ["inputs.safetensors", "expected.safetensors"];
 
@@ -34,19 +36,20 @@ impl TensorInfo {
         file: Arc<str>,
         offset: u64,
     ) -> Result<TensorInfo, String> {
-        let sizes = shape.iter().map(|&size| usize::try_from(size).ok());
-        // Half the address space at eight bytes an element bounds every later product.
-        let len = sizes
-            .clone()
-            .try_fold(1usize, |product, size| product.checked_mul(size?))
-            .filter(|&len| len <= isize::MAX as usize / 8);
-        match (sizes.collect(), len) {
-            (Some(shape), Some(len)) if len % dtype.block_len() == 0 => {
-                Ok(TensorInfo { name, dtype, shape, file, offset, head_rows: None, len })
-            }
-            (_, Some(len)) => Err(format!("{len} elements are not whole blocks of {dtype}")),
-            _ => Err(format!("shape {shape:?} has more elements than can be addressed")),
+        let too_large = || format!("shape {shape:?} has more elements than can be addressed");
+        let sizes: Option<Vec<usize>> = shape.iter().map(|&s| usize::try_from(s).ok()).collect();
+        let sizes = sizes.ok_or_else(too_large)?;
+        // A size of zero counts as one here: the product of the other sizes must be bounded too.
+        sizes
+            .iter()
+            .try_fold(1usize, |product, &size| product.checked_mul(size.max(1)))
+            .filter(|&product| product <= isize::MAX as usize && product as u64 <= MAX_ELEMENTS)
+            .ok_or_else(too_large)?;
+        let len = sizes.iter().product();
+        if len % dtype.block_len() != 0 {
+            return Err(format!("{len} elements are not whole blocks of {dtype}"));
         }
+        Ok(TensorInfo { name, dtype, shape: sizes, file, offset, head_rows: None, len })
     }
 
     /// Number of elements.
@@ -134,7 +137,12 @@ impl Checkpoint {
     /// # Errors
     /// When it is malformed, or of an architecture that has no class here.
     pub async fn gguf(source: &dyn Source, file: &str) -> Result<Checkpoint> {
-        let (header, config) = gguf::translate(gguf::read(source, file).await?)?;
+        let mut header = gguf::read(source, file).await?;
+        let factors = match gguf::take_rope_factors(&mut header)? {
+            Some(info) => f32s(source, &info, 0..info.len).await?,
+            None => Vec::new(),
+        };
+        let (header, config) = gguf::translate(header, &factors)?;
         let mut tensors = BTreeMap::new();
         join(&mut tensors, header.tensors)?;
         Ok(Checkpoint { tensors, config: Some(config), metadata: Some(header.metadata) })
@@ -193,17 +201,7 @@ impl Checkpoint {
         rows: Range<usize>,
     ) -> Result<Vec<f32>> {
         let info = self.info(name)?;
-        convert(source, info, elements(info, rows)?, |bytes, out| {
-            let before = out.len();
-            blocks::to_f32(info.dtype, bytes, out)
-                .ok_or_else(|| info.refuse(format!("holds {}, not numbers", info.dtype)))?;
-            // Only an f64 can be finite in the file and not in f32.
-            if info.dtype == Dtype::F64 && out[before..].iter().any(|x| !x.is_finite()) {
-                return Err(info.refuse("has an F64 beyond the range of f32"));
-            }
-            Ok(())
-        })
-        .await
+        f32s(source, info, elements(info, rows)?).await
     }
 
     /// The whole tensor as f32.
@@ -280,6 +278,21 @@ fn elements(info: &TensorInfo, rows: Range<usize>) -> Result<Range<usize>> {
     Ok(elements)
 }
 
+/// Reads elements as f32.
+async fn f32s(source: &dyn Source, info: &TensorInfo, elements: Range<usize>) -> Result<Vec<f32>> {
+    convert(source, info, elements, |bytes, out| {
+        let before = out.len();
+        blocks::to_f32(info.dtype, bytes, out)
+            .ok_or_else(|| info.refuse(format!("holds {}, not numbers", info.dtype)))?;
+        // Only an f64 can be finite in the file and not in f32.
+        if info.dtype == Dtype::F64 && out[before..].iter().any(|x| !x.is_finite()) {
+            return Err(info.refuse("has an F64 beyond the range of f32"));
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Reads elements piece by piece and converts each piece.
 async fn convert<T>(
     source: &dyn Source,
@@ -294,8 +307,8 @@ async fn convert<T>(
     // Permuted tensors are read by heads, others by blocks.
     let block = info.dtype.block_len();
     let unit = info.head_rows.map_or(block, |rows| rows * info.row_len()).max(1);
-    let unit_bytes = (unit / block * info.dtype.block_bytes()).max(1);
-    let step = unit * (PIECE / unit_bytes).max(1);
+    let unit_bytes = (unit / block) as u64 * info.dtype.block_bytes() as u64;
+    let step = unit * (PIECE as u64 / unit_bytes.max(1)).max(1) as usize;
     let mut start = elements.start;
     while start < elements.end {
         // Pieces end on units, wherever the first row lies.

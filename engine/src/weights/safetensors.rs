@@ -25,6 +25,8 @@ use std::{
 const MAX_HEADER: u64 = 100_000_000;
 /// The longest string inside the header: training notes in `__metadata__` reach a few MB.
 const MAX_STRING: usize = 8 << 20;
+/// The deepest nesting: a header needs three levels, an index's notes a few more.
+const MAX_DEPTH: usize = 32;
 /// The longest tensor name.
 pub(super) const MAX_NAME: usize = 512;
 /// The most dimensions a tensor has.
@@ -67,7 +69,7 @@ pub async fn read(source: &dyn Source, file: &str) -> Result<Vec<TensorInfo>> {
 
 /// Parses a header; `data` is how many bytes follow it.
 fn parse(file: &str, json: &[u8], data: u64) -> Result<Vec<TensorInfo>> {
-    check_strings(file, json)?;
+    check_bombs(file, json)?;
     let header: Table<Entry> =
         serde_json::from_slice(json).map_err(|e| Error::malformed(file, format!("header: {e}")))?;
     let start = json.len() as u64 + 8;
@@ -129,19 +131,25 @@ fn cover(file: &str, tensors: &mut [TensorInfo], start: u64, data: u64) -> Resul
     Ok(())
 }
 
-/// Refuses a bomb of one string before it is copied.
-fn check_strings(file: &str, json: &[u8]) -> Result<()> {
-    let (mut length, mut inside, mut escaped) = (0, false, false);
+/// Refuses a bomb of one string before it is copied, and one of brackets before a parser stacks it.
+fn check_bombs(file: &str, json: &[u8]) -> Result<()> {
+    let (mut length, mut inside, mut escaped, mut depth) = (0, false, false, 0usize);
     for &byte in json {
         length += 1;
         match byte {
             _ if escaped => escaped = false,
             b'\\' if inside => escaped = true,
             b'"' => (length, inside) = (0, !inside),
+            b'{' | b'[' if !inside => depth += 1,
+            b'}' | b']' if !inside => depth = depth.saturating_sub(1),
             _ => {}
         }
         if inside && length > MAX_STRING {
-            let message = format!("a string is longer than {MAX_STRING} bytes");
+            let message = format!("header: a string is longer than {MAX_STRING} bytes");
+            return Err(Error::malformed(file, message));
+        }
+        if depth > MAX_DEPTH {
+            let message = format!("header: it is nested deeper than {MAX_DEPTH}");
             return Err(Error::malformed(file, message));
         }
     }
@@ -158,7 +166,7 @@ pub async fn read_index(source: &dyn Source, file: &str) -> Result<BTreeMap<Stri
         return Err(Error::malformed(file, format!("{size} bytes are more than {MAX_HEADER}")));
     }
     let json = source.read(file, 0..size).await?;
-    check_strings(file, &json)?;
+    check_bombs(file, &json)?;
     let index: Index =
         serde_json::from_slice(&json).map_err(|e| Error::malformed(file, format!("index: {e}")))?;
     // Shards are few: their names are shared between the tensors.

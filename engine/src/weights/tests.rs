@@ -1,11 +1,13 @@
 //! Well-formed checkpoints, and damaged weights in them; `tests/hostile.rs` has damaged headers.
 
-use super::{Checkpoint, Memory, blocks, checkpoint::PIECE};
+use super::{Checkpoint, Memory, blocks, checkpoint::PIECE, gguf};
 use crate::error::Result;
 use pollster::block_on;
 
-const TINY_GGUF: &[u8] = include_bytes!("vectors/tiny.gguf");
-const TINY_SAFETENSORS: &[u8] = include_bytes!("vectors/tiny.safetensors");
+const TINY_GGUF: &[u8] = include_bytes!("vectors/llama.gguf");
+const LLAMA: &[u8] = include_bytes!("vectors/llama.safetensors");
+const QWEN2: [&[u8]; 2] =
+    [include_bytes!("vectors/qwen2.gguf"), include_bytes!("vectors/qwen2.safetensors")];
 
 fn open(memory: &Memory, files: &[&str]) -> Result<Checkpoint> {
     let files: Vec<String> = files.iter().map(|file| file.to_string()).collect();
@@ -28,8 +30,12 @@ fn safetensors(entries: &[(&str, &str, &str, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn a_gguf_equals_the_safetensors_it_was_made_of() {
-    let memory =
-        Memory::new().with("a.gguf", TINY_GGUF).with("model.safetensors", TINY_SAFETENSORS);
+    equal([TINY_GGUF, LLAMA]);
+    equal(QWEN2);
+}
+
+fn equal([gguf, safetensors]: [&[u8]; 2]) {
+    let memory = Memory::new().with("a.gguf", gguf).with("model.safetensors", safetensors);
     let ours = open(&memory, &["a.gguf", "inputs.safetensors"]).unwrap();
     let reference = open(&memory, &["model.safetensors", "a.gguf"]).unwrap();
     assert!(ours.names().eq(reference.names()));
@@ -62,11 +68,35 @@ fn the_config_of_a_gguf_is_the_one_of_the_class() {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32,
         "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
         "num_key_value_heads": 1, "head_dim": 16, "hidden_act": "silu", "rms_norm_eps": 1e-5,
-        "rope_theta": 500000.0, "rope_scaling": null, "max_position_embeddings": 128,
+        "rope_theta": 500000.0, "rope_scaling": {
+            "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        }, "max_position_embeddings": 128,
         "vocab_size": 16, "bos_token_id": null, "eos_token_id": null, "pad_token_id": null,
         "tie_word_embeddings": true, "attention_bias": false, "mlp_bias": false,
     });
     assert_eq!(config, expected);
+}
+
+#[test]
+fn biases_and_a_head_of_its_own_show_in_the_config() {
+    let memory = Memory::new().with("a.gguf", QWEN2[0]);
+    let config = open(&memory, &["a.gguf"]).unwrap().config.unwrap();
+    assert_eq!(config["architectures"][0], "Qwen2ForCausalLM");
+    assert_eq!(config["tie_word_embeddings"], false);
+    assert_eq!(config["attention_bias"], true);
+    assert!(config["rope_scaling"].is_null());
+}
+
+#[test]
+fn rope_factors_that_no_published_scaling_makes_are_unsupported() {
+    let header = block_on(gguf::read(&Memory::new().with("a.gguf", TINY_GGUF), "a.gguf")).unwrap();
+    let factors = header.tensors.iter().find(|t| t.name == "rope_freqs.weight").unwrap();
+    let mut bytes = TINY_GGUF.to_vec();
+    let at = factors.offset as usize + 8;
+    bytes[at..at + 4].copy_from_slice(&1.5f32.to_le_bytes());
+    let error = open(&Memory::new().with("a.gguf", bytes), &["a.gguf"]).unwrap_err().to_string();
+    assert!(error.contains("rope_freqs.weight"), "{error}");
 }
 
 #[test]

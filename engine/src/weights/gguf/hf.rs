@@ -1,12 +1,15 @@
 //! Hugging Face's names for what llama.cpp's converter wrote (`convert_hf_to_gguf.py`,
 //! `gguf/tensor_mapping.py`).
 
-use super::{Header, Metadata};
+use super::{Header, Metadata, rope};
 use crate::{
     error::{Error, Result},
-    weights::TensorInfo,
+    weights::{Dtype, TensorInfo},
 };
 use serde_json::{Value, json};
+
+/// Half the widest head that makes sense.
+const MAX_ROPE_FACTORS: usize = 4096;
 
 /// The class that a file's `general.architecture` names.
 struct Class {
@@ -22,11 +25,33 @@ const CLASSES: [Class; 2] = [
     Class { architecture: "qwen2", model_type: "qwen2", head: "Qwen2ForCausalLM", permuted: false },
 ];
 
-/// Renames the tensors as the Hugging Face class does and writes the class's `config.json`.
+/// Takes the factors of a rope scaling out of the tensors: Hugging Face has them in the config.
+///
+/// # Errors
+/// When they are too many, or not F32.
+pub fn take_rope_factors(header: &mut Header) -> Result<Option<TensorInfo>> {
+    let Some(at) = header.tensors.iter().position(|t| t.name == rope::TENSOR) else {
+        return Ok(None);
+    };
+    let info = header.tensors.remove(at);
+    if info.dtype != Dtype::F32 || info.len() > MAX_ROPE_FACTORS {
+        let message = format!(
+            "tensor {}: {} of {} are not at most {MAX_ROPE_FACTORS} of F32",
+            info.name,
+            info.len(),
+            info.dtype
+        );
+        return Err(Error::malformed(info.file(), message));
+    }
+    Ok(Some(info))
+}
+
+/// Renames the tensors as the Hugging Face class does and writes the class's `config.json`; the
+/// factors are those of [`take_rope_factors`], and none where there are none.
 ///
 /// # Errors
 /// When the architecture is unknown, or a key the class needs is missing or wrong.
-pub fn translate(mut header: Header) -> Result<(Header, Value)> {
+pub fn translate(mut header: Header, rope_factors: &[f32]) -> Result<(Header, Value)> {
     let metadata = &header.metadata;
     let architecture = metadata
         .text("general.architecture")?
@@ -42,13 +67,14 @@ pub fn translate(mut header: Header) -> Result<(Header, Value)> {
         )));
     }
     let mut config = config(class, metadata)?;
+    if !rope_factors.is_empty() {
+        let theta = config["rope_theta"].as_f64().unwrap_or_default();
+        config["rope_scaling"] = rope::scaling(rope_factors, theta).ok_or_else(|| {
+            let message = format!("the {} of this GGUF; use the model's safetensors", rope::TENSOR);
+            Error::unsupported(message)
+        })?;
+    }
     for tensor in &mut header.tensors {
-        if tensor.name == "rope_freqs.weight" {
-            // The converter keeps only the factors of a rope scaling, not how they were made.
-            return Err(Error::unsupported(
-                "GGUF files with rope_freqs.weight; use the safetensors of this model",
-            ));
-        }
         let Some(name) = rename(&tensor.name) else {
             let message = format!("tensor {}: has no name in class {architecture}", tensor.name);
             return Err(Error::malformed(metadata.file(), message));

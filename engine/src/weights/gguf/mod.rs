@@ -16,8 +16,9 @@
 mod cursor;
 mod hf;
 mod metadata;
+mod rope;
 
-pub use hf::translate;
+pub use hf::{take_rope_factors, translate};
 pub use metadata::{Array, Metadata, Value};
 
 use super::{Dtype, MAX_TENSORS, Source, TensorInfo};

@@ -1,5 +1,5 @@
 """Writes one test vector per block type (blocks, then the f32 that the gguf package makes of them)
-and a tiny llama as GGUF and as safetensors.
+and a tiny llama and qwen2 as GGUF and as safetensors.
 
     pip install gguf==0.19.0 safetensors==0.8.0 && python make.py
 
@@ -29,14 +29,27 @@ for name, places in SCALES.items():
     Path(__file__).with_name(f"{name}.bin").write_bytes(blocks.tobytes() + values.tobytes())
 
 
-def tiny():
-    """One layer of a llama as llama.cpp's converter writes it, and what Hugging Face would hold."""
+def rope_factors(size, theta, factor):
+    """What Llama 3's scaling divides each frequency by, as transformers computes it."""
+    frequency = theta ** -(np.arange(0, size, 2) / size)
+    wavelength = 2 * np.pi / frequency
+    low, high, original = 1.0, 4.0, 8192
+    smooth = (original / wavelength - low) / (high - low)
+    scaled = np.where(wavelength > original / low, frequency / factor, frequency)
+    between = (wavelength <= original / low) & (wavelength >= original / high)
+    scaled = np.where(between, (1 - smooth) * frequency / factor + smooth * frequency, scaled)
+    return (frequency / scaled).astype(np.float32)
+
+
+def tiny(arch):
+    """One layer as llama.cpp's converter writes it, and what Hugging Face would hold."""
     from gguf import GGUFWriter, quantize
     from safetensors.numpy import save_file
 
-    hidden, heads, kv_heads, feed, vocab = 32, 2, 1, 64, 16
+    llama = arch == "llama"
+    hidden, heads, kv_heads, feed, vocab = 32, 2, 1, 64 if llama else 32, 16
     size = hidden // heads
-    writer = GGUFWriter(Path(__file__).with_name("tiny.gguf"), "llama")
+    writer = GGUFWriter(Path(__file__).with_name(f"{arch}.gguf"), arch)
     writer.add_block_count(1)
     writer.add_context_length(128)
     writer.add_embedding_length(hidden)
@@ -46,25 +59,34 @@ def tiny():
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(500000.0)
     writer.add_vocab_size(vocab)
-    layer = "model.layers.0"
+    block, layer = "blk.0", "model.layers.0"
     tensors = [  # (GGUF's name, Hugging Face's name, shape, type, heads whose rows are permuted)
         ("token_embd.weight", "model.embed_tokens.weight", (vocab, hidden), "F16", 0),
-        ("blk.0.attn_norm.weight", f"{layer}.input_layernorm.weight", (hidden,), "F32", 0),
-        ("blk.0.attn_q.weight", f"{layer}.self_attn.q_proj.weight", (hidden, hidden), "Q8_0", heads),
-        ("blk.0.attn_k.weight", f"{layer}.self_attn.k_proj.weight", (size, hidden), "F32", kv_heads),
-        ("blk.0.attn_v.weight", f"{layer}.self_attn.v_proj.weight", (size, hidden), "Q4_1", 0),
-        ("blk.0.attn_output.weight", f"{layer}.self_attn.o_proj.weight", (hidden, hidden), "Q4_0", 0),
-        ("blk.0.ffn_norm.weight", f"{layer}.post_attention_layernorm.weight", (hidden,), "F32", 0),
-        ("blk.0.ffn_gate.weight", f"{layer}.mlp.gate_proj.weight", (feed, hidden), "Q5_0", 0),
-        ("blk.0.ffn_up.weight", f"{layer}.mlp.up_proj.weight", (feed, hidden), "Q5_1", 0),
-        ("blk.0.ffn_down.weight", f"{layer}.mlp.down_proj.weight", (hidden, feed), "BF16", 0),
+        (f"{block}.attn_norm.weight", f"{layer}.input_layernorm.weight", (hidden,), "F32", 0),
+        (f"{block}.attn_q.weight", f"{layer}.self_attn.q_proj.weight", (hidden, hidden), "Q8_0", heads),
+        (f"{block}.attn_k.weight", f"{layer}.self_attn.k_proj.weight", (size, hidden), "F32", kv_heads),
+        (f"{block}.attn_v.weight", f"{layer}.self_attn.v_proj.weight", (size, hidden), "Q4_1", 0),
+        (f"{block}.attn_output.weight", f"{layer}.self_attn.o_proj.weight", (hidden, hidden), "Q4_0", 0),
+        (f"{block}.ffn_norm.weight", f"{layer}.post_attention_layernorm.weight", (hidden,), "F32", 0),
+        (f"{block}.ffn_gate.weight", f"{layer}.mlp.gate_proj.weight", (feed, hidden), "Q5_0", 0),
+        (f"{block}.ffn_up.weight", f"{layer}.mlp.up_proj.weight", (feed, hidden), "Q5_1", 0),
+        (f"{block}.ffn_down.weight", f"{layer}.mlp.down_proj.weight", (hidden, feed), "BF16", 0),
         ("output_norm.weight", "model.norm.weight", (hidden,), "F32", 0),
     ]
+    if llama:
+        writer.add_tensor("rope_freqs.weight", rope_factors(size, 500000.0, 32.0))
+    else:
+        tensors += [
+            (f"{block}.attn_q.bias", f"{layer}.self_attn.q_proj.bias", (hidden,), "F32", 0),
+            (f"{block}.attn_k.bias", f"{layer}.self_attn.k_proj.bias", (size,), "F32", 0),
+            (f"{block}.attn_v.bias", f"{layer}.self_attn.v_proj.bias", (size,), "F32", 0),
+            ("output.weight", "lm_head.weight", (vocab, hidden), "Q8_0", 0),
+        ]
     expected = {}
     for name, hf, shape, kind, permuted in tensors:
         values = rng.normal(size=shape).astype(np.float32)
         order = np.arange(shape[0])
-        if permuted:  # row `half * n / 2 + i` of a head is stored as its row `2 * i + half`
+        if permuted and llama:  # row `half * n / 2 + i` of a head is stored as its row `2 * i + half`
             n = shape[0] // permuted
             order = np.array([head * n + half * n // 2 + i for head in range(permuted)
                               for i in range(n // 2) for half in range(2)])
@@ -78,7 +100,8 @@ def tiny():
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    save_file(expected, Path(__file__).with_name("tiny.safetensors"))
+    save_file(expected, Path(__file__).with_name(f"{arch}.safetensors"))
 
 
-tiny()
+tiny("llama")
+tiny("qwen2")
