@@ -1,1 +1,3 @@
 //! Drives browsers through the matrix of cells.
+
+pub mod ui;
