@@ -163,8 +163,9 @@ impl<'a> Loader<'a> {
         let values = self.checkpoint.tensor_f32(self.source, name).await?;
         self.done.set(self.done.get() + bytes);
         self.report(0);
-        self.account.borrow_mut().add("f32".to_owned(), len as u64, len as u64 * 4);
-        Ok(self.device.upload(&[len], values))
+        let tensor = self.device.keep(&[len], values);
+        self.account.borrow_mut().add("f32".to_owned(), len as u64, tensor.bytes());
+        Ok(tensor)
     }
 
     /// A linear layer: `{name}.weight`, and `{name}.bias` where `bias` says so.
@@ -181,6 +182,18 @@ impl<'a> Loader<'a> {
             false => None,
         };
         Ok(Linear { weight, bias })
+    }
+
+    /// A layer norm: `{name}.weight` and `{name}.bias`.
+    pub async fn layer_norm(&self, name: &str, width: usize, eps: f32) -> Result<LayerNorm> {
+        // Checkpoints converted from TensorFlow call them gamma and beta.
+        let old = self.has(&format!("{name}.gamma"));
+        let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
+        Ok(LayerNorm {
+            weight: self.vector(&format!("{name}.{weight}"), width).await?,
+            bias: self.vector(&format!("{name}.{bias}"), width).await?,
+            eps,
+        })
     }
 
     fn report(&self, extra: u64) {
@@ -223,5 +236,20 @@ impl Linear {
     /// Applies the layer to the last axis of `x`.
     pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
         ops::matmul(device, x, &self.weight, self.bias.as_ref())
+    }
+}
+
+/// A layer norm with its parameters.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// Normalises the last axis of `x`.
+    pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
+        ops::layer_norm(device, x, &self.weight, &self.bias, self.eps)
     }
 }
