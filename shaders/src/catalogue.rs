@@ -11,12 +11,14 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
     let plain: &[&str] = &[
         "add",
         "argmax",
+        "blend",
         "emit_token",
         "gather_rows",
         "kv_append",
         "pad_columns",
         "rope",
         "sample",
+        "similarity",
     ];
     for kernel in plain {
         variants.push((*kernel, vec![("WG", 64)]));
@@ -27,7 +29,7 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
         }
     }
     for subgroups in [0, 2] {
-        for kernel in ["layer_norm", "rms_norm", "softmax"] {
+        for kernel in ["layer_norm", "place_rows", "rms_norm", "softmax"] {
             variants.push((kernel, vec![("WG", 64), ("SUBGROUPS", subgroups)]));
         }
         for normalise in 0..2 {

@@ -39,6 +39,39 @@ impl Config {
         }
     }
 
+    /// An index such as a token's, which may be 0, or a default where the field is absent or null.
+    pub fn index_or(&self, field: &str, default: u32) -> Result<u32> {
+        match self.get(field) {
+            None => Ok(default),
+            Some(value) => value
+                .as_u64()
+                .and_then(|index| u32::try_from(index).ok())
+                .ok_or_else(|| Error::config(field, format!("{value} is not an index"))),
+        }
+    }
+
+    /// Counts, at most 64 of them, or defaults where the field is absent or null.
+    pub fn sizes_or(&self, field: &str, default: &[usize]) -> Result<Vec<usize>> {
+        let Some(value) = self.get(field) else { return Ok(default.to_vec()) };
+        let size = |value: &Value| value.as_u64().filter(|size| (1..=1 << 24).contains(size));
+        let sizes = value.as_array().filter(|list| (1..=64).contains(&list.len()));
+        sizes
+            .and_then(|list| list.iter().map(|value| Some(size(value)? as usize)).collect())
+            .ok_or_else(|| Error::config(field, format!("{value} is not a list of sizes")))
+    }
+
+    /// A height and a width, or one count for both, or a default where the field is absent or null.
+    pub fn pair_or(&self, field: &str, default: [usize; 2]) -> Result<[usize; 2]> {
+        match self.get(field) {
+            Some(Value::Array(_)) => self
+                .sizes_or(field, &[])?
+                .try_into()
+                .map_err(|_| Error::config(field, "must be a height and a width")),
+            Some(_) => Ok([self.size(field)?; 2]),
+            None => Ok(default),
+        }
+    }
+
     /// A number, or a default where the field is absent or null.
     pub fn number_or(&self, field: &str, default: f64) -> Result<f64> {
         match self.get(field) {
@@ -84,6 +117,12 @@ impl Config {
             Some(value @ Value::Object(_)) => Ok(Some(Config(value.clone()))),
             Some(value) => Err(Error::config(field, format!("{value} is not an object"))),
         }
+    }
+
+    /// An object inside this one; where the field is absent or null, an empty one, all of whose fields
+    /// have their defaults.
+    pub fn part(&self, field: &str) -> Result<Config> {
+        Ok(self.object(field)?.unwrap_or_else(|| Config(Value::Object(Default::default()))))
     }
 
     /// The first of `architectures`: it picks the head.

@@ -4,6 +4,8 @@
 //! through a [`Loader`], computes through [`crate::ops`] and knows neither devices nor formats.
 
 mod bert;
+mod blocks;
+mod clap;
 pub mod config;
 mod inputs;
 mod llama;
@@ -108,6 +110,7 @@ pub struct Rows<'a> {
 pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<Box<dyn Model>> {
     let model: Box<dyn Model> = match class {
         Class::Bert => Box::new(bert::Bert::load(config, loader).await?),
+        Class::Clap => Box::new(clap::Clap::load(config, loader).await?),
         Class::Llama => Box::new(llama::Llama::load(config, loader).await?),
         other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),
     };
