@@ -10,7 +10,6 @@ use crate::{
     load::{LayerNorm, Linear, Loader},
     ops::{self, Activation},
     quant::Matrix,
-    tensor::Tensor,
 };
 
 pub(super) struct Bert {

@@ -50,26 +50,26 @@ impl Config {
         }
     }
 
-    /// Counts, at most 64 of them, or defaults where the field is absent or null.
-    pub fn sizes_or(&self, field: &str, default: &[usize]) -> Result<Vec<usize>> {
-        let Some(value) = self.get(field) else { return Ok(default.to_vec()) };
+    /// A list of counts as [`Config::size`] has them, where the field is there.
+    pub fn sizes(&self, field: &str) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let wrong = || Error::config(field, format!("{value} is not a list of sizes"));
         let size = |value: &Value| value.as_u64().filter(|size| (1..=1 << 24).contains(size));
-        let sizes = value.as_array().filter(|list| (1..=64).contains(&list.len()));
+        let sizes = value.as_array().ok_or_else(wrong)?.iter();
         sizes
-            .and_then(|list| list.iter().map(|value| Some(size(value)? as usize)).collect())
-            .ok_or_else(|| Error::config(field, format!("{value} is not a list of sizes")))
+            .map(|value| size(value).map(|size| size as usize).ok_or_else(wrong))
+            .collect::<Result<_>>()
+            .map(Some)
     }
 
-    /// A height and a width, or one count for both, or a default where the field is absent or null.
-    pub fn pair_or(&self, field: &str, default: [usize; 2]) -> Result<[usize; 2]> {
-        match self.get(field) {
-            Some(Value::Array(_)) => self
-                .sizes_or(field, &[])?
-                .try_into()
-                .map_err(|_| Error::config(field, "must be a height and a width")),
-            Some(_) => Ok([self.size(field)?; 2]),
-            None => Ok(default),
+    /// Height and width: a pair, or one size for both.
+    pub fn pair_or(&self, field: &str, default: usize) -> Result<[usize; 2]> {
+        if self.get(field).is_some_and(Value::is_array) {
+            let sizes = self.sizes(field)?.unwrap_or_default();
+            return <[usize; 2]>::try_from(sizes)
+                .map_err(|sizes| Error::config(field, format!("{sizes:?} is not a pair")));
         }
+        self.size_or(field, Some(default)).map(|size| [size; 2])
     }
 
     /// A number, or a default where the field is absent or null.

@@ -43,6 +43,20 @@ pub struct Attention<'a> {
     pub bias: Option<&'a Tensor>,
 }
 
+impl Attention<'_> {
+    /// Plain attention between `heads` of `width`: scaled by `1 / √width`, nothing hidden.
+    pub fn new(heads: usize, width: usize) -> Attention<'static> {
+        Attention {
+            heads,
+            kv_heads: heads,
+            scale: 1.0 / (width as f32).sqrt(),
+            causal: false,
+            mask: None,
+            bias: None,
+        }
+    }
+}
+
 /// How elements of keys and values are found.
 struct Layout {
     batch: usize,

@@ -9,6 +9,8 @@ mod add;
 mod argmax;
 mod attention;
 mod blend;
+mod concat;
+mod conv;
 mod embed;
 mod gather_rows;
 mod layer_norm;
@@ -27,6 +29,8 @@ pub use add::add;
 pub use argmax::argmax;
 pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
 pub use blend::blend;
+pub use concat::{concat, narrow};
+pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
 pub use gather_rows::gather_rows;
 pub use layer_norm::layer_norm;
@@ -86,6 +90,8 @@ pub fn checks() -> Vec<Check> {
         argmax::checks(),
         attention::checks(),
         blend::checks(),
+        concat::checks(),
+        conv::checks(),
         embed::checks(),
         gather_rows::checks(),
         layer_norm::checks(),

@@ -21,6 +21,8 @@ use crate::{
 
 /// Largest side of the image: published models have 256.
 const MAX_SIDE: usize = 2048;
+/// Stages, each of which halves the image; published models have 4.
+const MAX_STAGES: usize = 16;
 /// Addend to variances and eps of the norms that a configuration does not set.
 const EPS: f32 = 1e-5;
 
@@ -74,8 +76,8 @@ impl Htsat {
             return Err(Error::config("flatten_patch_embeds", "only true is supported"));
         }
 
-        let patch = config.pair_or("patch_size", [4; 2])?;
-        let stride = config.pair_or("patch_stride", [4; 2])?;
+        let patch = config.pair_or("patch_size", 4)?;
+        let stride = config.pair_or("patch_stride", 4)?;
         let padding = [0, 1].map(|axis| patch[axis].saturating_sub(stride[axis]) / 2);
         let window = Window { kernel: patch, stride, padding, dilation: [1; 2] };
         let grid = stride.map(|stride| side / stride);
@@ -96,12 +98,14 @@ impl Htsat {
             false => None,
         };
 
-        let depths = config.sizes_or("depths", &[2, 2, 6, 2])?;
-        let heads = config.sizes_or("num_attention_heads", &[4, 8, 16, 32])?;
-        let wide = width << (depths.len() - 1);
-        if heads.len() < depths.len() {
-            return Err(Error::config("num_attention_heads", "must name one for each of depths"));
+        let depths = config.sizes("depths")?.unwrap_or_else(|| vec![2, 2, 6, 2]);
+        let heads = config.sizes("num_attention_heads")?.unwrap_or_else(|| vec![4, 8, 16, 32]);
+        if depths.is_empty() || depths.len() > MAX_STAGES || heads.len() < depths.len() {
+            let message =
+                format!("must name 1 to {MAX_STAGES} stages, num_attention_heads as many");
+            return Err(Error::config("depths", message));
         }
+        let wide = width << (depths.len() - 1);
         if config.size_or("hidden_size", Some(768))? != wide {
             let message = format!("must be patch_embeds_hidden_size doubled each stage, {wide}");
             return Err(Error::config("hidden_size", message));
