@@ -191,14 +191,7 @@ impl Model for Bert {
 impl Layer {
     fn forward(&self, device: &Device, x: &Tensor, heads: usize, mask: Option<&Tensor>) -> Tensor {
         let width = x.columns() / heads;
-        let how = Attention {
-            heads,
-            kv_heads: heads,
-            scale: 1.0 / (width as f32).sqrt(),
-            causal: false,
-            mask,
-            bias: None,
-        };
+        let how = Attention { mask, ..Attention::new(heads, width) };
         let q = self.query.forward(device, x);
         let (k, v) = (self.key.forward(device, x), self.value.forward(device, x));
         let y = ops::attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how);

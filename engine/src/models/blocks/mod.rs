@@ -1,0 +1,3 @@
+//! Parts that several classes are made of.
+
+pub(super) mod decoder;
