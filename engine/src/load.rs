@@ -4,7 +4,7 @@
 use crate::{
     device::Device,
     error::{Error, Result},
-    ops,
+    ops::{self, Window},
     quant::{Format, Matrix, MatrixBuilder, Precision, RoundToNearest},
     tensor::Tensor,
     weights::{Checkpoint, Dtype, Source},
@@ -153,10 +153,7 @@ impl<'a> Loader<'a> {
         }
         self.done.set(self.done.get() + bytes);
         let matrix = builder.finish();
-        let mut account = self.account.borrow_mut();
-        account.add(format.to_string(), matrix.weights(), matrix.bytes());
-        account.matrix_weights += matrix.weights();
-        account.matrix_bytes += matrix.bytes();
+        self.count_matrix(&matrix);
         Ok(matrix)
     }
 
@@ -192,20 +189,101 @@ impl<'a> Loader<'a> {
         self.tensor(name, &[len]).await
     }
 
-    /// A tensor that stays in f32, whatever the precision.
+    /// A tensor of any shape that stays in f32: class tokens, scales.
     pub async fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        Ok(self.device.keep(shape, self.values(name, shape).await?))
+        let values = self.values(name, shape).await?;
+        Ok(self.keep(shape, values))
     }
 
-    /// Numbers that a class computes with while it loads, and keeps in f32.
+    /// The numbers of a tensor, for what is folded or resized before it goes to the device by
+    /// [`Loader::keep`] or [`Loader::pack`].
     pub async fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let info = self.expect(name, shape)?;
-        let (bytes, len) = (info.bytes(), info.len() as u64);
+        let bytes = self.expect(name, shape)?.bytes();
         let values = self.checkpoint.tensor_f32(self.source, name).await?;
         self.done.set(self.done.get() + bytes);
         self.report(0);
-        self.account.borrow_mut().add("f32".to_owned(), len, len * 4);
         Ok(values)
+    }
+
+    /// Shape of a tensor, where the checkpoint has it.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.checkpoint.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Numbers that stay in f32.
+    pub fn keep(&self, shape: &[usize], values: Vec<f32>) -> Tensor {
+        let tensor = self.device.keep(shape, values);
+        let count = tensor.count() as u64;
+        self.account.borrow_mut().add("f32".to_owned(), count, tensor.bytes());
+        tensor
+    }
+
+    /// A matrix, from numbers, that the precision applies to.
+    pub fn pack(&self, name: &str, rows: usize, columns: usize, values: &[f32]) -> Result<Matrix> {
+        let format = self.precision.format()?;
+        let mut builder = MatrixBuilder::new(self.device, name, rows, columns, format);
+        let mut row = 0;
+        while row < rows {
+            let piece = row..row + builder.piece_rows();
+            row = piece.end;
+            let piece = &values[piece.start * columns..piece.end * columns];
+            builder.push_f32(piece, &RoundToNearest)?;
+        }
+        let matrix = builder.finish();
+        self.count_matrix(&matrix);
+        Ok(matrix)
+    }
+
+    /// A convolution of `{name}.weight: [O, C / groups, KY, KX]`, or `[O, C / groups, K]` for one
+    /// along a line, and `{name}.bias` where `bias` says so. `norm` names a batch norm that follows
+    /// with fixed statistics and the addend to its variances: it is folded into the kernel.
+    pub async fn conv(
+        &self,
+        name: &str,
+        outputs: usize,
+        channels: usize,
+        shape: ConvShape<'_>,
+    ) -> Result<Conv> {
+        let ConvShape { window, groups, bias, norm } = shape;
+        let [ky, kx] = window.kernel;
+        if !channels.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+            let message =
+                format!("{groups} groups do not divide {channels} and {outputs} channels");
+            return Err(Error::tensor(name, message));
+        }
+        let inner = channels / groups;
+        let weight = format!("{name}.weight");
+        let line = self.shape(&weight).is_some_and(|shape| shape.len() == 3) && ky == 1;
+        let file_shape = [outputs, inner, ky, kx];
+        let values = match line {
+            true => self.values(&weight, &[outputs, inner, kx]).await?,
+            false => self.values(&weight, &file_shape).await?,
+        };
+        let mut values = channels_last(&values, inner, ky * kx);
+        let mut addend = match bias {
+            true => Some(self.values(&format!("{name}.bias"), &[outputs]).await?),
+            false => None,
+        };
+        if let Some((norm, eps)) = norm {
+            let vector =
+                async |part: &str| self.values(&format!("{norm}.{part}"), &[outputs]).await;
+            let (gain, offset) = (vector("weight").await?, vector("bias").await?);
+            let (mean, variance) = (vector("running_mean").await?, vector("running_var").await?);
+            self.skip(&format!("{norm}.num_batches_tracked"));
+            let addend = addend.get_or_insert_with(|| vec![0.0; outputs]);
+            for (o, row) in values.chunks_exact_mut(inner * ky * kx).enumerate() {
+                let scale = gain[o] / (variance[o] + eps).sqrt();
+                row.iter_mut().for_each(|weight| *weight *= scale);
+                addend[o] = (addend[o] - mean[o]) * scale + offset[o];
+            }
+        }
+        let (rows, columns) = (outputs / groups, inner * ky * kx);
+        let groups = values
+            .chunks_exact(rows * columns)
+            .map(|values| self.pack(&weight, rows, columns, values))
+            .collect::<Result<_>>()?;
+        let bias = addend.map(|values| self.keep(&[outputs], values));
+        Ok(Conv { groups, bias, window })
     }
 
     /// A linear layer: `{name}.weight`, and `{name}.bias` where `bias` says so.
@@ -234,6 +312,13 @@ impl<'a> Loader<'a> {
             bias: self.vector(&format!("{name}.{bias}"), width).await?,
             eps,
         })
+    }
+
+    fn count_matrix(&self, matrix: &Matrix) {
+        let mut account = self.account.borrow_mut();
+        account.add(matrix.format.to_string(), matrix.weights(), matrix.bytes());
+        account.matrix_weights += matrix.weights();
+        account.matrix_bytes += matrix.bytes();
     }
 
     fn report(&self, extra: u64) {
@@ -276,6 +361,56 @@ impl Linear {
     /// Applies the layer to the last axis of `x`.
     pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
         ops::matmul(device, x, &self.weight, self.bias.as_ref())
+    }
+}
+
+/// What a convolution is besides its name and channels.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvShape<'a> {
+    /// How the kernel moves.
+    pub window: Window,
+    /// Groups of channels that do not mix.
+    pub groups: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// A batch norm with fixed statistics that follows, and what is added to its variances.
+    pub norm: Option<(&'a str, f32)>,
+}
+
+impl ConvShape<'_> {
+    /// A convolution in one group, with a bias or without.
+    pub fn plain(window: Window, bias: bool) -> ConvShape<'static> {
+        ConvShape { window, groups: 1, bias, norm: None }
+    }
+}
+
+/// Rows of `(c, ky, kx)`, as files have them, become rows of `(ky, kx, c)`, as images are read.
+fn channels_last(values: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; values.len()];
+    let row = channels * pixels;
+    for (from, to) in values.chunks_exact(row).zip(turned.chunks_exact_mut(row)) {
+        for (at, value) in to.iter_mut().enumerate() {
+            *value = from[at % channels * pixels + at / channels];
+        }
+    }
+    turned
+}
+
+/// A convolution with its kernels.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// `[O / G, KY · KX · C / G]` for each of G groups.
+    pub groups: Vec<Matrix>,
+    /// `[O]`.
+    pub bias: Option<Tensor>,
+    /// How the kernel moves.
+    pub window: Window,
+}
+
+impl Conv {
+    /// `[B, H', W', O]` from `x: [B, H, W, C]`, which must hold a window.
+    pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
+        ops::conv(device, x, &self.groups, self.bias.as_ref(), self.window)
     }
 }
 

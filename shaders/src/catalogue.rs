@@ -11,10 +11,13 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
     let plain: &[&str] = &[
         "add",
         "argmax",
+        "copy_columns",
         "emit_token",
         "gather_rows",
         "kv_append",
+        "max_pool",
         "pad_columns",
+        "patches",
         "rope",
         "sample",
     ];

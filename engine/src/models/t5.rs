@@ -225,7 +225,7 @@ impl Stack {
         if decoder {
             norm.iter_mut().for_each(|weight| *weight *= sizes.output_scale);
         }
-        let norm = loader.device().keep(&[sizes.model], norm);
+        let norm = loader.keep(&[sizes.model], norm);
         Ok(Stack { words, bias, layers: all, norm, eps: sizes.eps })
     }
 

@@ -8,6 +8,8 @@ mod activation;
 mod add;
 mod argmax;
 mod attention;
+mod concat;
+mod conv;
 mod embed;
 mod gather_rows;
 mod layer_norm;
@@ -23,6 +25,8 @@ pub use activation::{Activation, activation, gated};
 pub use add::add;
 pub use argmax::argmax;
 pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
+pub use concat::{concat, narrow};
+pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
 pub use gather_rows::gather_rows;
 pub use layer_norm::layer_norm;
@@ -79,6 +83,8 @@ pub fn checks() -> Vec<Check> {
         add::checks(),
         argmax::checks(),
         attention::checks(),
+        concat::checks(),
+        conv::checks(),
         embed::checks(),
         gather_rows::checks(),
         layer_norm::checks(),
