@@ -116,7 +116,7 @@ impl Text {
             norm: loader.layer_norm(&format!("{embeddings}.LayerNorm"), width, eps).await?,
             layers: BertLayer::load_all(config, loader, &format!("{root}.encoder.")).await?,
             pooler: loader.linear(&format!("{root}.pooler.dense"), width, width, true).await?,
-            padding: config.index_or("pad_token_id", 1)?,
+            padding: config.whole_or("pad_token_id", 1)? as u32,
         })
     }
 

@@ -39,14 +39,11 @@ impl Config {
         }
     }
 
-    /// An index such as a token's, which may be 0, or a default where the field is absent or null.
-    pub fn index_or(&self, field: &str, default: u32) -> Result<u32> {
+    /// A whole number that may be 0, or a default where the field is absent or null.
+    pub fn whole_or(&self, field: &str, default: usize) -> Result<usize> {
         match self.get(field) {
-            None => Ok(default),
-            Some(value) => value
-                .as_u64()
-                .and_then(|index| u32::try_from(index).ok())
-                .ok_or_else(|| Error::config(field, format!("{value} is not an index"))),
+            Some(value) if value.as_u64() == Some(0) => Ok(0),
+            _ => self.size_or(field, Some(default)),
         }
     }
 
@@ -70,6 +67,19 @@ impl Config {
                 .map_err(|sizes| Error::config(field, format!("{sizes:?} is not a pair")));
         }
         self.size_or(field, Some(default)).map(|size| [size; 2])
+    }
+
+    /// A list of texts, where the field is there.
+    pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let wrong = || Error::config(field, format!("{value} is not a list of strings"));
+        let texts = value.as_array().ok_or_else(wrong)?.iter();
+        texts.map(|value| value.as_str().ok_or_else(wrong)).collect::<Result<_>>().map(Some)
+    }
+
+    /// Whether a field is there and null, which for some fields is not the same as absent.
+    pub fn is_null(&self, field: &str) -> bool {
+        self.0.get(field).is_some_and(Value::is_null)
     }
 
     /// A number, or a default where the field is absent or null.
@@ -133,6 +143,15 @@ impl Config {
             .ok_or_else(|| Error::config("architectures", "is missing; it picks the head"))
     }
 
+    /// The first of `architectures`, which must be one of `known`.
+    pub fn architecture_of(&self, known: &[&'static str]) -> Result<&'static str> {
+        let name = self.architecture()?;
+        known.iter().find(|known| **known == name).copied().ok_or_else(|| {
+            let message = format!("{name} is unknown; use {}", known.join(" or "));
+            Error::config("architectures", message)
+        })
+    }
+
     /// Ids of `eos_token_id`, which may be one, several or none.
     pub fn stop_tokens(&self) -> Vec<u32> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
@@ -158,5 +177,11 @@ mod tests {
         assert_eq!(config.size("a").unwrap_err().to_string(), "config.json, a: 1.5 is not a size");
         assert_eq!(config.size("b").unwrap_err().to_string(), "config.json, b: is missing");
         assert_eq!(config.stop_tokens(), [1, 2]);
+        assert_eq!(config.sizes("eos_token_id"), Ok(Some(vec![1, 2])));
+        assert_eq!(config.texts("d"), Ok(None));
+        assert_eq!(
+            config.texts("c").unwrap_err().to_string(),
+            "config.json, c: 3 is not a list of strings"
+        );
     }
 }

@@ -68,14 +68,7 @@ impl BertLayer {
         mask: Option<&Tensor>,
     ) -> Tensor {
         let width = x.columns() / self.heads;
-        let how = Attention {
-            heads: self.heads,
-            kv_heads: self.heads,
-            scale: 1.0 / (width as f32).sqrt(),
-            causal: false,
-            mask,
-            bias: None,
-        };
+        let how = Attention { mask, ..Attention::new(self.heads, width) };
         let q = self.query.forward(device, x);
         let (k, v) = (self.key.forward(device, x), self.value.forward(device, x));
         let y = ops::attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how);

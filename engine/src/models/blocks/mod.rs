@@ -1,6 +1,7 @@
 //! Parts that several classes are made of: each loads itself and computes through ops.
 
 pub(super) mod bert_layer;
+pub(super) mod decoder;
 pub(super) mod htsat;
 pub(super) mod swin;
 
