@@ -16,16 +16,18 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
         "gather_rows",
         "kv_append",
         "max_pool",
+        "multiply",
         "pad_columns",
         "patches",
         "rope",
         "sample",
+        "similarity",
     ];
     for kernel in plain {
         variants.push((*kernel, vec![("WG", 64)]));
     }
     for kernel in ["activation", "gated"] {
-        for kind in 0..6 {
+        for kind in 0..7 {
             variants.push((kernel, vec![("WG", 64), ("KIND", kind)]));
         }
     }

@@ -39,6 +39,28 @@ impl Config {
         }
     }
 
+    /// A list of counts as [`Config::size`] has them, where the field is there.
+    pub fn sizes(&self, field: &str) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let wrong = || Error::config(field, format!("{value} is not a list of sizes"));
+        let size = |value: &Value| value.as_u64().filter(|size| (1..=1 << 24).contains(size));
+        let sizes = value.as_array().ok_or_else(wrong)?.iter();
+        sizes
+            .map(|value| size(value).map(|size| size as usize).ok_or_else(wrong))
+            .collect::<Result<_>>()
+            .map(Some)
+    }
+
+    /// Height and width: a pair, or one size for both.
+    pub fn pair_or(&self, field: &str, default: usize) -> Result<[usize; 2]> {
+        if self.get(field).is_some_and(Value::is_array) {
+            let sizes = self.sizes(field)?.unwrap_or_default();
+            return <[usize; 2]>::try_from(sizes)
+                .map_err(|sizes| Error::config(field, format!("{sizes:?} is not a pair")));
+        }
+        self.size_or(field, Some(default)).map(|size| [size; 2])
+    }
+
     /// A number, or a default where the field is absent or null.
     pub fn number_or(&self, field: &str, default: f64) -> Result<f64> {
         match self.get(field) {
@@ -94,6 +116,15 @@ impl Config {
             .ok_or_else(|| Error::config("architectures", "is missing; it picks the head"))
     }
 
+    /// How many labels a classifier has: those of `id2label`, or `num_labels`, or 2.
+    pub fn labels(&self) -> Result<usize> {
+        match self.get("id2label").and_then(Value::as_object).map(serde_json::Map::len) {
+            Some(0) => Err(Error::config("id2label", "is empty: there is nothing to classify")),
+            Some(labels) => Ok(labels),
+            None => self.size_or("num_labels", Some(2)),
+        }
+    }
+
     /// Ids of `eos_token_id`, which may be one, several or none.
     pub fn stop_tokens(&self) -> Vec<u32> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
@@ -119,5 +150,8 @@ mod tests {
         assert_eq!(config.size("a").unwrap_err().to_string(), "config.json, a: 1.5 is not a size");
         assert_eq!(config.size("b").unwrap_err().to_string(), "config.json, b: is missing");
         assert_eq!(config.stop_tokens(), [1, 2]);
+        assert_eq!(config.sizes("eos_token_id"), Ok(Some(vec![1, 2])));
+        assert_eq!(config.pair_or("eos_token_id", 9), Ok([1, 2]));
+        assert_eq!(config.pair_or("c", 9), Ok([3, 3]));
     }
 }

@@ -4,12 +4,17 @@
 //! through a [`Loader`], computes through [`crate::ops`] and knows neither devices nor formats.
 
 mod bert;
+mod blocks;
+mod clip;
 pub mod config;
+mod detr;
 mod inputs;
 mod llama;
+mod vit;
+mod xclip;
 
 pub use config::Config;
-pub use inputs::{Ids, Inputs};
+pub use inputs::{Ids, Images, Inputs};
 
 use crate::{
     device::Device,
@@ -108,7 +113,11 @@ pub struct Rows<'a> {
 pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<Box<dyn Model>> {
     let model: Box<dyn Model> = match class {
         Class::Bert => Box::new(bert::Bert::load(config, loader).await?),
+        Class::Clip => Box::new(clip::Clip::load(config, loader).await?),
+        Class::Detr => Box::new(detr::Detr::load(config, loader).await?),
         Class::Llama => Box::new(llama::Llama::load(config, loader).await?),
+        Class::Vit => Box::new(vit::Vit::load(config, loader).await?),
+        Class::Xclip => Box::new(xclip::XClip::load(config, loader).await?),
         other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),
     };
     loader.finish()?;

@@ -15,10 +15,12 @@ mod gather_rows;
 mod layer_norm;
 mod matmul;
 mod mean_pool;
+mod multiply;
 mod pad_columns;
 mod rms_norm;
 mod rope;
 mod sample;
+mod similarity;
 mod softmax;
 
 pub use activation::{Activation, activation, gated};
@@ -32,10 +34,12 @@ pub use gather_rows::gather_rows;
 pub use layer_norm::layer_norm;
 pub use matmul::matmul;
 pub use mean_pool::mean_pool;
+pub use multiply::multiply;
 pub use pad_columns::pad_columns;
 pub use rms_norm::rms_norm;
 pub use rope::{Angles, RopeScaling, rope};
 pub use sample::{Sampling, sample};
+pub use similarity::{similarity, unit_rows};
 pub use softmax::softmax;
 
 use crate::{
@@ -90,10 +94,12 @@ pub fn checks() -> Vec<Check> {
         layer_norm::checks(),
         matmul::checks(),
         mean_pool::checks(),
+        multiply::checks(),
         pad_columns::checks(),
         rms_norm::checks(),
         rope::checks(),
         sample::checks(),
+        similarity::checks(),
         softmax::checks(),
         crate::kv::checks(),
     ]
