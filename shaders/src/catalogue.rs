@@ -17,6 +17,7 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
         "gather_rows",
         "kv_append",
         "max_pool",
+        "multiply",
         "pad_columns",
         "patches",
         "rope",
@@ -27,7 +28,7 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
         variants.push((*kernel, vec![("WG", 64)]));
     }
     for kernel in ["activation", "gated"] {
-        for kind in 0..6 {
+        for kind in 0..7 {
             variants.push((kernel, vec![("WG", 64), ("KIND", kind)]));
         }
     }

@@ -52,6 +52,7 @@ sources![
     "matvec",
     "max_pool",
     "mean_pool",
+    "multiply",
     "pad_columns",
     "patches",
     "place_rows",

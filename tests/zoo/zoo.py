@@ -63,7 +63,9 @@ def greedy(model, inputs, new_tokens, early_end):
     """Greedy continuation; none if a step is a near tie, the text hardly varies, or it ends early
     without being meant to (or the reverse)."""
     prompt = "decoder_input_ids" if "decoder_input_ids" in inputs else "input_ids"
-    inputs = {name: value[:1] for name, value in inputs.items()}
+    # The first text of a batch, with what belongs to it: a text alone may have several images.
+    batch = inputs[prompt].shape[0]
+    inputs = {n: value[:1] if value.shape[0] == batch else value for n, value in inputs.items()}
     # A decoder behind an encoder starts from the first token of those it is given.
     sequence = inputs[prompt] if prompt == "input_ids" else inputs[prompt][:, :1]
     start, ends = sequence.shape[1], False
@@ -72,6 +74,9 @@ def greedy(model, inputs, new_tokens, early_end):
             logits = model(**(inputs | {prompt: sequence})).logits[0, -1]
         best, second = logits.topk(2).values
         if (best - second) / logits.abs().max() < SMALLEST_MARGIN:
+            return None
+        # A text that writes the token of an image asks for one that is not there.
+        if logits.argmax() == getattr(model.config, "image_token_id", None):
             return None
         sequence = torch.cat([sequence, logits.argmax().view(1, 1)], dim=1)
         ends = sequence[0, -1] == model.config.eos_token_id
@@ -100,7 +105,7 @@ def write(folder, model, inputs, new_tokens, early_end, edit_config, edit_weight
         unmasked = outputs(model, {k: v for k, v in inputs.items() if k != "attention_mask"})
         for name in expected:
             # A text's mask is nothing to what is seen or heard beside it.
-            if name in ("audio_embeds", "image_embeds", "video_embeds"):
+            if name in ("audio_embeds", "image_embeds", "image_hidden_states", "video_embeds"):
                 continue
             change = (unmasked[name] - expected[name]).norm() / expected[name].norm()
             assert change > 0.01, f"{folder.name}: the mask changes {name} by {change:.1e} only"

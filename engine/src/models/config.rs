@@ -152,6 +152,15 @@ impl Config {
         })
     }
 
+    /// How many labels a classifier has: those of `id2label`, or `num_labels`, or 2.
+    pub fn labels(&self) -> Result<usize> {
+        match self.get("id2label").and_then(Value::as_object).map(serde_json::Map::len) {
+            Some(0) => Err(Error::config("id2label", "is empty: there is nothing to classify")),
+            Some(labels) => Ok(labels),
+            None => self.size_or("num_labels", Some(2)),
+        }
+    }
+
     /// Ids of `eos_token_id`, which may be one, several or none.
     pub fn stop_tokens(&self) -> Vec<u32> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
@@ -183,5 +192,7 @@ mod tests {
             config.texts("c").unwrap_err().to_string(),
             "config.json, c: 3 is not a list of strings"
         );
+        assert_eq!(config.pair_or("eos_token_id", 9), Ok([1, 2]));
+        assert_eq!(config.pair_or("c", 9), Ok([3, 3]));
     }
 }

@@ -10,7 +10,9 @@ use super::{
         clip::VisionTower,
         decoder::{Spec, TextDecoder},
     },
-    llama, llava_next::Tiles, qwen2,
+    llama,
+    llava_next::Tiles,
+    qwen2,
 };
 use crate::{
     device::Device,
@@ -90,8 +92,10 @@ impl Llava {
         let linear = async |part: &str, columns| {
             loader.linear(&format!("{root}.{part}"), hidden, columns, bias).await
         };
-        let (up, down) =
-            (linear("linear_1", tower.width() * layers.len()).await?, linear("linear_2", hidden).await?);
+        let (up, down) = (
+            linear("linear_1", tower.width() * layers.len()).await?,
+            linear("linear_2", hidden).await?,
+        );
         let activation = config.text_or("projector_hidden_act", "gelu")?;
         let activation = Activation::named("projector_hidden_act", activation)?;
 
@@ -136,6 +140,22 @@ impl Llava {
         Ok(Some(features))
     }
 
+    /// Logits of `ids: [B, T]` with features in the places of the images.
+    fn read(
+        &self,
+        device: &Device,
+        state: &State,
+        ids: &Tensor,
+        features: Option<&Tensor>,
+        rows: Rows<'_>,
+    ) -> Tensor {
+        let mut x = self.decoder.embed(device, ids);
+        if let Some(features) = features {
+            x = ops::place_rows(device, &x, ids, self.token, features);
+        }
+        self.decoder.logits(device, state, x, rows)
+    }
+
     /// `[N, T, C]`: features of N images, in the decoder's words.
     fn project(&self, device: &Device, images: &Images) -> Result<Tensor> {
         let last = self.layers.iter().max().expect("a layer is named");
@@ -157,7 +177,10 @@ impl Model for Llava {
         let mask = mask.map(|mask| device.upload(&[ids.batch, ids.tokens], mask));
         let state = self.begin(device, inputs, ids.tokens)?;
         let rows = Rows { last: false, mask: mask.as_ref() };
-        Ok(vec![("logits", self.prefill(device, &state, inputs, &ids.upload(device), rows)?)])
+        let features = self.features(device, inputs)?;
+        let logits = self.read(device, &state, &ids.upload(device), features.as_ref(), rows);
+        let features = features.map(|features| ("image_hidden_states", features));
+        Ok([("logits", logits)].into_iter().chain(features).collect())
     }
 
     fn decoder(&self) -> Option<&dyn Decoder> {
@@ -178,11 +201,8 @@ impl Decoder for Llava {
         ids: &Tensor,
         rows: Rows<'_>,
     ) -> Result<Tensor> {
-        let mut x = self.decoder.embed(device, ids);
-        if let Some(features) = self.features(device, inputs)? {
-            x = ops::place_rows(device, &x, ids, self.token, &features);
-        }
-        Ok(self.decoder.logits(device, state, x, rows))
+        let features = self.features(device, inputs)?;
+        Ok(self.read(device, state, ids, features.as_ref(), rows))
     }
 
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {

@@ -15,8 +15,7 @@ use crate::{
 };
 
 /// Resolutions where the configuration names none, height before width.
-const PINPOINTS: [[usize; 2]; 5] =
-    [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]];
+const PINPOINTS: [[usize; 2]; 5] = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]];
 
 /// How images are cut into tiles, and what they look like together.
 pub(super) struct Tiles {
@@ -89,7 +88,7 @@ impl Tiles {
         let flat = inputs.floats.get("pixel_values").is_some_and(|(shape, _)| shape.len() == 4);
         let mut tiles = inputs.images("pixel_values", if flat { 1 } else { 2 }, channels)?;
         let fits = match tiles.lead[..] {
-            [all] => all == counts.iter().sum(),
+            [all] => all == counts.iter().sum::<usize>(),
             [batch, most] => batch == *images && counts.iter().all(|count| *count <= most),
             _ => false,
         };
@@ -180,7 +179,12 @@ mod tests {
 
     fn tiles() -> Tiles {
         let newline = Tensor::from_f32(&[1], vec![-1.0]);
-        Tiles { newline, side: 336, patches: 2, grids: PINPOINTS.map(|p| p.map(|n| n / 336)).into() }
+        Tiles {
+            newline,
+            side: 336,
+            patches: 2,
+            grids: PINPOINTS.map(|p| p.map(|n| n / 336)).into(),
+        }
     }
 
     /// `select_best_resolution` of transformers, in tiles.

@@ -16,6 +16,7 @@ mod gather_rows;
 mod layer_norm;
 mod matmul;
 mod mean_pool;
+mod multiply;
 mod pad_columns;
 mod place_rows;
 mod rms_norm;
@@ -36,6 +37,7 @@ pub use gather_rows::gather_rows;
 pub use layer_norm::layer_norm;
 pub use matmul::matmul;
 pub use mean_pool::mean_pool;
+pub use multiply::multiply;
 pub use pad_columns::pad_columns;
 pub use place_rows::place_rows;
 pub use rms_norm::rms_norm;
@@ -97,6 +99,7 @@ pub fn checks() -> Vec<Check> {
         layer_norm::checks(),
         matmul::checks(),
         mean_pool::checks(),
+        multiply::checks(),
         pad_columns::checks(),
         place_rows::checks(),
         rms_norm::checks(),

@@ -1,14 +1,24 @@
-//! Parts that several classes are made of: each loads itself and computes through ops.
+//! Parts that several classes share, each written once; they load themselves and compute through
+//! ops.
+//!
+//! Text: `bert_layer.rs` is a layer that normalises last, `decoder.rs` the decoder that LLaMA made
+//! common. Images: `encoder.rs` is a layer that normalises first, `patches.rs` turns an image into
+//! tokens, `clip.rs` makes CLIP's two towers of them, and `resnet.rs` is the convolutional backbone
+//! of DETR. Sounds: `htsat.rs` folds a spectrogram into an image, which `swin.rs` reads in windows.
 
-pub(super) mod bert_layer;
-pub(super) mod decoder;
-pub(super) mod htsat;
-pub(super) mod swin;
+pub mod bert_layer;
+pub mod clip;
+pub mod decoder;
+pub mod encoder;
+pub mod htsat;
+pub mod patches;
+pub mod resnet;
+pub mod swin;
 
 use crate::{device::Device, ops, tensor::Tensor};
 
 /// Rows of `x` by number.
-fn gather(device: &Device, x: &Tensor, rows: impl Iterator<Item = usize>) -> Tensor {
+pub fn gather(device: &Device, x: &Tensor, rows: impl Iterator<Item = usize>) -> Tensor {
     let rows: Vec<u32> = rows.map(|row| row as u32).collect();
     ops::gather_rows(device, x, &device.upload_u32(&[rows.len()], rows))
 }
