@@ -56,6 +56,13 @@ impl Inputs {
         Ok(Some(Ids { batch, tokens, values: values.collect::<Result<_>>()? }))
     }
 
+    /// Shape and values of an input of floating-point numbers.
+    pub fn floats(&self, name: &str) -> Result<(&[usize], &[f32])> {
+        let (shape, values) =
+            self.floats.get(name).ok_or_else(|| Error::input(name, "is missing"))?;
+        Ok((shape, values))
+    }
+
     /// The inputs of one sequence of a batch: row `row` of everything that has `batch` rows.
     pub fn row(&self, row: usize, batch: usize) -> Inputs {
         fn cut<T: Clone>(
