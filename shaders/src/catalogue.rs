@@ -10,6 +10,7 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
     let mut variants = Vec::new();
     let plain: &[&str] = &[
         "add",
+        "add_positions",
         "argmax",
         "blend",
         "copy_columns",

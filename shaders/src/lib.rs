@@ -37,6 +37,7 @@ sources![
     "activate",
     "activation",
     "add",
+    "add_positions",
     "argmax",
     "attention",
     "blend",

@@ -16,6 +16,7 @@ mod llava_next;
 mod qwen2;
 mod t5;
 mod vit;
+mod whisper;
 mod xclip;
 
 pub use config::Config;
@@ -140,6 +141,7 @@ pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<
         Class::Qwen2 => Box::new(qwen2::load(config, loader).await?),
         Class::T5 => Box::new(t5::T5::load(config, loader).await?),
         Class::Vit => Box::new(vit::Vit::load(config, loader).await?),
+        Class::Whisper => Box::new(whisper::Whisper::load(config, loader).await?),
         Class::Xclip => Box::new(xclip::XClip::load(config, loader).await?),
         other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),
     };

@@ -1,7 +1,10 @@
 //! T5 (Raffel et al. 2019): an encoder and a decoder of text that know positions only by a bias on
 //! the scores of attention, learnt for buckets of distances. Version 1.1 has a gated feed-forward.
 
-use super::{Config, Decoder, Inputs, Model, Outputs, Rows, State};
+use super::{
+    Config, Decoder, Inputs, Model, Outputs, Rows, State,
+    blocks::transformer::{HeadShape, MultiHead},
+};
 use crate::{
     device::Device,
     error::{Error, Result},
@@ -14,12 +17,13 @@ use crate::{
 
 /// Most elements of a table of biases, which grows with the square of the length.
 const MAX_BIAS: usize = 1 << 25;
+const PROJECTIONS: [&str; 4] = ["q", "k", "v", "o"];
 
 pub(super) struct T5 {
     encoder: Stack,
     decoder: Stack,
     head: Linear,
-    heads: usize,
+    heads: HeadShape,
     stop: Vec<u32>,
 }
 
@@ -33,19 +37,11 @@ struct Stack {
 
 struct Layer {
     own_norm: Tensor,
-    own: Projections,
+    own: MultiHead,
     /// Only in a decoder.
-    cross: Option<(Tensor, Projections)>,
+    cross: Option<(Tensor, MultiHead)>,
     inner_norm: Tensor,
     inner: FeedForward,
-}
-
-struct Projections {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    heads: usize,
 }
 
 struct FeedForward {
@@ -60,9 +56,7 @@ struct FeedForward {
 struct Sizes {
     vocabulary: usize,
     model: usize,
-    heads: usize,
-    /// Of one head.
-    width: usize,
+    heads: HeadShape,
     inner: usize,
     gated: bool,
     activation: Activation,
@@ -108,10 +102,8 @@ impl T5 {
         let mut x = self.encoder.embed(device, &ids.upload(device));
         for layer in &self.encoder.layers {
             let h = ops::rms_norm(device, &x, &layer.own_norm, self.encoder.eps);
-            let (k, v) = layer.own.keys_values(device, &h);
             let how = Attention { mask: mask.as_ref(), bias: Some(&bias), ..self.attention() };
-            let kv = KeysValues::Plain { k: &k, v: &v };
-            x = ops::add(device, &layer.own.attend(device, &h, kv, how), &x);
+            x = ops::add(device, &layer.own.among(device, &h, how), &x);
             x = layer.feed(device, &x, self.encoder.eps);
         }
         Ok((ops::rms_norm(device, &x, &self.encoder.norm, self.encoder.eps), mask))
@@ -125,10 +117,9 @@ impl T5 {
         capacity: usize,
     ) -> Result<State> {
         let batch = encoded.shape()[0];
-        let first = &self.decoder.layers[0].own;
-        let width = first.query.weight.rows / self.heads;
         let layers = &self.decoder.layers;
-        let cache = KvCache::new(device, layers.len(), batch, self.heads, width, capacity);
+        let HeadShape { heads, width, .. } = self.heads;
+        let cache = KvCache::new(device, layers.len(), batch, heads, width, capacity);
         let cross = layers.iter().filter_map(|layer| layer.cross.as_ref());
         Ok(State {
             cross: cross.map(|(_, cross)| cross.keys_values(device, encoded)).collect(),
@@ -140,7 +131,7 @@ impl T5 {
 
     /// T5 leaves scores as they are: the initial spread of its weights makes up for it.
     fn attention(&self) -> Attention<'static> {
-        Attention { scale: 1.0, ..Attention::new(self.heads, 1) }
+        Attention { scale: 1.0, ..Attention::new(self.heads.heads, self.heads.width) }
     }
 }
 
@@ -171,8 +162,7 @@ impl Sizes {
         Ok(Sizes {
             vocabulary: config.size_or("vocab_size", Some(32_128))?,
             model,
-            heads,
-            width,
+            heads: HeadShape { model, heads, width, bias: false, key_bias: false },
             inner: config.size_or("d_ff", Some(2048))?,
             gated,
             activation: Activation::named(field, name)?,
@@ -192,10 +182,11 @@ impl Stack {
         words: Matrix,
     ) -> Result<Stack> {
         let decoder = root == "decoder";
-        let bias = PositionBias::load(config, loader, root, sizes.heads).await?;
+        let bias = PositionBias::load(config, loader, root, sizes.heads.heads).await?;
         // Files of the first release carry a bias for cross-attention that no release ever read.
         let unread = "layer.1.EncDecAttention.relative_attention_bias.weight";
         loader.skip(&format!("decoder.block.0.{unread}"));
+        let heads = sizes.heads;
         let mut all = Vec::new();
         for i in 0..layers {
             let part = |part: usize| format!("{root}.block.{i}.layer.{part}");
@@ -207,11 +198,11 @@ impl Stack {
             let last = part(if decoder { 2 } else { 1 });
             all.push(Layer {
                 own_norm: norm(part(0)).await?,
-                own: Projections::load(loader, &own, sizes).await?,
+                own: MultiHead::load(loader, &own, PROJECTIONS, heads).await?,
                 cross: match decoder {
                     true => {
                         let norm = norm(part(1)).await?;
-                        Some((norm, Projections::load(loader, &cross, sizes).await?))
+                        Some((norm, MultiHead::load(loader, &cross, PROJECTIONS, heads).await?))
                     }
                     false => None,
                 },
@@ -232,39 +223,6 @@ impl Stack {
     fn embed(&self, device: &Device, ids: &Tensor) -> Tensor {
         let [batch, tokens] = ids.shape()[..] else { panic!("two axes wanted") };
         ops::embed(device, ids, &self.words).reshape(&[batch, tokens, self.words.columns])
-    }
-}
-
-impl Projections {
-    async fn load(loader: &Loader<'_>, root: &str, sizes: &Sizes) -> Result<Projections> {
-        let columns = sizes.heads * sizes.width;
-        let inward = |part: &str| {
-            let name = format!("{root}.{part}");
-            async move { loader.linear(&name, columns, sizes.model, false).await }
-        };
-        Ok(Projections {
-            query: inward("q").await?,
-            key: inward("k").await?,
-            value: inward("v").await?,
-            output: loader.linear(&format!("{root}.o"), sizes.model, columns, false).await?,
-            heads: sizes.heads,
-        })
-    }
-
-    fn keys_values(&self, device: &Device, x: &Tensor) -> (Tensor, Tensor) {
-        (self.key.forward(device, x), self.value.forward(device, x))
-    }
-
-    fn attend(
-        &self,
-        device: &Device,
-        x: &Tensor,
-        kv: KeysValues<'_>,
-        how: Attention<'_>,
-    ) -> Tensor {
-        assert_eq!(how.heads, self.heads);
-        let q = self.query.forward(device, x);
-        self.output.forward(device, &ops::attention(device, &q, kv, how))
     }
 }
 

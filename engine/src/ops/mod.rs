@@ -6,6 +6,7 @@
 
 mod activation;
 mod add;
+mod add_positions;
 mod argmax;
 mod attention;
 mod blend;
@@ -27,6 +28,7 @@ mod softmax;
 
 pub use activation::{Activation, activation, gated};
 pub use add::add;
+pub use add_positions::add_positions;
 pub use argmax::argmax;
 pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
 pub use blend::blend;
@@ -89,6 +91,7 @@ pub fn checks() -> Vec<Check> {
     [
         activation::checks(),
         add::checks(),
+        add_positions::checks(),
         argmax::checks(),
         attention::checks(),
         blend::checks(),

@@ -2,7 +2,7 @@
 //! ops.
 //!
 //! Text: `bert_layer.rs` is a layer that normalises last, `decoder.rs` the decoder that LLaMA made
-//! common. Images: `encoder.rs` is a layer that normalises first, `patches.rs` turns an image into
+//! common, `transformer.rs` the layers of speech models. Images: `encoder.rs` is a layer that normalises first, `patches.rs` turns an image into
 //! tokens, `clip.rs` makes CLIP's two towers of them, and `resnet.rs` is the convolutional backbone
 //! of DETR. Sounds: `htsat.rs` folds a spectrogram into an image, which `swin.rs` reads in windows.
 
@@ -14,6 +14,7 @@ pub mod htsat;
 pub mod patches;
 pub mod resnet;
 pub mod swin;
+pub mod transformer;
 
 use crate::{device::Device, ops, tensor::Tensor};
 
