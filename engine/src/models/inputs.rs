@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     tensor::Tensor,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 /// Tensors named as the arguments of the Hugging Face class's `forward()`.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +132,28 @@ impl Inputs {
             tensors.iter().map(cut).collect()
         }
         Inputs { ints: cut(&self.ints, row, batch), floats: cut(&self.floats, row, batch) }
+    }
+
+    /// Keeps `part` of the first axis of an input of either kind, or drops the input where that is
+    /// empty; what does not have that part stays whole.
+    pub fn keep(&mut self, name: &str, part: Range<usize>) {
+        fn cut<T: Clone>(
+            tensors: &mut BTreeMap<String, (Vec<usize>, Vec<T>)>,
+            name: &str,
+            part: Range<usize>,
+        ) {
+            if part.is_empty() {
+                tensors.remove(name);
+            } else if let Some((shape, values)) = tensors.get_mut(name)
+                && shape.first().is_some_and(|len| part.end <= *len)
+            {
+                let len = values.len() / shape[0];
+                *values = values[part.start * len..part.end * len].to_vec();
+                shape[0] = part.len();
+            }
+        }
+        cut(&mut self.ints, name, part.clone());
+        cut(&mut self.floats, name, part);
     }
 
     /// A padding mask `[B, T]` as ones and zeros; none where all is ones or the input is absent.

@@ -22,6 +22,7 @@ use crate::{
     tensor::Tensor,
 };
 use serde_json::{Value, json};
+use std::ops::Range;
 
 pub(super) struct Llava {
     tower: VisionTower,
@@ -140,6 +141,33 @@ impl Llava {
         Ok(Some(features))
     }
 
+    /// The images of one text, among those of all, and their places in the first axis of
+    /// `pixel_values`: a text may have several or none.
+    fn images_of(&self, inputs: &Inputs, row: usize) -> Result<[Range<usize>; 2]> {
+        let ids = inputs.ids("input_ids", self.decoder.vocabulary())?;
+        let (shape, _) = inputs.floats("pixel_values")?;
+        let count = |ids: &[u32]| ids.iter().filter(|id| **id == self.token).count();
+        // Of each image the tokens that stand for it, and what it takes of the first axis.
+        let images = match &self.tiles {
+            Some(tiles) => tiles.extents(inputs)?,
+            None => vec![(count(&ids.values) / shape[0].max(1), 1); shape[0]],
+        };
+        let (before, rest) = ids.values.split_at(row * ids.tokens);
+        let (before, own) = (count(before), count(&rest[..ids.tokens]));
+        let mut ends = vec![(0, 0)];
+        for (tokens, places) in images {
+            let (all, at) = ends[ends.len() - 1];
+            ends.push((all + tokens, at + places));
+        }
+        let image = |tokens: usize| {
+            ends.iter().position(|(all, _)| *all == tokens).ok_or_else(|| {
+                Error::input("input_ids", format!("text {row} has tokens for part of an image"))
+            })
+        };
+        let (first, end) = (image(before)?, image(before + own)?);
+        Ok([first..end, ends[first].1..ends[end].1])
+    }
+
     /// Logits of `ids: [B, T]` with features in the places of the images.
     fn read(
         &self,
@@ -189,6 +217,23 @@ impl Model for Llava {
 }
 
 impl Decoder for Llava {
+    fn row(&self, inputs: &Inputs, row: usize, batch: usize) -> Inputs {
+        let mut own = inputs.row(row, batch);
+        // What cannot be told apart is left as it is, to be refused when it is read.
+        if let Ok([images, places]) = self.images_of(inputs, row) {
+            for (name, part) in [("image_sizes", images), ("pixel_values", places)] {
+                if let Some(ints) = inputs.ints.get(name) {
+                    own.ints.insert(name.to_owned(), ints.clone());
+                }
+                if let Some(floats) = inputs.floats.get(name) {
+                    own.floats.insert(name.to_owned(), floats.clone());
+                }
+                own.keep(name, part);
+            }
+        }
+        own
+    }
+
     fn begin(&self, device: &Device, inputs: &Inputs, capacity: usize) -> Result<State> {
         self.decoder.begin(device, inputs, capacity)
     }

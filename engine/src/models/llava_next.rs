@@ -65,23 +65,42 @@ impl Tiles {
         Ok(Tiles { newline, side, patches, grids })
     }
 
-    /// The tiles that `pixel_values` has for each image of `image_sizes`. Images of fewer tiles are
-    /// filled up there, unless all tiles lie behind one another.
-    pub(super) fn choose(&self, inputs: &Inputs, channels: usize) -> Result<Chosen> {
+    /// Height and width of each image of `image_sizes` before it was fitted.
+    fn sizes(&self, inputs: &Inputs) -> Result<Vec<[usize; 2]>> {
         let Some((shape, sizes)) = inputs.ints.get("image_sizes") else {
             return Err(Error::input("image_sizes", "is missing"));
         };
-        let size = |size: &[i64]| -> Option<[usize; 2]> {
-            let [height, width] = [0, 1].map(|axis| {
-                usize::try_from(size[axis]).ok().filter(|size| (1..=1 << 24).contains(size))
-            });
-            Some([height?, width?])
-        };
+        let side = |side: i64| usize::try_from(side).ok().filter(|n| (1..=1 << 24).contains(n));
+        let size = |size: &[i64]| Some([side(size[0])?, side(size[1])?]);
         let sizes: Option<Vec<_>> = sizes.chunks_exact(2).map(size).collect();
-        let (Some(sizes), [images, 2]) = (sizes, &shape[..]) else {
-            let message = format!("has shape {shape:?}, not [images, 2], or holds no sizes");
-            return Err(Error::input("image_sizes", message));
+        match (sizes, &shape[..]) {
+            (Some(sizes), [_, 2]) => Ok(sizes),
+            _ => {
+                let message = format!("has shape {shape:?}, not [images, 2], or holds no sizes");
+                Err(Error::input("image_sizes", message))
+            }
+        }
+    }
+
+    /// Of each image the tokens that stand for it, and what it takes of the first axis of
+    /// `pixel_values`: one place, or its tiles where all tiles lie behind one another.
+    pub(super) fn extents(&self, inputs: &Inputs) -> Result<Vec<(usize, usize)>> {
+        let (shape, _) = inputs.floats("pixel_values")?;
+        let extent = |size: &[usize; 2]| {
+            let [down, across] = self.best(*size);
+            let [height, width] = [down * self.patches, across * self.patches];
+            let [top, left] = padding(*size, [height, width]);
+            let tokens = (height - 2 * top) * (width - 2 * left + 1);
+            let places = if shape.len() == 4 { 1 + down * across } else { 1 };
+            (self.patches * self.patches + tokens, places)
         };
+        Ok(self.sizes(inputs)?.iter().map(extent).collect())
+    }
+
+    /// The tiles that `pixel_values` has for each image of `image_sizes`. Images of fewer tiles are
+    /// filled up there, unless all tiles lie behind one another.
+    pub(super) fn choose(&self, inputs: &Inputs, channels: usize) -> Result<Chosen> {
+        let sizes = self.sizes(inputs)?;
         let counts: Vec<usize> =
             sizes.iter().map(|size| 1 + self.best(*size).iter().product::<usize>()).collect();
 
@@ -89,7 +108,7 @@ impl Tiles {
         let mut tiles = inputs.images("pixel_values", if flat { 1 } else { 2 }, channels)?;
         let fits = match tiles.lead[..] {
             [all] => all == counts.iter().sum::<usize>(),
-            [batch, most] => batch == *images && counts.iter().all(|count| *count <= most),
+            [batch, most] => batch == sizes.len() && counts.iter().all(|count| *count <= most),
             _ => false,
         };
         if !fits || [tiles.height, tiles.width] != [self.side; 2] {

@@ -56,6 +56,11 @@ pub trait Decoder {
         "input_ids"
     }
 
+    /// The inputs of one of `batch` sequences.
+    fn row(&self, inputs: &Inputs, row: usize, batch: usize) -> Inputs {
+        inputs.row(row, batch)
+    }
+
     /// Room for the sequences of `inputs`, of up to `capacity` tokens each. An encoder runs here,
     /// and cross-attention keys and values are computed once.
     fn begin(&self, device: &Device, inputs: &Inputs, capacity: usize) -> Result<State>;

@@ -92,8 +92,9 @@ def make():
             vision_feature_layer=-1,
         ),
         {
-            "input_ids": torch.cat([prompt(85, 5, -4, 6), prompt(86, 2, -4, 9)]),
-            "pixel_values": pixels(87, 2, 3, 16, 16),
+            # The first text has two images, the second one.
+            "input_ids": torch.cat([prompt(85, 5, -4, 1, -4, 1), prompt(86, 2, -4, 9)]),
+            "pixel_values": pixels(87, 3, 3, 16, 16),
             # A hole in the words of the second text.
             "attention_mask": torch.tensor([[1] * 15, [1] * 7 + [0] * 3 + [1] * 5]),
         },

@@ -54,17 +54,22 @@ def make():
         edit_weights=published_names,
     )
     tall, square = (75, 30), (64, 64)
+    words = features(tall) + features(square) - features(wide)
     case(
-        "llava_next/next-two-images",
+        "llava_next/next-batch",
         LlavaNextForConditionalGeneration,
         config(
             text("llama", max_position_embeddings=256), vision_feature_layer=[-2, 2],
             projector_hidden_act="relu",
         ),
         {
-            "input_ids": prompt(93, 3, -features(tall), 2, -features(square), 4),
-            "pixel_values": tiles(94, tall, square),
-            "image_sizes": torch.tensor([tall, square]),
+            # The first text has two images, the second one and as many words more.
+            "input_ids": torch.cat([
+                prompt(93, 3, -features(tall), 2, -features(square), 4),
+                prompt(94, 5, -features(wide), 4 + words),
+            ]),
+            "pixel_values": tiles(95, tall, square, wide),
+            "image_sizes": torch.tensor([tall, square, wide]),
         },
         edit_weights=current_names,
     )
@@ -74,8 +79,8 @@ def make():
         LlavaNextForConditionalGeneration,
         config(text("qwen2"), multimodal_projector_bias=False, vision_feature_layer=-1),
         {
-            "input_ids": prompt(95, 2, -features(flat), 7),
-            "pixel_values": tiles(96, flat, flat=True),
+            "input_ids": prompt(96, 2, -features(flat), 7),
+            "pixel_values": tiles(97, flat, flat=True),
             "image_sizes": torch.tensor([flat]),
         },
         edit_config=lambda config: config["text_config"].pop("layer_types", None),
