@@ -43,9 +43,21 @@ pub async fn ask(
     limit: Duration,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<Answer, Fault> {
+    let program = std::env::current_exe().unwrap_or_else(|_| "harness".into());
+    let mut worker = Command::new(program);
+    worker.arg("native-worker");
+    ask_of(worker, request, limit, on_event).await
+}
+
+async fn ask_of(
+    worker: Command,
+    request: &Request,
+    limit: Duration,
+    on_event: &mut (dyn FnMut(&Event) + Send),
+) -> Result<Answer, Fault> {
     let mut stage = "start".to_owned();
     // The child dies with this value, so every way out ends it.
-    let mut child = match start(request).await {
+    let mut child = match start(worker, request).await {
         Ok(child) => child,
         Err(error) => return Err(fault(Status::Infra, &stage, format!("{error:#}"))),
     };
@@ -70,9 +82,8 @@ pub async fn ask(
     }
 }
 
-async fn start(request: &Request) -> Result<Child> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .arg("native-worker")
+async fn start(mut worker: Command, request: &Request) -> Result<Child> {
+    let mut child = worker
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -83,7 +94,8 @@ async fn start(request: &Request) -> Result<Child> {
         .context("starting the native worker")?;
     let stdin = child.stdin.as_mut().context("the native worker has no stdin")?;
     let line = format!("{}\n", json!(request));
-    stdin.write_all(line.as_bytes()).await.context("sending the request")?;
+    // A child that is gone before it has read the request is found out by whoever listens to it.
+    let _ = stdin.write_all(line.as_bytes()).await;
     Ok(child)
 }
 
@@ -109,4 +121,50 @@ async fn listen(
 
 fn fault(status: Status, stage: &str, message: String) -> Fault {
     Fault { status, stage: stage.to_owned(), message, is_fatal: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Backend, PageReport};
+
+    /// Asks a shell script in place of the worker.
+    fn ask_script(script: &str, limit: Duration) -> (Result<Answer, Fault>, usize) {
+        let mut events = 0;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        let request = Request::Probe { backend: Backend::Native, self_test: false };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let answer = runtime.block_on(ask_of(shell, &request, limit, &mut |_| events += 1));
+        (answer, events)
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+    const STAGE: &str = r#"echo '{"event":"stage","stage":"forward"}';"#;
+
+    #[test]
+    fn the_request_goes_in_and_the_answer_comes_out() {
+        let script = r#"read -r line; echo "a library speaks"
+            case "$line" in *'"backend":"native"'*) ;; *) exit 1;; esac
+            echo '{"event":"done","answer":{"answer":"probe"}}'; sleep 60"#;
+        let (answer, events) = ask_script(&format!("{STAGE}{script}"), LONG);
+        assert_eq!(answer.unwrap(), Answer::Probe(PageReport::default()));
+        assert_eq!(events, 2);
+    }
+
+    #[test]
+    fn a_worker_that_dies_is_a_crash_with_its_last_words() {
+        let (answer, _) = ask_script(&format!("{STAGE} echo help >&2; kill -9 $$"), LONG);
+        let fault = answer.unwrap_err();
+        assert_eq!((fault.status, fault.stage.as_str()), (Status::Crash, "forward"));
+        assert!(fault.message.contains("signal: 9") && fault.message.contains("help"), "{fault:?}");
+    }
+
+    #[test]
+    fn a_worker_that_hangs_is_a_timeout() {
+        let (answer, _) = ask_script(&format!("{STAGE} sleep 60"), Duration::from_millis(300));
+        let fault = answer.unwrap_err();
+        assert_eq!((fault.status, fault.stage.as_str()), (Status::Timeout, "forward"));
+        assert_eq!(fault.message, "no answer within 0.3 s");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::{
     cli::{OutputArgs, ReportArgs},
     pending::matrix,
-    store::{self, Store},
+    store::{self, Source, Store},
     ui::Ui,
 };
 use anyhow::{Context, Result};
@@ -31,23 +31,11 @@ fn write(path: &Path, html: &str) -> Result<()> {
 
 /// Renders a stored run, or lists the runs.
 pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {
-    let (runs, load): (_, Box<dyn Fn(&str) -> Result<Vec<Record>>>) = match &args.records {
-        Some(path) => {
-            let records = store::read_lines(path)?;
-            let runs = store::runs_of(&records);
-            let load = move |run_id: &str| {
-                let of_run = |record: &&Record| record.run_id == run_id;
-                let records: Vec<Record> = records.iter().filter(of_run).cloned().collect();
-                anyhow::ensure!(!records.is_empty(), "the file has no run {run_id:?}");
-                Ok(records)
-            };
-            (runs, Box::new(load))
-        }
-        None => {
-            let store = Store::open(&database(&args.outputs)?, None)?;
-            (store.runs()?, Box::new(move |run_id: &str| store.records(run_id)))
-        }
+    let source = match &args.records {
+        Some(path) => Source::Lines(store::read_lines(path)?),
+        None => Source::Database(Store::open(&database(&args.outputs)?, None)?),
     };
+    let runs = source.runs()?;
     if args.list {
         for run in &runs {
             let text = format!("{}  {}  {} records", run.run_id, run.started_at, run.records);
@@ -61,7 +49,7 @@ pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {
         .as_deref()
         .or(latest)
         .context("no run is stored yet; `cargo harness run` makes one")?;
-    render(&load(run_id)?, &args.outputs, ui)
+    render(&source.records(run_id)?, &args.outputs, ui)
 }
 
 /// The database that is named, or the default one.

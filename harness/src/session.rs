@@ -72,10 +72,10 @@ impl Session {
             Ok((client, answered)) => {
                 Ok(Session { client, info: launch.info(look, &answered), driver })
             }
-            Err(error) => {
-                let exited = driver.exited().await.unwrap_or_else(|| driver.log_tail());
-                bail!("{error:#}; {exited}")
-            }
+            Err(error) => match driver.exited().await {
+                Some(exit) => bail!("{exit}"),
+                None => bail!("{error:#}{}", driver.log_tail()),
+            },
         }
     }
 

@@ -112,8 +112,7 @@ impl Store {
         Ok(())
     }
 
-    /// The runs, the latest first.
-    pub fn runs(&self) -> Result<Vec<Run>> {
+    fn runs(&self) -> Result<Vec<Run>> {
         let mut statement = self.database.prepare(
             "SELECT run_id, MIN(started_at), COUNT(*) FROM records GROUP BY run_id \
              ORDER BY MIN(id) DESC",
@@ -124,8 +123,7 @@ impl Store {
         Ok(runs.collect::<Result<_, _>>()?)
     }
 
-    /// The records of a run, in the order in which they were stored.
-    pub fn records(&self, run_id: &str) -> Result<Vec<Record>> {
+    fn records(&self, run_id: &str) -> Result<Vec<Record>> {
         let mut statement =
             self.database.prepare("SELECT json FROM records WHERE run_id = ?1 ORDER BY id")?;
         let texts: Vec<String> =
@@ -158,8 +156,38 @@ pub fn read_lines(path: &Path) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// The runs in a list of records, the latest first.
-pub fn runs_of(records: &[Record]) -> Vec<Run> {
+/// Where records are read from.
+#[derive(Debug)]
+pub enum Source {
+    /// The database.
+    Database(Store),
+    /// What a file of JSON lines holds.
+    Lines(Vec<Record>),
+}
+
+impl Source {
+    /// The runs, the latest first.
+    pub fn runs(&self) -> Result<Vec<Run>> {
+        match self {
+            Source::Database(store) => store.runs(),
+            Source::Lines(records) => Ok(runs_of(records)),
+        }
+    }
+
+    /// The records of a run, in the order in which they were stored.
+    pub fn records(&self, run_id: &str) -> Result<Vec<Record>> {
+        let records = match self {
+            Source::Database(store) => store.records(run_id)?,
+            Source::Lines(records) => {
+                records.iter().filter(|record| record.run_id == run_id).cloned().collect()
+            }
+        };
+        ensure!(!records.is_empty(), "there is no run {run_id:?}; `report --list` shows the runs");
+        Ok(records)
+    }
+}
+
+fn runs_of(records: &[Record]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for record in records {
         match runs.iter_mut().find(|run| run.run_id == record.run_id) {
@@ -213,14 +241,16 @@ mod tests {
         let mut store = Store::open(&database, Some(&lines)).unwrap();
         store.put(&second).unwrap();
 
-        assert_eq!(store.records("a").unwrap(), first);
-        let runs = store.runs().unwrap();
-        assert_eq!(runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>(), ["b", "a"]);
-        let read = read_lines(&lines).unwrap();
-        assert_eq!(read.len(), 3);
-        assert_eq!(runs_of(&read), runs);
-        let error = store.records("c").unwrap_err().to_string();
-        assert!(error.contains("--list"), "{error}");
+        let lines = Source::Lines(read_lines(&lines).unwrap());
+        for source in [Source::Database(store), lines] {
+            assert_eq!(source.records("a").unwrap(), first);
+            assert_eq!(source.records("b").unwrap(), std::slice::from_ref(&second));
+            let runs = source.runs().unwrap();
+            let runs: Vec<_> = runs.iter().map(|run| (run.run_id.as_str(), run.records)).collect();
+            assert_eq!(runs, [("b", 1), ("a", 2)]);
+            let error = source.records("c").unwrap_err().to_string();
+            assert!(error.contains("--list"), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // Stands where the engine stands in the bundle and breaks in the way that the name of the case says,
-// for real: traps, hangs and exhausted memory are those of the browser. On the backend `webnn` it
-// says that it is not supported, on `webgpu` that an op is wrong.
+// for real: traps, hangs and exhausted memory are those of the browser. All other cases pass. On the
+// backend `webnn` it says that it is not supported, on `webgpu` that an op is wrong.
 
 export default async function init() {}
 
@@ -25,9 +25,7 @@ const expect = (actual, expected, what) => {
 };
 
 const cases = {
-  async "answers"() {
-    return run({ status: "pass" });
-  },
+  __proto__: null,
   async "traps"() {
     const { instance } = await WebAssembly.instantiate(UNREACHABLE);
     instance.exports.a();
@@ -76,5 +74,6 @@ const cases = {
 export async function answer(text, emit) {
   const request = JSON.parse(text);
   if (request.request === "probe") return probe(request);
-  return cases[request.cell.case](request, emit);
+  const { [request.cell.case]: broken } = cases;
+  return broken ? broken(request, emit) : run({ status: "pass" });
 }

@@ -101,7 +101,7 @@ impl Driver {
         let log = self.log();
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(4)..];
-        if last.is_empty() { String::new() } else { format!("; it said:\n{}", last.join("\n")) }
+        if last.is_empty() { String::new() } else { format!("\nit printed:\n{}", last.join("\n")) }
     }
 }
 

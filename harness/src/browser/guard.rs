@@ -12,7 +12,10 @@
 
 use anyhow::{Context, Result};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
     unistd::{Pid, setsid},
 };
 use std::{
@@ -38,6 +41,10 @@ enum Seen {
 /// Runs `command` until it exits or stdin closes; then nothing of it is left.
 pub fn run(folder: &Path, command: &[OsString]) -> Result<()> {
     setsid().context("leading a new session")?;
+    // Browsers start helpers that outlive their parents; those come to this process when they are
+    // orphaned, which can then take note of their end.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_child_subreaper(true).context("adopting orphans")?;
     let log = File::create(folder.join(LOG)).context("creating the driver's log")?;
     let (program, args) = command.split_first().context("no program to guard")?;
     let mut child = Command::new(program)
@@ -68,13 +75,23 @@ pub fn run(folder: &Path, command: &[OsString]) -> Result<()> {
                 // read it.
                 tell(&format!("exited {exit}"));
                 sweep(folder, own_session);
+                reap();
             }
             Seen::HarnessLeft => {
                 sweep(folder, own_session);
+                reap();
                 remove(folder);
                 return Ok(());
             }
         }
+    }
+}
+
+/// Takes note of every child that has ended, so that none stays behind as a zombie where the first
+/// process of the machine, or of the container, does not do it.
+fn reap() {
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
+    {
     }
 }
 

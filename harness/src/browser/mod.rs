@@ -89,17 +89,22 @@ impl Launch {
     }
 }
 
-/// The first of `names` that is in a folder named by `folder_env`, on PATH or in cargo's bin folder.
-fn find_program(names: &[&str], folder_env: &str) -> Result<PathBuf> {
+/// The program that the environment variable `given` names; else the first of `names` that is in the
+/// folder which it names, on PATH or in cargo's folder of programs.
+fn find_program(names: &[&str], given: &str) -> Result<PathBuf> {
     let cargo_bin = env::home_dir().map(|home| home.join(".cargo/bin"));
-    let folders: Vec<PathBuf> = env::var_os(folder_env)
-        .map(PathBuf::from)
+    let given_path = env::var_os(given).map(PathBuf::from);
+    if let Some(path) = given_path.as_ref().filter(|path| is_program(path)) {
+        return Ok(path.clone());
+    }
+    let folders: Vec<PathBuf> = given_path
         .into_iter()
         .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()))
         .chain(cargo_bin)
         .collect();
     find_in(names, &folders).with_context(|| {
-        format!("{} is not installed; `cargo harness setup` installs it", names.join(" or "))
+        let names = names.join(" or ");
+        format!("{names} is not there; `cargo harness setup` installs it, or {given} names it")
     })
 }
 

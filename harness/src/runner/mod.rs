@@ -295,8 +295,8 @@ fn line(record: &Record) -> String {
         line += &format!(", {:.2} bpw", memory.bpw);
     }
     if let Some(reason) = &outcome.reason {
-        let stage = outcome.stage.as_deref().unwrap_or("unknown stage");
-        line += &format!(": {stage}: {reason}");
+        let stage = outcome.stage.as_deref().map(|stage| format!("{stage}: ")).unwrap_or_default();
+        line += &format!(": {stage}{reason}");
     }
     line
 }
