@@ -1,1 +1,75 @@
-//! Records to self-contained HTML.
+//! Records to self-contained HTML: the compatibility matrix and the performance report.
+//!
+//! The folder follows the data: [`grid`] sorts records into rows, columns and boxes and knows
+//! nothing of HTML; [`view`] turns a grid into plain structs of text that the templates print as
+//! they are; `embed` carries the records themselves into the page, so that every figure opens to
+//! the record behind it. The templates in `templates/` only place what the structs hold.
+//!
+//! What is absent: no network, no async, no files written, no clock. The same records give the
+//! same bytes, and whatever a page, a model file or a driver put into a record is treated as
+//! hostile text.
+
+mod embed;
+pub mod grid;
+pub mod view;
+
+use askama::Template;
+use record::{Record, SCHEMA_VERSION};
+use std::fmt;
+
+/// Why a report could not be made.
+#[derive(Debug)]
+pub enum Error {
+    /// A record was written by a newer version, whose fields may mean something else.
+    Schema {
+        /// Which record, counted from 1 as lines of a file are.
+        line: usize,
+        /// The version it states.
+        found: u32,
+    },
+    /// A record could not be turned into JSON for the page.
+    Json(serde_json::Error),
+    /// A template could not be filled.
+    Template(askama::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Schema { line, found } => write!(
+                f,
+                "record {line} has schema {found}, and this build reads up to schema \
+                 {SCHEMA_VERSION}: render it with the version that wrote it, or leave it out"
+            ),
+            Error::Json(error) => write!(f, "cannot embed a record as JSON: {error}"),
+            Error::Template(error) => write!(f, "cannot fill the report's template: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Schema { .. } => None,
+            Error::Json(error) => Some(error),
+            Error::Template(error) => Some(error),
+        }
+    }
+}
+
+/// The compatibility matrix as one HTML file: class and case by browser and backend, one chip a
+/// precision.
+///
+/// The last record of a cell, by the time it began, gives the verdict; the others are listed in its
+/// detail. Fails where a record is of a newer schema.
+pub fn compatibility(records: &[Record]) -> Result<String, Error> {
+    view::Compatibility::of(records)?.render().map_err(Error::Template)
+}
+
+/// The performance report as one HTML file: for each case the speed, size, quantisation loss and
+/// kernel error of every precision in every browser.
+///
+/// Records are chosen as for [`compatibility`], and it fails in the same way.
+pub fn performance(records: &[Record]) -> Result<String, Error> {
+    view::Performance::of(records)?.render().map_err(Error::Template)
+}

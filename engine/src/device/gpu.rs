@@ -1,0 +1,441 @@
+//! Records dispatches, submits them when a value is read, and notices what the GPU refuses.
+
+use super::{
+    adapter::Variant,
+    pool::{Buffer, Pool},
+};
+use crate::{
+    error::{Error, Result},
+    tensor::Tensor,
+};
+use shaders::Define;
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, Mutex},
+};
+
+/// Dispatches that are collected before they are submitted on their own account, so that the GPU
+/// starts while the rest is being recorded.
+const SUBMIT_AFTER: usize = 256;
+
+/// What poisoned buffers hold: a large negative number, and an index out of every range.
+const POISON: u32 = 0xDEAD_BEEF;
+
+/// A GPU with its caches and the work that waits to be submitted.
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    description: record::Adapter,
+    variant: Cell<Variant>,
+    pool: Rc<RefCell<Pool>>,
+    pipelines: RefCell<HashMap<PipelineKey, wgpu::ComputePipeline>>,
+    params: RefCell<HashMap<Vec<u32>, wgpu::Buffer>>,
+    pending: RefCell<Vec<Dispatch>>,
+    problems: Arc<Mutex<Vec<String>>>,
+    poison: Cell<bool>,
+    recording: Cell<bool>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({})", self.description.device)
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct PipelineKey {
+    kernel: &'static str,
+    defines: Vec<Define>,
+}
+
+/// One recorded dispatch.
+#[derive(Clone, Debug)]
+pub(super) struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    groups: [u32; 3],
+}
+
+/// A buffer as a kernel sees it. Binding 0 is always the kernel's parameters.
+#[derive(Clone, Copy, Debug)]
+pub enum Bind<'a> {
+    /// `var<storage, read>` at a binding.
+    Read(u32, &'a Tensor),
+    /// `var<storage, read_write>` at a binding.
+    Write(u32, &'a Tensor),
+    /// `var<storage, read>` of a whole buffer that is no tensor.
+    Raw(u32, &'a Buffer),
+}
+
+impl Bind<'_> {
+    fn entry(&self) -> (u32, bool, &wgpu::Buffer, u64) {
+        match self {
+            Bind::Read(at, tensor) => (*at, true, tensor.buffer().raw(), tensor.count() as u64 * 4),
+            Bind::Write(at, tensor) => {
+                (*at, false, tensor.buffer().raw(), tensor.count() as u64 * 4)
+            }
+            Bind::Raw(at, buffer) => (*at, true, buffer.raw(), buffer.capacity()),
+        }
+    }
+}
+
+/// Folds a number of workgroups into a grid whose dimensions hold 65,535 each.
+pub fn grid(workgroups: usize) -> [u32; 3] {
+    const LIMIT: usize = 65_535;
+    let y = workgroups.div_ceil(LIMIT).max(1);
+    [workgroups.div_ceil(y) as u32, y as u32, 1]
+}
+
+impl Gpu {
+    pub(super) fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        description: record::Adapter,
+        variant: Variant,
+    ) -> Rc<Gpu> {
+        let problems = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&problems);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            note.lock().expect("no panic while noting").push(error.to_string());
+        }));
+        let note = Arc::clone(&problems);
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the device at the end is reported here too and is no problem.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                let text = format!("device lost: {message}");
+                note.lock().expect("no panic while noting").push(text);
+            }
+        });
+        Rc::new(Gpu {
+            device,
+            queue,
+            description,
+            variant: Cell::new(variant),
+            pool: Rc::default(),
+            pipelines: RefCell::default(),
+            params: RefCell::default(),
+            pending: RefCell::default(),
+            problems,
+            poison: Cell::new(false),
+            recording: Cell::new(false),
+        })
+    }
+
+    /// What the adapter says of itself.
+    pub fn description(&self) -> &record::Adapter {
+        &self.description
+    }
+
+    /// Which optional language features kernels use.
+    pub fn variant(&self) -> Variant {
+        self.variant.get()
+    }
+
+    /// Changes which optional language features kernels use from now on.
+    pub fn set_variant(&self, variant: Variant) {
+        self.variant.set(variant);
+    }
+
+    /// From now on fresh buffers hold rubbish, so that a kernel that does not run cannot pass for
+    /// one that computed zeros.
+    pub fn set_poison(&self, on: bool) {
+        self.poison.set(on);
+    }
+
+    /// Largest buffer a kernel can bind.
+    pub fn max_binding_bytes(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// Most bytes held at once since [`Gpu::forget`].
+    pub fn peak_bytes(&self) -> u64 {
+        self.pool.borrow().peak()
+    }
+
+    /// Frees buffers nobody uses and starts counting the peak anew; pipelines stay.
+    pub fn forget(&self) {
+        self.flush();
+        self.pool.borrow_mut().clear();
+        self.params.borrow_mut().clear();
+    }
+
+    /// A tensor whose values are yet to be written.
+    pub fn alloc(&self, shape: &[usize]) -> Tensor {
+        let bytes = shape.iter().product::<usize>() as u64 * 4;
+        let buffer = Pool::take(&self.pool, &self.device, bytes);
+        if self.poison.get() {
+            self.flush();
+            let rubbish = vec![POISON; (buffer.capacity() / 4) as usize];
+            self.queue.write_buffer(buffer.raw(), 0, bytemuck::cast_slice(&rubbish));
+        }
+        Tensor::from_gpu(shape, buffer)
+    }
+
+    /// A buffer of exactly `bytes` for something that lives long; it holds zeros.
+    pub fn dedicated(&self, bytes: u64) -> Buffer {
+        Pool::dedicated(&self.pool, &self.device, bytes)
+    }
+
+    /// Writes into a buffer, after everything recorded before.
+    pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
+        self.flush();
+        self.queue.write_buffer(buffer.raw(), offset, bytes);
+    }
+
+    pub(super) fn upload(&self, bytes: &[u8]) -> Buffer {
+        let buffer = Pool::take(&self.pool, &self.device, bytes.len() as u64);
+        self.write(&buffer, 0, bytes);
+        buffer
+    }
+
+    /// Records one dispatch.
+    pub fn dispatch(
+        &self,
+        kernel: &'static str,
+        defines: &[Define],
+        params: &[u32],
+        binds: &[Bind<'_>],
+        groups: [u32; 3],
+    ) {
+        if groups.contains(&0) {
+            return;
+        }
+        let pipeline = self.pipeline(kernel, defines, params.is_empty(), binds);
+        let layout = pipeline.get_bind_group_layout(0);
+        let uniform = (!params.is_empty()).then(|| self.uniform(params));
+        let whole = |buffer, size| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: 0,
+                size: std::num::NonZeroU64::new(size),
+            })
+        };
+        let mut entries = Vec::with_capacity(binds.len() + 1);
+        if let Some(uniform) = &uniform {
+            entries.push(wgpu::BindGroupEntry {
+                binding: 0,
+                resource: whole(uniform, uniform.size()),
+            });
+        }
+        for bind in binds {
+            let (binding, _, buffer, bytes) = bind.entry();
+            entries.push(wgpu::BindGroupEntry { binding, resource: whole(buffer, bytes) });
+        }
+        let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &layout,
+            entries: &entries,
+        });
+        self.push(Dispatch { pipeline, bindings, groups });
+    }
+
+    pub(super) fn push(&self, dispatch: Dispatch) {
+        self.pending.borrow_mut().push(dispatch);
+        if self.pending.borrow().len() >= SUBMIT_AFTER && !self.recording.get() {
+            self.flush();
+        }
+    }
+
+    /// Collects what `work` dispatches instead of submitting it.
+    pub(super) fn collect<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Dispatch>) {
+        self.flush();
+        self.recording.set(true);
+        let value = work();
+        self.recording.set(false);
+        (value, self.pending.take())
+    }
+
+    pub(super) fn pool(&self) -> &Rc<RefCell<Pool>> {
+        &self.pool
+    }
+
+    /// Submits everything recorded so far.
+    pub fn flush(&self) {
+        let pending = self.pending.take();
+        if !pending.is_empty() {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            encode(&mut encoder, &pending);
+            self.queue.submit([encoder.finish()]);
+        }
+        self.pool.borrow_mut().bury();
+    }
+
+    /// Fetches tensors as words, running what was recorded.
+    pub async fn read(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<u32>>> {
+        let pending = self.pending.take();
+        let total: u64 = tensors.iter().map(|tensor| tensor.count() as u64 * 4).sum();
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: total.max(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encode(&mut encoder, &pending);
+        let mut offset = 0;
+        for tensor in tensors {
+            let bytes = tensor.count() as u64 * 4;
+            encoder.copy_buffer_to_buffer(tensor.buffer().raw(), 0, &staging, offset, bytes);
+            offset += bytes;
+        }
+        self.queue.submit([encoder.finish()]);
+        self.pool.borrow_mut().bury();
+
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only when this future was dropped.
+            let _ = sender.send(result);
+        });
+        // Firefox looks for finished maps on a slow timer, and sooner when something is submitted.
+        self.queue.submit([]);
+        #[cfg(not(target_arch = "wasm32"))]
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| Error::device("waiting for the GPU", error.to_string()))?;
+        let mapped = receiver.await;
+        self.check("running kernels")?;
+        match mapped {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(Error::device("reading from the GPU", error.to_string())),
+            Err(_) => return Err(Error::device("reading from the GPU", "the map was abandoned")),
+        }
+        let view = staging
+            .get_mapped_range(..)
+            .map_err(|error| Error::device("reading from the GPU", error.to_string()))?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..total as usize]);
+        drop(view);
+        staging.destroy();
+        let mut rest = words.as_slice();
+        Ok(tensors
+            .iter()
+            .map(|tensor| {
+                let (head, tail) = rest.split_at(tensor.count());
+                rest = tail;
+                head.to_vec()
+            })
+            .collect())
+    }
+
+    /// Fails when the GPU has refused anything since the last check.
+    pub fn check(&self, during: &str) -> Result<()> {
+        let mut problems = self.problems.lock().expect("no panic while noting");
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Error::device(during, problems.drain(..).collect::<Vec<_>>().join("; "))),
+        }
+    }
+
+    /// Runs `work` under an error scope and fails with what it caught.
+    pub async fn scoped<T>(&self, during: &str, work: impl FnOnce() -> T) -> Result<T> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let value = work();
+        self.flush();
+        match scope.pop().await {
+            None => Ok(value),
+            Some(error) => Err(Error::device(during, error.to_string())),
+        }
+    }
+
+    fn uniform(&self, params: &[u32]) -> wgpu::Buffer {
+        let mut cache = self.params.borrow_mut();
+        if let Some(buffer) = cache.get(params) {
+            return buffer.clone();
+        }
+        let mut words = params.to_vec();
+        words.resize(params.len().next_multiple_of(4), 0);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: words.len() as u64 * 4,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
+        cache.insert(params.to_vec(), buffer.clone());
+        buffer
+    }
+
+    fn pipeline(
+        &self,
+        kernel: &'static str,
+        defines: &[Define],
+        bare: bool,
+        binds: &[Bind<'_>],
+    ) -> wgpu::ComputePipeline {
+        let key = PipelineKey { kernel, defines: defines.to_vec() };
+        if let Some(pipeline) = self.pipelines.borrow().get(&key) {
+            return pipeline.clone();
+        }
+        let text = shaders::compose(kernel, defines).unwrap_or_else(|error| panic!("{error}"));
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(kernel),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        });
+        let slot = |binding, ty| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        let mut entries = Vec::new();
+        if !bare {
+            entries.push(slot(0, wgpu::BufferBindingType::Uniform));
+        }
+        entries.extend(binds.iter().map(|bind| {
+            let (binding, read_only, _, _) = bind.entry();
+            slot(binding, wgpu::BufferBindingType::Storage { read_only })
+        }));
+        let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(kernel),
+            entries: &entries,
+        });
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Kernels write workgroup memory before they read it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        self.pipelines.borrow_mut().insert(key, pipeline.clone());
+        pipeline
+    }
+}
+
+fn encode(encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch]) {
+    if dispatches.is_empty() {
+        return;
+    }
+    let mut pass = encoder.begin_compute_pass(&Default::default());
+    for dispatch in dispatches {
+        pass.set_pipeline(&dispatch.pipeline);
+        pass.set_bind_group(0, &dispatch.bindings, &[]);
+        let [x, y, z] = dispatch.groups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grid;
+
+    #[test]
+    fn grids_hold_what_was_asked_for() {
+        for count in [1, 65_535, 65_536, 1_000_000] {
+            let [x, y, z] = grid(count);
+            assert!(x <= 65_535 && y <= 65_535 && z == 1);
+            assert!((x * y) as usize >= count && (x * y) as usize <= count + y as usize);
+        }
+    }
+}

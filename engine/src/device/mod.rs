@@ -1,0 +1,104 @@
+//! Where arithmetic runs: the CPU at once, or the GPU by recording.
+//!
+//! `adapter.rs` asks for a GPU and describes it; `pool.rs` lends its buffers; `gpu.rs` caches
+//! pipelines, collects dispatches and submits them when a value is read; `plan.rs` keeps the
+//! dispatches of one decode step so that each token only replays them.
+
+mod adapter;
+mod gpu;
+mod plan;
+mod pool;
+
+pub use adapter::Variant;
+pub use gpu::{Bind, Gpu, grid};
+pub use plan::Plan;
+pub use pool::Buffer;
+
+use crate::{
+    error::Result,
+    tensor::{Data, Tensor},
+};
+use std::rc::Rc;
+
+/// Where arithmetic runs.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// Main memory; SIMD in a page.
+    Cpu(Cpu),
+    /// A GPU behind wgpu.
+    Gpu(Rc<Gpu>),
+}
+
+/// How the CPU computes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    /// Multiplies in f32 with dequantised weights instead of in integers: the reference that kernel
+    /// errors are measured against.
+    pub exact: bool,
+}
+
+impl Device {
+    /// The CPU with its fast kernels.
+    pub fn cpu() -> Device {
+        Device::Cpu(Cpu { exact: false })
+    }
+
+    /// The CPU as the reference.
+    pub fn reference() -> Device {
+        Device::Cpu(Cpu { exact: true })
+    }
+
+    /// Puts numbers on the device.
+    pub fn upload(&self, shape: &[usize], values: Vec<f32>) -> Tensor {
+        match self {
+            Device::Cpu(_) => Tensor::from_f32(shape, values),
+            Device::Gpu(gpu) => Tensor::from_gpu(shape, gpu.upload(bytemuck::cast_slice(&values))),
+        }
+    }
+
+    /// Puts indices on the device.
+    pub fn upload_u32(&self, shape: &[usize], values: Vec<u32>) -> Tensor {
+        match self {
+            Device::Cpu(_) => Tensor::from_u32(shape, values),
+            Device::Gpu(gpu) => Tensor::from_gpu(shape, gpu.upload(bytemuck::cast_slice(&values))),
+        }
+    }
+
+    /// Fetches several tensors in one go; on a GPU this is what makes recorded work run.
+    pub async fn read(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<f32>>> {
+        match self {
+            Device::Cpu(_) => Ok(tensors.iter().map(|tensor| tensor.f32s().to_vec()).collect()),
+            Device::Gpu(gpu) => {
+                let words = gpu.read(tensors).await?;
+                Ok(words.into_iter().map(bytemuck::cast_vec).collect())
+            }
+        }
+    }
+
+    /// Fetches indices.
+    pub async fn read_u32(&self, tensor: &Tensor) -> Result<Vec<u32>> {
+        match self {
+            Device::Cpu(_) => Ok(tensor.u32s().to_vec()),
+            Device::Gpu(gpu) => Ok(gpu.read(&[tensor]).await?.remove(0)),
+        }
+    }
+
+    /// Waits until everything recorded so far has run.
+    pub async fn finish(&self, tensor: &Tensor) -> Result<()> {
+        if let (Device::Gpu(gpu), Data::Gpu(_)) = (self, tensor.data()) {
+            gpu.read(&[tensor]).await?;
+        }
+        Ok(())
+    }
+
+    /// Name of the kernel variant in use, for records.
+    pub fn variant(&self) -> String {
+        match self {
+            Device::Cpu(_) if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) => {
+                "simd128".to_owned()
+            }
+            Device::Cpu(_) => "scalar".to_owned(),
+            Device::Gpu(gpu) => gpu.variant().to_string(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `y = f(x)` and `y = f(gate) · up`, element by element.
+
+use super::{Check, WG, elements};
+use crate::{
+    device::{Bind, Device},
+    error::{Error, Result},
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// The activations that Hugging Face configurations name; the numbers are the kernels' `KIND`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · Φ(x)`.
+    Gelu = 0,
+    /// GELU by its tanh approximation.
+    GeluTanh = 1,
+    /// `x · σ(1.702 x)`.
+    QuickGelu = 2,
+    /// `x · σ(x)`.
+    Silu = 3,
+    /// `max(x, 0)`.
+    Relu = 4,
+    /// `tanh(x)`.
+    Tanh = 5,
+}
+
+impl Activation {
+    /// By its name in transformers' `ACT2FN`.
+    pub fn named(field: &str, name: &str) -> Result<Activation> {
+        match name {
+            "gelu" | "gelu_python" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" => {
+                Ok(Activation::GeluTanh)
+            }
+            "quick_gelu" => Ok(Activation::QuickGelu),
+            "silu" | "swish" => Ok(Activation::Silu),
+            "relu" => Ok(Activation::Relu),
+            "tanh" => Ok(Activation::Tanh),
+            other => Err(Error::config(field, format!("unknown activation {other:?}"))),
+        }
+    }
+
+    fn of(self, x: f32) -> f32 {
+        let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+        match self {
+            Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            Activation::GeluTanh => {
+                0.5 * x * (1.0 + (0.797_884_6 * (x + 0.044_715 * x * x * x)).tanh())
+            }
+            Activation::QuickGelu => x * sigmoid(1.702 * x),
+            Activation::Silu => x * sigmoid(x),
+            Activation::Relu => x.max(0.0),
+            Activation::Tanh => x.tanh(),
+        }
+    }
+}
+
+/// The error function, Abramowitz and Stegun 7.1.26: within 1.5e-7, f32's own resolution around 1.
+fn erf(x: f32) -> f32 {
+    let a = x.abs();
+    let t = 1.0 / (1.0 + 0.327_591_1 * a);
+    let poly = ((((1.061_405_4 * t - 1.453_152) * t + 1.421_413_7) * t - 0.284_496_74) * t
+        + 0.254_829_6)
+        * t;
+    (1.0 - poly * (-a * a).exp()).copysign(x)
+}
+
+/// `f(x)`.
+pub fn activation(device: &Device, x: &Tensor, f: Activation) -> Tensor {
+    match device {
+        Device::Cpu(_) => Tensor::from_f32(x.shape(), x.f32s().iter().map(|&x| f.of(x)).collect()),
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(x.shape());
+            let count = x.count();
+            gpu.dispatch(
+                "activation",
+                &[("WG", WG), ("KIND", f as u32)],
+                &[count as u32],
+                &[Bind::Read(1, x), Bind::Write(2, &y)],
+                elements(count),
+            );
+            y
+        }
+    }
+}
+
+/// `f(gate) · up`.
+pub fn gated(device: &Device, gate: &Tensor, up: &Tensor, f: Activation) -> Tensor {
+    assert_eq!(gate.shape(), up.shape());
+    match device {
+        Device::Cpu(_) => {
+            let pairs = gate.f32s().iter().zip(up.f32s());
+            Tensor::from_f32(gate.shape(), pairs.map(|(&gate, &up)| f.of(gate) * up).collect())
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(gate.shape());
+            let count = gate.count();
+            gpu.dispatch(
+                "gated",
+                &[("WG", WG), ("KIND", f as u32)],
+                &[count as u32],
+                &[Bind::Read(1, gate), Bind::Read(2, up), Bind::Write(3, &y)],
+                elements(count),
+            );
+            y
+        }
+    }
+}
+
+const ALL: [Activation; 6] = [
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Silu,
+    Activation::Relu,
+    Activation::Tanh,
+];
+
+/// Numbers that reach both ends of every activation.
+fn wide(seed: u64) -> Vec<f32> {
+    let mut values: Vec<f32> = normal(seed, 150).iter().map(|x| x * 4.0).collect();
+    values.extend([0.0, 100.0, -100.0, 1e4, -1e4, 1e-6, -1e-6]);
+    values
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    let one = ALL.map(|f| {
+        Check::new(format!("activation {f:?}"), move |device| {
+            vec![activation(device, &device.upload(&[157], wide(1)), f)]
+        })
+    });
+    let two = ALL.map(|f| {
+        Check::new(format!("gated {f:?}"), move |device| {
+            let (gate, up) = (device.upload(&[157], wide(1)), device.upload(&[157], wide(2)));
+            vec![gated(device, &gate, &up, f)]
+        })
+    });
+    one.into_iter().chain(two).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Their definitions in f64 (Python's `math`) at −3, −0.5, 0.25 and 2.
+    #[test]
+    fn activations_equal_their_definitions() {
+        let x = Tensor::from_f32(&[4], vec![-3.0, -0.5, 0.25, 2.0]);
+        let expected: [[f32; 4]; 6] = [
+            [-0.004049694, -0.154268769, 0.149676581, 1.954499736],
+            [-0.003637392, -0.154285990, 0.149675351, 1.954597694],
+            [-0.018071310, -0.149611563, 0.151199650, 1.935658623],
+            [-0.142277620, -0.188770334, 0.140544125, 1.761594156],
+            [0.000000000, 0.000000000, 0.250000000, 2.000000000],
+            [-0.995054754, -0.462117157, 0.244918662, 0.964027580],
+        ];
+        for (f, expected) in ALL.into_iter().zip(expected) {
+            let y = activation(&Device::cpu(), &x, f);
+            for (got, want) in y.f32s().iter().zip(expected) {
+                assert!((got - want).abs() < 1e-6, "{f:?}: {got} for {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_activations_are_named() {
+        let error = Activation::named("hidden_act", "mish").unwrap_err();
+        assert_eq!(error.to_string(), "config.json, hidden_act: unknown activation \"mish\"");
+    }
+}

@@ -1,0 +1,240 @@
+//! Scaled dot-product attention with causal and padding masks and grouped queries.
+
+use super::{Check, WG, subgroups};
+use crate::{
+    device::{Bind, Device},
+    kv::KvCache,
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// Widest head the GPU kernel holds.
+pub const MAX_WIDTH: usize = 256;
+
+/// Where keys and values lie.
+#[derive(Clone, Copy)]
+pub enum KeysValues<'a> {
+    /// In tensors `[B, S, H · D]`.
+    Plain {
+        /// Keys.
+        k: &'a Tensor,
+        /// Values.
+        v: &'a Tensor,
+    },
+    /// In one layer of a cache that already holds those of this pass.
+    Cached(&'a KvCache, usize),
+}
+
+/// What a query sees, and how much of it.
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
+    /// Heads of the queries.
+    pub heads: usize,
+    /// Heads of keys and values; `heads` is a multiple.
+    pub kv_heads: usize,
+    /// Factor on the scores, usually `1 / √D`.
+    pub scale: f32,
+    /// Whether later keys are hidden.
+    pub causal: bool,
+    /// `[B, S]` of ones and zeros: keys at zeros are hidden. A query that sees nothing gets zeros.
+    pub mask: Option<&'a Tensor>,
+}
+
+/// How elements of keys and values are found.
+struct Layout {
+    batch: usize,
+    head: usize,
+    token: usize,
+}
+
+/// `[B, T, H · D]` from `q: [B, T, H · D]`.
+pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention<'_>) -> Tensor {
+    let [batch, tokens, columns] = q.shape()[..] else { panic!("three axes wanted") };
+    let width = columns / how.heads;
+    assert_eq!((columns % how.heads, how.heads % how.kv_heads), (0, 0));
+    assert!(width <= MAX_WIDTH, "models refuse wider heads when they load");
+    let (keys, layout) = match kv {
+        KeysValues::Plain { k, .. } => {
+            let keys = k.shape()[1];
+            assert_eq!(k.shape(), [batch, keys, how.kv_heads * width]);
+            let columns = k.columns();
+            (keys, Layout { batch: keys * columns, head: width, token: columns })
+        }
+        KeysValues::Cached(cache, _) => {
+            let head = cache.capacity() * width;
+            (cache.len() + tokens, Layout { batch: how.kv_heads * head, head, token: width })
+        }
+    };
+    assert!(how.mask.is_none_or(|mask| mask.shape()[0] == batch && mask.shape()[1] >= keys));
+    match device {
+        Device::Cpu(_) => {
+            let shape = Shape { batch, tokens, width, keys };
+            let values = match kv {
+                KeysValues::Plain { k, v } => {
+                    cpu(q.f32s(), k.f32s(), v.f32s(), 0, &shape, &layout, how)
+                }
+                KeysValues::Cached(cache, layer) => {
+                    let (k, v) = cache.cpu(layer);
+                    cpu(q.f32s(), &k, &v, cache.len(), &shape, &layout, how)
+                }
+            };
+            Tensor::from_f32(q.shape(), values)
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(q.shape());
+            let (k, v, step) = match kv {
+                KeysValues::Plain { k, v } => (k, v, None),
+                KeysValues::Cached(cache, layer) => {
+                    let (k, v) = cache.gpu(layer);
+                    (k, v, Some(cache.step().tensor()))
+                }
+            };
+            let defines = [
+                ("WG", WG),
+                subgroups(gpu),
+                ("CAUSAL", u32::from(how.causal)),
+                ("CACHED", u32::from(step.is_some())),
+                ("PADDED", u32::from(how.mask.is_some())),
+            ];
+            let mask_stride = how.mask.map_or(0, Tensor::columns);
+            let mut params = [
+                tokens,
+                // A recorded step is replayed with more keys: they are counted on the device.
+                if step.is_some() { 0 } else { keys },
+                how.heads,
+                how.kv_heads,
+                width,
+                layout.batch,
+                layout.head,
+                layout.token,
+                mask_stride,
+            ]
+            .map(|n| n as u32)
+            .to_vec();
+            params.push(how.scale.to_bits());
+            let mut binds =
+                vec![Bind::Read(1, q), Bind::Read(2, k), Bind::Read(3, v), Bind::Write(4, &y)];
+            binds.extend(step.map(|step| Bind::Read(5, step)));
+            binds.extend(how.mask.map(|mask| Bind::Read(6, mask)));
+            let groups = [tokens, how.heads, batch].map(|n| n as u32);
+            gpu.dispatch("attention", &defines, &params, &binds, groups);
+            y
+        }
+    }
+}
+
+struct Shape {
+    batch: usize,
+    tokens: usize,
+    width: usize,
+    keys: usize,
+}
+
+fn cpu(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    before: usize,
+    shape: &Shape,
+    layout: &Layout,
+    how: Attention<'_>,
+) -> Vec<f32> {
+    let Shape { batch, tokens, width, keys } = *shape;
+    let mut y = vec![0.0; q.len()];
+    let mut scores = vec![0.0; keys];
+    for at in 0..batch * tokens * how.heads {
+        let (head, t, b) = (at % how.heads, at / how.heads % tokens, at / (how.heads * tokens));
+        let base = b * layout.batch + head / (how.heads / how.kv_heads) * layout.head;
+        let seen = if how.causal { (before + t + 1).min(keys) } else { keys };
+        let query = &q[at * width..(at + 1) * width];
+        let mut largest = f32::NEG_INFINITY;
+        for (key, score) in scores[..seen].iter_mut().enumerate() {
+            let visible = how.mask.is_none_or(|mask| mask.f32s()[b * mask.columns() + key] > 0.5);
+            *score = if visible {
+                let k = &k[base + key * layout.token..][..width];
+                query.iter().zip(k).map(|(q, k)| q * k).sum::<f32>() * how.scale
+            } else {
+                f32::NEG_INFINITY
+            };
+            largest = largest.max(*score);
+        }
+        if largest == f32::NEG_INFINITY {
+            continue;
+        }
+        let mut sum = 0.0;
+        for score in &mut scores[..seen] {
+            *score = (*score - largest).exp();
+            sum += *score;
+        }
+        let y = &mut y[at * width..(at + 1) * width];
+        for (key, score) in scores[..seen].iter().enumerate() {
+            let weight = score / sum;
+            let v = &v[base + key * layout.token..][..width];
+            y.iter_mut().zip(v).for_each(|(y, v)| *y += weight * v);
+        }
+    }
+    y
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    let mut checks = Vec::new();
+    // 130 keys need three sweeps of a workgroup; 24 and 80 fill no workgroup evenly.
+    for (name, tokens, heads, kv_heads, width, causal, padded) in [
+        ("plain", 5, 2, 2, 24, false, false),
+        ("long", 130, 2, 1, 80, false, true),
+        ("causal", 70, 4, 2, 32, true, false),
+        ("causal padded", 9, 2, 2, 16, true, true),
+    ] {
+        checks.push(Check::new(format!("attention {name}"), move |device| {
+            let tensor = |seed, heads: usize| {
+                let count = 2 * tokens * heads * width;
+                device.upload(&[2, tokens, heads * width], normal(seed, count))
+            };
+            let (q, k, v) = (tensor(1, heads), tensor(2, kv_heads), tensor(3, kv_heads));
+            // The second sequence is padded on the left, so that early queries see nothing.
+            let mask = (0..2 * tokens).map(|i| f32::from(u8::from(i < tokens || i > tokens + 2)));
+            let mask = device.upload(&[2, tokens], mask.collect());
+            let how = Attention {
+                heads,
+                kv_heads,
+                scale: 1.0 / (width as f32).sqrt(),
+                causal,
+                mask: padded.then_some(&mask),
+            };
+            vec![attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how)]
+        }));
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_scores_average_the_values_seen() {
+        let q = Tensor::from_f32(&[1, 3, 1], vec![0.0; 3]);
+        let k = Tensor::from_f32(&[1, 3, 1], vec![1.0, -1.0, 7.0]);
+        let v = Tensor::from_f32(&[1, 3, 1], vec![3.0, 5.0, 10.0]);
+        let kv = KeysValues::Plain { k: &k, v: &v };
+        let how = Attention { heads: 1, kv_heads: 1, scale: 1.0, causal: false, mask: None };
+        let device = Device::cpu();
+        assert_eq!(attention(&device, &q, kv, how).f32s(), [6.0; 3]);
+        let causal = Attention { causal: true, ..how };
+        assert_eq!(attention(&device, &q, kv, causal).f32s(), [3.0, 4.0, 6.0]);
+        let mask = Tensor::from_f32(&[1, 3], vec![0.0, 1.0, 1.0]);
+        let padded = Attention { mask: Some(&mask), ..causal };
+        assert_eq!(attention(&device, &q, kv, padded).f32s(), [0.0, 5.0, 7.5]);
+    }
+
+    #[test]
+    fn larger_scores_weigh_more() {
+        // Scores ln 3 and 0: weights 3/4 and 1/4.
+        let q = Tensor::from_f32(&[1, 1, 1], vec![3.0f32.ln()]);
+        let k = Tensor::from_f32(&[1, 2, 1], vec![1.0, 0.0]);
+        let v = Tensor::from_f32(&[1, 2, 1], vec![8.0, 0.0]);
+        let how = Attention { heads: 1, kv_heads: 1, scale: 1.0, causal: false, mask: None };
+        let y = attention(&Device::cpu(), &q, KeysValues::Plain { k: &k, v: &v }, how);
+        assert!((y.f32s()[0] - 6.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,70 @@
+//! `(x − mean) / √(variance + eps) · weight + bias` over rows (Ba et al. 2016).
+
+use super::{Check, WG, subgroups};
+use crate::{
+    device::{Bind, Device, grid},
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// Normalises the rows of `x: [.., C]` with `weight` and `bias: [C]`.
+pub fn layer_norm(device: &Device, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Tensor {
+    let columns = x.columns();
+    assert_eq!((weight.count(), bias.count()), (columns, columns));
+    match device {
+        Device::Cpu(_) => {
+            let mut values = Vec::with_capacity(x.count());
+            for row in x.f32s().chunks_exact(columns) {
+                let mean = row.iter().sum::<f32>() / columns as f32;
+                let squares: f32 = row.iter().map(|x| (x - mean) * (x - mean)).sum();
+                let scale = 1.0 / (squares / columns as f32 + eps).sqrt();
+                let affine = weight.f32s().iter().zip(bias.f32s());
+                values.extend(row.iter().zip(affine).map(|(x, (w, b))| (x - mean) * scale * w + b));
+            }
+            Tensor::from_f32(x.shape(), values)
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(x.shape());
+            gpu.dispatch(
+                "layer_norm",
+                &[("WG", WG), subgroups(gpu)],
+                &[x.rows() as u32, columns as u32, eps.to_bits()],
+                &[Bind::Read(1, x), Bind::Read(2, weight), Bind::Read(3, bias), Bind::Write(4, &y)],
+                grid(x.rows()),
+            );
+            y
+        }
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    [24, 64, 200]
+        .map(|columns| {
+            Check::new(format!("layer_norm {columns}"), move |device| {
+                let x: Vec<f32> = normal(1, 3 * columns).iter().map(|x| x * 3.0 + 10.0).collect();
+                let [weight, bias] =
+                    [2, 3].map(|seed| device.upload(&[columns], normal(seed, columns)));
+                vec![layer_norm(device, &device.upload(&[3, columns], x), &weight, &bias, 1e-5)]
+            })
+        })
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_get_mean_and_deviation() {
+        let x = Tensor::from_f32(&[1, 4], vec![1.0, 2.0, 3.0, 4.0]);
+        let weight = Tensor::from_f32(&[4], vec![1.0; 4]);
+        let bias = Tensor::from_f32(&[4], vec![0.5; 4]);
+        let y = layer_norm(&Device::cpu(), &x, &weight, &bias, 0.0);
+        // Mean 2.5 and variance 1.25.
+        for (got, want) in
+            y.f32s().iter().zip([-1.341_640_8f32, -0.447_213_6, 0.447_213_6, 1.341_640_8])
+        {
+            assert!((got - want - 0.5).abs() < 1e-6);
+        }
+    }
+}

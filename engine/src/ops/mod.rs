@@ -1,0 +1,97 @@
+//! One op a file: guards, the GPU's dispatch, the CPU's path, a check for the user's device and a
+//! test against something plainer.
+//!
+//! Model code calls these functions and nothing else. On a GPU they record and return at once; on
+//! the CPU they compute. A wrong shape is a mistake in a model file, not in its input, and panics.
+
+mod activation;
+mod add;
+mod argmax;
+mod attention;
+mod embed;
+mod gather_rows;
+mod layer_norm;
+mod matmul;
+mod mean_pool;
+mod pad_columns;
+mod rms_norm;
+mod rope;
+mod sample;
+mod softmax;
+
+pub use activation::{Activation, activation, gated};
+pub use add::add;
+pub use argmax::argmax;
+pub use attention::{Attention, KeysValues, attention};
+pub use embed::embed;
+pub use gather_rows::gather_rows;
+pub use layer_norm::layer_norm;
+pub use matmul::matmul;
+pub use mean_pool::mean_pool;
+pub use pad_columns::pad_columns;
+pub use rms_norm::rms_norm;
+pub use rope::{Angles, RopeScaling, rope};
+pub use sample::{Sampling, sample};
+pub use softmax::softmax;
+
+use crate::{
+    device::{Device, Gpu, grid},
+    tensor::Tensor,
+};
+
+/// Invocations in a workgroup of the elementwise and row kernels.
+const WG: u32 = 64;
+
+/// A grid of workgroups for `count` elements.
+fn elements(count: usize) -> [u32; 3] {
+    grid(count.div_ceil(WG as usize))
+}
+
+/// The definition that lets a kernel use subgroups where they have passed the self-test.
+fn subgroups(gpu: &Gpu) -> shaders::Define {
+    ("SUBGROUPS", gpu.variant().subgroups)
+}
+
+/// An op run on small data, for the self-test of a user's device and for tests.
+pub struct Check {
+    /// Name of the op and its variant.
+    pub op: String,
+    /// Runs it on a device; the outputs are f32, or indices where `indices` is set.
+    pub run: Box<dyn Fn(&Device) -> Vec<Tensor>>,
+    /// Whether the outputs are indices, which must be equal.
+    pub indices: bool,
+}
+
+impl Check {
+    fn new(op: impl Into<String>, run: impl Fn(&Device) -> Vec<Tensor> + 'static) -> Check {
+        Check { op: op.into(), run: Box::new(run), indices: false }
+    }
+
+    fn indices(op: impl Into<String>, run: impl Fn(&Device) -> Vec<Tensor> + 'static) -> Check {
+        Check { indices: true, ..Check::new(op, run) }
+    }
+}
+
+/// Every op's checks.
+pub fn checks() -> Vec<Check> {
+    [
+        activation::checks(),
+        add::checks(),
+        argmax::checks(),
+        attention::checks(),
+        embed::checks(),
+        gather_rows::checks(),
+        layer_norm::checks(),
+        matmul::checks(),
+        mean_pool::checks(),
+        pad_columns::checks(),
+        rms_norm::checks(),
+        rope::checks(),
+        sample::checks(),
+        softmax::checks(),
+        crate::kv::checks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,57 @@
+//! Zeros behind each row, for matrices whose columns do not fill their last chunk.
+
+use super::{Check, WG, elements};
+use crate::{
+    device::{Bind, Device},
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// `[.., columns]` from `x: [.., C]` with `columns ≥ C`; `x` itself where they are equal.
+pub fn pad_columns(device: &Device, x: &Tensor, columns: usize) -> Tensor {
+    let from = x.columns();
+    assert!(columns >= from);
+    if columns == from {
+        return x.clone();
+    }
+    let shape = [x.rows(), columns];
+    match device {
+        Device::Cpu(_) => {
+            let mut values = vec![0.0; shape[0] * columns];
+            for (padded, row) in values.chunks_exact_mut(columns).zip(x.f32s().chunks_exact(from)) {
+                padded[..from].copy_from_slice(row);
+            }
+            Tensor::from_f32(&shape, values)
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(&shape);
+            let count = y.count();
+            gpu.dispatch(
+                "pad_columns",
+                &[("WG", WG)],
+                &[count as u32, from as u32, columns as u32],
+                &[Bind::Read(1, x), Bind::Write(2, &y)],
+                elements(count),
+            );
+            y
+        }
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    vec![Check::new("pad_columns", |device| {
+        let x = device.upload(&[5, 24], normal(1, 5 * 24));
+        vec![pad_columns(device, &x, 32)]
+    })]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_end_in_zeros() {
+        let x = Tensor::from_f32(&[2, 1], vec![1.0, 2.0]);
+        assert_eq!(pad_columns(&Device::cpu(), &x, 3).f32s(), [1.0, 0.0, 0.0, 2.0, 0.0, 0.0]);
+    }
+}

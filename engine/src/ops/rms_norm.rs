@@ -1,0 +1,63 @@
+//! `x / √(mean(x²) + eps) · weight` over rows (Zhang and Sennrich 2019).
+
+use super::{Check, WG, subgroups};
+use crate::{
+    device::{Bind, Device, grid},
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// Normalises the rows of `x: [.., C]` with `weight: [C]`.
+pub fn rms_norm(device: &Device, x: &Tensor, weight: &Tensor, eps: f32) -> Tensor {
+    let columns = x.columns();
+    assert_eq!(weight.count(), columns);
+    match device {
+        Device::Cpu(_) => {
+            let mut values = Vec::with_capacity(x.count());
+            for row in x.f32s().chunks_exact(columns) {
+                let squares: f32 = row.iter().map(|x| x * x).sum();
+                let scale = 1.0 / (squares / columns as f32 + eps).sqrt();
+                values.extend(row.iter().zip(weight.f32s()).map(|(x, w)| x * scale * w));
+            }
+            Tensor::from_f32(x.shape(), values)
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(x.shape());
+            gpu.dispatch(
+                "rms_norm",
+                &[("WG", WG), subgroups(gpu)],
+                &[x.rows() as u32, columns as u32, eps.to_bits()],
+                &[Bind::Read(1, x), Bind::Read(2, weight), Bind::Write(3, &y)],
+                grid(x.rows()),
+            );
+            y
+        }
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    [24, 64, 576]
+        .map(|columns| {
+            Check::new(format!("rms_norm {columns}"), move |device| {
+                let x = device.upload(&[3, columns], normal(1, 3 * columns));
+                vec![rms_norm(device, &x, &device.upload(&[columns], normal(2, columns)), 1e-6)]
+            })
+        })
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_get_a_root_mean_square_of_one() {
+        let x = Tensor::from_f32(&[1, 2], vec![3.0, 4.0]);
+        let weight = Tensor::from_f32(&[2], vec![1.0, 2.0]);
+        let y = rms_norm(&Device::cpu(), &x, &weight, 0.0);
+        // √((9 + 16) / 2) = 3.5355339.
+        assert!(
+            (y.f32s()[0] - 0.848_528_1).abs() < 1e-6 && (y.f32s()[1] - 2.262_741_7).abs() < 1e-6
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! Rotary position embedding (Su et al. 2021) in the halves convention of Hugging Face.
+
+use super::{Check, WG, elements};
+use crate::{
+    device::{Bind, Device},
+    kv::Step,
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// How frequencies are stretched for contexts longer than those of training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    Default,
+    /// All by one factor.
+    Linear {
+        /// Divides every frequency.
+        factor: f32,
+    },
+    /// Low frequencies by a factor, high ones not at all, with a ramp between
+    /// (`_compute_llama3_parameters` in transformers' `modeling_rope_utils.py`).
+    Llama3 {
+        /// Divides low frequencies.
+        factor: f32,
+        /// Wavelengths longer than the original context over this are low.
+        low: f32,
+        /// Wavelengths shorter than the original context over this are high.
+        high: f32,
+        /// Context of training.
+        original: f32,
+    },
+}
+
+/// Cosines and sines of every position and frequency, `[positions, D / 2, 2]`.
+#[derive(Clone, Debug)]
+pub struct Angles {
+    table: Tensor,
+    width: usize,
+}
+
+impl Angles {
+    /// The table of `positions` for heads of `width`.
+    ///
+    /// Frequencies and angles are rounded to f32 where transformers rounds them; cosines and sines
+    /// come from the CPU, since WGSL only promises them to 2⁻¹¹.
+    pub fn new(
+        device: &Device,
+        positions: usize,
+        width: usize,
+        theta: f64,
+        scaling: RopeScaling,
+    ) -> Angles {
+        let frequencies: Vec<f32> = (0..width / 2)
+            .map(|i| (1.0 / theta.powf(2.0 * i as f64 / width as f64)) as f32)
+            .map(|frequency| scaled(frequency, scaling))
+            .collect();
+        let mut table = Vec::with_capacity(positions * width);
+        for position in 0..positions {
+            for frequency in &frequencies {
+                let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();
+                table.extend([cos as f32, sin as f32]);
+            }
+        }
+        Angles { table: device.upload(&[positions, width / 2, 2], table), width }
+    }
+}
+
+fn scaled(frequency: f32, scaling: RopeScaling) -> f32 {
+    match scaling {
+        RopeScaling::Default => frequency,
+        RopeScaling::Linear { factor } => frequency / factor,
+        RopeScaling::Llama3 { factor, low, high, original } => {
+            let wavelength = 2.0 * std::f32::consts::PI / frequency;
+            if wavelength < original / high {
+                frequency
+            } else if wavelength > original / low {
+                frequency / factor
+            } else {
+                let smooth = (original / wavelength - low) / (high - low);
+                (1.0 - smooth) * frequency / factor + smooth * frequency
+            }
+        }
+    }
+}
+
+/// Turns the heads of `x: [B, T, H · D]` by their positions, which follow those of `step`.
+pub fn rope(device: &Device, x: &Tensor, angles: &Angles, step: &Step) -> Tensor {
+    let [_, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
+    let width = angles.width;
+    let (heads, half) = (columns / width, width / 2);
+    assert_eq!(columns % width, 0);
+    match device {
+        Device::Cpu(_) => {
+            let mut values = x.f32s().to_vec();
+            let before = step.position();
+            for (at, head) in values.chunks_exact_mut(width).enumerate() {
+                let position = before + at / heads % tokens;
+                let table = &angles.table.f32s()[position * width..][..width];
+                let (first, second) = head.split_at_mut(half);
+                for ((a, b), turn) in first.iter_mut().zip(second).zip(table.chunks_exact(2)) {
+                    (*a, *b) = (*a * turn[0] - *b * turn[1], *b * turn[0] + *a * turn[1]);
+                }
+            }
+            Tensor::from_f32(x.shape(), values)
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(x.shape());
+            let count = x.count() / 2;
+            gpu.dispatch(
+                "rope",
+                &[("WG", WG)],
+                &[count, tokens, heads, half].map(|n| n as u32),
+                &[
+                    Bind::Read(1, x),
+                    Bind::Read(2, &angles.table),
+                    Bind::Read(3, step.tensor()),
+                    Bind::Write(4, &y),
+                ],
+                elements(count),
+            );
+            y
+        }
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    [0, 11]
+        .map(|before| {
+            Check::new(format!("rope after {before}"), move |device| {
+                let angles = Angles::new(device, 20, 24, 10_000.0, RopeScaling::Default);
+                let step = Step::new(device, before);
+                let x = device.upload(&[2, 5, 72], normal(1, 720));
+                vec![rope(device, &x, &angles, &step)]
+            })
+        })
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn position_one_turns_the_first_pair_by_one_radian() {
+        let device = Device::cpu();
+        let angles = Angles::new(&device, 2, 4, 10_000.0, RopeScaling::Default);
+        let x = Tensor::from_f32(&[1, 1, 4], vec![1.0, 1.0, 0.0, 0.0]);
+        let y = rope(&device, &x, &angles, &Step::new(&device, 1));
+        let expected = [1f32.cos(), 0.01f32.cos(), 1f32.sin(), 0.01f32.sin()];
+        for (got, want) in y.f32s().iter().zip(expected) {
+            assert!((got - want).abs() < 1e-6);
+        }
+    }
+
+    /// Frequencies of transformers 5.23 for `head_dim` 8, `rope_theta` 10000, factor 8, low 1,
+    /// high 4, original 64.
+    #[test]
+    fn llama3_stretches_low_frequencies_only() {
+        let scaling = RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 64.0 };
+        assert_eq!(scaled(1.0, scaling), 1.0);
+        assert_eq!(scaled(0.01, scaling), 0.01 / 8.0);
+        // Wavelength 62.83 lies on the ramp: smooth = (64 / 62.83 − 1) / 3 = 0.006197.
+        assert!((scaled(0.1, scaling) - 0.013_042_27).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,163 @@
+//! How weights are stored.
+//!
+//! A matrix has rows along N and columns along K. Columns are padded to a multiple of 32 and stored
+//! in chunks of 32 weights; at 8 bits and fewer, `group` neighbouring weights of a row share a scale
+//! `d`, and with the asymmetric scheme a minimum `m`, as f16. A weight is `d · code + m`; the
+//! symmetric scheme has `m = −zero · d`.
+//!
+//! | bits | a chunk of 32 codes in 32-bit words | zero |
+//! |---|---|---|
+//! | 32, 16 | one, two to a word | – |
+//! | 8 | 8 words, four signed bytes each | 0 |
+//! | 4 | 4 words: byte `j` of the 16 holds weight `j` low and weight `16 + j` high | 8 |
+//! | 3 | 2 words as at 2 bits, then one word of high bits: bit `p` of byte `l` belongs to weight `8·(p mod 4) + 4·(p div 4) + l` | 4 |
+//! | 2 | 2 words: byte `j` of the 8 holds weights `j`, `8 + j`, `16 + j`, `24 + j` from its low bits up | 1.5 |
+//!
+//! So one shift and one mask of a word give four neighbours, one in each byte, to a GPU, and
+//! sixteen neighbours to SIMD. The 4-bit layout is that of GGUF's Q4_0 and Q4_1 and the 8-bit layout
+//! that of Q8_0, so those blocks are stored as they are. Two bits have no code for zero: the four
+//! levels ±0.5 and ±1.5 serve bell-shaped weights better than a zero and a lopsided pair.
+//!
+//! `codes.rs` packs and unpacks, `round.rs` chooses codes, `matrix.rs` holds the packed result.
+
+mod codes;
+mod matrix;
+mod round;
+
+pub use codes::{chunk_words, pack, unpack};
+pub use matrix::{Matrix, MatrixBuilder, Shard, Words};
+pub use round::{GroupCodes, Quantiser, RoundToNearest};
+
+use crate::error::{Error, Result};
+use record::{Bits, Scheme};
+use std::fmt;
+
+/// Weights of a row that are stored together.
+pub const CHUNK: usize = 32;
+
+/// How one matrix is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// One weight a word.
+    F32,
+    /// Two weights a word.
+    F16,
+    /// Small integers in groups.
+    Grouped {
+        /// 8, 4, 3 or 2.
+        bits: u8,
+        /// Whether groups have a minimum.
+        asymmetric: bool,
+        /// Weights that share a scale: 32, 64 or 128.
+        group: u8,
+    },
+}
+
+impl Format {
+    /// Bits of one stored weight, scales apart.
+    pub fn bits(self) -> u32 {
+        match self {
+            Format::F32 => 32,
+            Format::F16 => 16,
+            Format::Grouped { bits, .. } => bits.into(),
+        }
+    }
+
+    /// The code that stands for zero in the symmetric scheme.
+    pub fn zero(self) -> f32 {
+        match self.bits() {
+            4 => 8.0,
+            3 => 4.0,
+            2 => 1.5,
+            _ => 0.0,
+        }
+    }
+
+    /// Words of the codes of `chunks` chunks.
+    pub fn code_words(self, chunks: usize) -> usize {
+        chunks * self.bits() as usize
+    }
+
+    /// Groups in a row of `chunks` chunks.
+    pub fn groups(self, chunks: usize) -> usize {
+        match self {
+            Format::Grouped { group, .. } => chunks.div_ceil(usize::from(group) / CHUNK),
+            _ => 0,
+        }
+    }
+
+    /// Words of the scales of `groups` groups.
+    pub fn scale_words(self, groups: usize) -> usize {
+        match self {
+            Format::Grouped { asymmetric: true, .. } => groups,
+            Format::Grouped { asymmetric: false, .. } => groups.div_ceil(2),
+            _ => 0,
+        }
+    }
+
+    /// The definitions that make a kernel read this format.
+    pub fn defines(self) -> Vec<shaders::Define> {
+        match self {
+            Format::Grouped { bits, asymmetric, group } => vec![
+                ("BITS", bits.into()),
+                ("GROUP", group.into()),
+                ("ASYM", u32::from(asymmetric)),
+            ],
+            _ => vec![("BITS", self.bits()), ("GROUP", 32)],
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Format::F32 => f.write_str("f32"),
+            Format::F16 => f.write_str("f16"),
+            Format::Grouped { bits, asymmetric, group } => {
+                let scheme = if *asymmetric { "asymmetric" } else { "symmetric" };
+                write!(f, "q{bits} {scheme} g{group}")
+            }
+        }
+    }
+}
+
+/// The precision a cell asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Precision {
+    /// Bits of a stored weight.
+    pub bits: Bits,
+    /// How integers map to values.
+    pub scheme: Scheme,
+    /// Weights that share a scale.
+    pub group_size: u32,
+}
+
+impl Precision {
+    /// The format of a matrix that is quantised by us.
+    pub fn format(self) -> Result<Format> {
+        let group = match self.group_size {
+            32 | 64 | 128 => self.group_size as u8,
+            other => {
+                return Err(Error::unsupported(format!(
+                    "group size {other}: use 32, 64 or 128 (--group-size)"
+                )));
+            }
+        };
+        match self.bits {
+            Bits::Fixed(32) => Ok(Format::F32),
+            Bits::Fixed(16) => Ok(Format::F16),
+            Bits::Fixed(bits @ (8 | 4 | 3 | 2)) => {
+                let asymmetric = self.scheme == Scheme::Asymmetric;
+                Ok(Format::Grouped { bits, asymmetric, group })
+            }
+            other => {
+                Err(Error::unsupported(format!("{other}-bit weights: use 32, 16, 8, 4, 3, 2")))
+            }
+        }
+    }
+
+    /// Whether blocks that the file holds in `format` run as they are stored.
+    pub fn keeps(self, format: Format) -> bool {
+        self.scheme == Scheme::Auto && self.bits == Bits::Fixed(format.bits() as u8)
+    }
+}

@@ -1,0 +1,223 @@
+//! Chooses the codes of a group.
+
+use super::Format;
+use half::f16;
+
+/// A quantised group.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupCodes {
+    /// Scale.
+    pub d: f16,
+    /// Minimum; unused in the symmetric scheme.
+    pub m: f16,
+    /// One code a weight, as [`super::pack`] wants them.
+    pub codes: [u8; 128],
+}
+
+/// A way to choose scales and codes.
+pub trait Quantiser {
+    /// Quantises up to 128 weights that share a scale.
+    fn group(&self, weights: &[f32], format: Format) -> GroupCodes;
+}
+
+/// Rounds each weight to the nearest level, with the scale (and minimum) of least squared error
+/// among a handful of candidates, each refined by linear regression on its own codes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RoundToNearest;
+
+/// How far the outermost level may be pulled in from the largest weight: clipping a few large
+/// weights buys finer steps for all others, and pays the more the fewer levels there are.
+fn shrink(bits: u32) -> &'static [f32] {
+    match bits {
+        8 => &[1.0],
+        4 => &[1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75],
+        3 => &[1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6],
+        _ => &[1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4],
+    }
+}
+
+/// Rounds to the nearest integer for |x| < 2²², the same on every target and in SIMD.
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    (x + MAGIC) - MAGIC
+}
+
+/// Lowest and highest code, as numbers.
+fn range(bits: u32) -> (f32, f32) {
+    match bits {
+        8 => (-128.0, 127.0),
+        _ => (0.0, ((1u32 << bits) - 1) as f32),
+    }
+}
+
+impl Quantiser for RoundToNearest {
+    fn group(&self, weights: &[f32], format: Format) -> GroupCodes {
+        match format {
+            Format::Grouped { asymmetric: false, .. } => symmetric(weights, format),
+            Format::Grouped { asymmetric: true, .. } => asymmetric(weights, format),
+            _ => unreachable!("{format} has no groups"),
+        }
+    }
+}
+
+fn symmetric(weights: &[f32], format: Format) -> GroupCodes {
+    let bits = format.bits();
+    let zero = format.zero();
+    let (low, high) = range(bits);
+    let mut largest = 0.0f32;
+    for &w in weights {
+        if w.abs() > largest.abs() {
+            largest = w;
+        }
+    }
+    let mut best = (0.0f32, 0.0f32);
+    if largest != 0.0 {
+        for &ratio in shrink(bits) {
+            // The largest weight meets the outermost level on either side; the sides differ where
+            // there is one level more below zero than above.
+            for end in [low - zero, high - zero] {
+                let inverse = end / (largest * ratio);
+                let (mut wl, mut ll) = (0.0f32, 0.0f32);
+                for &w in weights {
+                    let level = nearest((w * inverse + zero).clamp(low, high)) - zero;
+                    wl += w * level;
+                    ll += level * level;
+                }
+                // Σ(w − d·l)² is least at d = Σwl / Σl², where it is Σw² − (Σwl)² / Σl².
+                let gain = wl * wl / ll;
+                if ll > 0.0 && gain > best.0 {
+                    best = (gain, wl / ll);
+                }
+                if low - zero == zero - high {
+                    break;
+                }
+            }
+        }
+    }
+    let d = f16::from_f32(best.1);
+    let inverse = if d == f16::ZERO { 0.0 } else { 1.0 / d.to_f32() };
+    let mut codes = [0u8; 128];
+    for (code, &w) in codes.iter_mut().zip(weights) {
+        *code = nearest((w * inverse + zero).clamp(low, high)) as i32 as u8;
+    }
+    GroupCodes { d, m: f16::ZERO, codes }
+}
+
+fn asymmetric(weights: &[f32], format: Format) -> GroupCodes {
+    let bits = format.bits();
+    let (low, high) = range(bits);
+    let count = weights.len() as f32;
+    let (mut least, mut most, mut sum) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f32);
+    for &w in weights {
+        least = least.min(w);
+        most = most.max(w);
+        sum += w;
+    }
+    let centre = 0.5 * (least + most);
+    let mean = sum / count;
+    // Without any step the group is its mean, and nothing of its variance is explained.
+    let mut best = (0.0f32, 0.0f32, mean);
+    if most > least {
+        for &ratio in shrink(bits) {
+            let start = centre - 0.5 * ratio * (most - least);
+            let inverse = (high - low) / (ratio * (most - least));
+            let (mut q1, mut q2, mut wq) = (0.0f32, 0.0f32, 0.0f32);
+            for &w in weights {
+                let code = nearest(((w - start) * inverse + low).clamp(low, high));
+                q1 += code;
+                q2 += code * code;
+                wq += (w - mean) * code;
+            }
+            // Linear regression of the weights on their codes; the gain is what it explains.
+            let spread = q2 - q1 * q1 / count;
+            let gain = wq * wq / spread;
+            if spread > 0.0 && gain > best.0 {
+                let d = wq / spread;
+                best = (gain, d, mean - d * q1 / count);
+            }
+        }
+    }
+    let (d, m) = (f16::from_f32(best.1), f16::from_f32(best.2));
+    let inverse = if d == f16::ZERO { 0.0 } else { 1.0 / d.to_f32() };
+    let mut codes = [0u8; 128];
+    for (code, &w) in codes.iter_mut().zip(weights) {
+        *code = nearest(((w - m.to_f32()) * inverse).clamp(low, high)) as i32 as u8;
+    }
+    GroupCodes { d, m, codes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::normal;
+
+    fn error(bits: u8, asymmetric: bool, quantised: &GroupCodes, weights: &[f32]) -> f64 {
+        let format = Format::Grouped { bits, asymmetric, group: 32 };
+        let (d, m) = (quantised.d.to_f32(), quantised.m.to_f32());
+        let m = if asymmetric { m } else { -format.zero() * d };
+        weights
+            .iter()
+            .zip(quantised.codes)
+            .map(|(w, code)| {
+                let code = if bits == 8 { f32::from(code as i8) } else { f32::from(code) };
+                f64::from(w - (d * code + m)).powi(2)
+            })
+            .sum()
+    }
+
+    /// The search must beat plain scaling by the largest weight, which it includes as a candidate,
+    /// and stay above the rate-distortion bound of a Gaussian source.
+    #[test]
+    fn the_search_beats_scaling_by_the_largest() {
+        for bits in [8u8, 4, 3, 2] {
+            let format = Format::Grouped { bits, asymmetric: false, group: 32 };
+            let (mut searched, mut plain, mut power) = (0.0, 0.0, 0.0);
+            for seed in 0..200 {
+                let weights = normal(seed, 32);
+                let largest = weights.iter().fold(0.0f32, |a, w| a.max(w.abs()));
+                let (low, high) = range(bits.into());
+                let d = f16::from_f32(largest / (high - format.zero()));
+                let mut codes = [0; 128];
+                for (code, w) in codes.iter_mut().zip(&weights) {
+                    let level = (w / d.to_f32() + format.zero()).clamp(low, high);
+                    *code = nearest(level) as i32 as u8;
+                }
+                let simple = GroupCodes { d, m: f16::ZERO, codes };
+                plain += error(bits, false, &simple, &weights);
+                searched += error(bits, false, &RoundToNearest.group(&weights, format), &weights);
+                power += weights.iter().map(|w| f64::from(w * w)).sum::<f64>();
+            }
+            let bound = power * 4f64.powi(-i32::from(bits));
+            assert!(searched < plain * 1.001, "{bits} bits: {searched} against {plain}");
+            assert!(searched > bound, "{bits} bits: {searched} is below what is possible, {bound}");
+            if bits <= 4 {
+                assert!(searched < 0.8 * plain, "{bits} bits: {searched} against {plain}");
+            }
+        }
+    }
+
+    #[test]
+    fn asymmetric_groups_follow_an_offset() {
+        for bits in [8u8, 4, 3, 2] {
+            let weights: Vec<f32> = normal(7, 32).iter().map(|w| w + 5.0).collect();
+            let [with, without] = [true, false].map(|asymmetric| {
+                let format = Format::Grouped { bits, asymmetric, group: 32 };
+                error(bits, asymmetric, &RoundToNearest.group(&weights, format), &weights)
+            });
+            assert!(with < 0.5 * without, "{bits} bits: {with} against {without}");
+        }
+    }
+
+    #[test]
+    fn constant_groups_are_exact() {
+        for asymmetric in [false, true] {
+            for value in [0.0f32, 0.5, -2.0] {
+                let format = Format::Grouped { bits: 4, asymmetric, group: 32 };
+                let weights = vec![value; 32];
+                let quantised = RoundToNearest.group(&weights, format);
+                assert!(error(4, asymmetric, &quantised, &weights) < 1e-9, "{value}");
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Runs every op on small data on the user's GPU and compares it with the CPU, before any model is
+//! trusted to it.
+//!
+//! Outputs are poisoned and each op runs under an error scope: a browser that refuses a pipeline
+//! otherwise leaves zeros behind and goes on. A variant that fails (subgroups, f16) is switched off
+//! and the rest is tried again; only what the plain kernels get wrong is a failure.
+
+use crate::{
+    device::{Device, Gpu, Variant},
+    error::Result,
+    ops::{self, Check},
+    testing::rel_l2,
+};
+use record::SelfCheck;
+use std::rc::Rc;
+
+/// Largest distance of an f32 kernel from the CPU: sums are in another order, and WGSL allows exp
+/// and tanh a few ulp.
+const TOLERANCE: f64 = 2e-5;
+
+/// Checks every op, and leaves the GPU with the fastest variant that passes.
+pub async fn run(gpu: &Rc<Gpu>) -> Vec<SelfCheck> {
+    loop {
+        let variant = gpu.variant();
+        let checks = run_variant(gpu).await;
+        let failed = checks.iter().any(|check| check.error.is_some());
+        if !failed || variant == Variant::default() {
+            return checks;
+        }
+        // One feature less at a time: subgroups are the likelier culprit.
+        gpu.set_variant(match variant.subgroups {
+            0 => Variant::default(),
+            _ => Variant { subgroups: 0, ..variant },
+        });
+    }
+}
+
+async fn run_variant(gpu: &Rc<Gpu>) -> Vec<SelfCheck> {
+    let device = Device::Gpu(Rc::clone(gpu));
+    gpu.set_poison(true);
+    let mut results = Vec::new();
+    for check in ops::checks() {
+        let (rel_l2, error) = match run_check(gpu, &device, &check).await {
+            Ok(distance) if distance <= TOLERANCE => (distance, None),
+            Ok(distance) => {
+                let text = format!("{distance:.1e} away from the CPU, {TOLERANCE:.0e} is allowed");
+                (distance, Some(text))
+            }
+            Err(error) => (f64::MAX, Some(error.to_string())),
+        };
+        results.push(SelfCheck { op: check.op, rel_l2, error });
+    }
+    gpu.set_poison(false);
+    gpu.forget();
+    results
+}
+
+async fn run_check(gpu: &Gpu, device: &Device, check: &Check) -> Result<f64> {
+    let expected = (check.run)(&Device::reference());
+    let got = gpu.scoped(&check.op, || (check.run)(device)).await?;
+    let words = gpu.read(&got.iter().collect::<Vec<_>>()).await?;
+    let distances = expected.iter().zip(words).map(|(expected, words)| match check.indices {
+        true if expected.u32s() == words => 0.0,
+        true => f64::MAX,
+        false => rel_l2(bytemuck::cast_slice(&words), expected.f32s()),
+    });
+    Ok(distances.fold(0.0, f64::max))
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    /// Needs a Vulkan driver; `harness setup` installs lavapipe where there is none.
+    #[test]
+    fn every_op_is_right_on_the_native_gpu() {
+        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+        let best = gpu.variant();
+        for variant in [best, Variant::default()] {
+            gpu.set_variant(variant);
+            let checks = pollster::block_on(run_variant(&gpu));
+            for check in &checks {
+                assert_eq!(check.error, None, "{} ({variant})", check.op);
+            }
+            assert!(checks.len() > 80);
+        }
+    }
+
+    /// A kernel that the GPU refuses must fail its check even though nothing else notices.
+    #[test]
+    fn a_refused_kernel_is_noticed() {
+        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+        let check = Check {
+            op: "broken".to_owned(),
+            run: Box::new(|device| {
+                let x = device.upload(&[4], vec![1.0; 4]);
+                if let Device::Gpu(gpu) = device {
+                    // `add` has three buffers: a layout without them is invalid.
+                    let y = gpu.alloc(&[4]);
+                    let bind = crate::device::Bind::Write(3, &y);
+                    gpu.dispatch("add", &[("WG", 64)], &[4, 4], &[bind], [1, 1, 1]);
+                    return vec![y];
+                }
+                vec![x]
+            }),
+            indices: false,
+        };
+        let device = Device::Gpu(Rc::clone(&gpu));
+        let error = pollster::block_on(run_check(&gpu, &device, &check)).unwrap_err();
+        assert!(error.to_string().contains("broken"), "{error}");
+    }
+}

@@ -1,0 +1,216 @@
+//! Records sorted into rows, columns and boxes; pure, and without any text of a report.
+//!
+//! A row is a case of a class. A column is a platform: browser, backend, operating system and the
+//! hardware that did the arithmetic, because the same browser on two adapters gives two answers. A
+//! box holds one entry a precision, and an entry all records of that cell in order of time.
+
+use crate::Error;
+use record::{Backend, Bits, Browser, Class, Record, SCHEMA_VERSION, Scheme};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Records in the shape of a report.
+#[derive(Clone, Debug)]
+pub struct Grid<'a> {
+    /// Everything that was given, in the order given; entries name records by index.
+    pub records: &'a [Record],
+    /// Left to right.
+    pub columns: Vec<Column<'a>>,
+    /// Top to bottom.
+    pub rows: Vec<Row<'a>>,
+}
+
+/// One platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column<'a> {
+    /// What sets it apart from the others.
+    pub platform: Platform<'a>,
+    /// Its records in order of time.
+    pub records: Vec<usize>,
+}
+
+/// What a column stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Platform<'a> {
+    /// Who hosts the page.
+    pub browser: Browser,
+    /// Where the arithmetic runs.
+    pub backend: Backend,
+    /// Operating system of the host.
+    pub os: &'a str,
+    /// What computed.
+    pub hardware: Hardware<'a>,
+}
+
+/// What computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hardware<'a> {
+    /// The host's processor, by name.
+    Cpu(&'a str),
+    /// An adapter of WebGPU.
+    Adapter {
+        /// As the browser tells it, any of the four often empty.
+        vendor: &'a str,
+        /// See `vendor`.
+        architecture: &'a str,
+        /// See `vendor`.
+        device: &'a str,
+        /// See `vendor`.
+        description: &'a str,
+        /// Whether it is a software rasteriser, where that is known.
+        software: Option<bool>,
+    },
+    /// The records never came as far as an adapter.
+    Unknown,
+}
+
+/// One case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// Class of the model.
+    pub class: Class,
+    /// Name of the case.
+    pub case: &'a str,
+    /// One box a column, each with its entries from wide to narrow.
+    pub boxes: Vec<Vec<Entry>>,
+}
+
+/// One cell with all its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// How the weights are stored.
+    pub precision: Precision,
+    /// Indices of its records in order of time; never empty.
+    pub records: Vec<usize>,
+}
+
+impl Entry {
+    /// The record that gives the verdict: the last to begin, and of equals the last given.
+    pub fn latest(&self) -> usize {
+        self.records[self.records.len() - 1]
+    }
+}
+
+/// How the weights of a cell are stored. Scheme and group size have no meaning at 32 and 16 bits and
+/// are left out there, so that they cannot split a cell in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Precision {
+    /// Bits of a weight.
+    pub bits: Bits,
+    /// Scheme and group size, where weights are stored in groups.
+    pub groups: Option<(Scheme, u32)>,
+}
+
+impl Precision {
+    /// The precision of a record.
+    pub fn of(record: &Record) -> Precision {
+        let bits = record.cell.bits;
+        let groups = (record.cell.scheme, record.cell.group_size);
+        Precision { bits, groups: bits.is_grouped().then_some(groups) }
+    }
+
+    /// Sorts from wide to narrow, mixed widths last.
+    fn order(&self) -> (u8, Option<(Scheme, u32)>) {
+        let narrowness = match self.bits {
+            Bits::Fixed(width) => u8::MAX - 1 - width.min(u8::MAX - 1),
+            Bits::Adaptive => u8::MAX,
+        };
+        (narrowness, self.groups)
+    }
+}
+
+impl<'a> Grid<'a> {
+    /// Sorts `records`, in any order and from any number of runs.
+    ///
+    /// Refuses records of a newer schema: a field may have another unit there, and a report must
+    /// not show it under the old one.
+    pub fn of(records: &'a [Record]) -> Result<Grid<'a>, Error> {
+        if let Some(index) = records.iter().position(|r| r.schema_version > SCHEMA_VERSION) {
+            return Err(Error::Schema { line: index + 1, found: records[index].schema_version });
+        }
+        let platforms = platforms(records);
+        let distinct: BTreeSet<_> = platforms.iter().copied().collect();
+        let place: BTreeMap<_, _> = distinct.iter().zip(0..).collect();
+        let mut columns: Vec<_> =
+            distinct.iter().map(|&platform| Column { platform, records: Vec::new() }).collect();
+
+        let mut rows = BTreeMap::new();
+        for index in by_time(records) {
+            let (record, column) = (&records[index], place[&platforms[index]]);
+            columns[column].records.push(index);
+            let boxes = rows
+                .entry((record.cell.class, record.cell.case.as_str()))
+                .or_insert_with(|| vec![Vec::<Entry>::new(); distinct.len()]);
+            let precision = Precision::of(record);
+            match boxes[column].iter_mut().find(|entry| entry.precision == precision) {
+                Some(entry) => entry.records.push(index),
+                None => boxes[column].push(Entry { precision, records: vec![index] }),
+            }
+        }
+        let rows = rows.into_iter().map(|((class, case), mut boxes)| {
+            boxes.iter_mut().for_each(|entries| entries.sort_by_key(|e| e.precision.order()));
+            Row { class, case, boxes }
+        });
+        Ok(Grid { records, rows: rows.collect(), columns })
+    }
+
+    /// The latest record of every cell.
+    pub fn latest(&self) -> impl Iterator<Item = &'a Record> + '_ {
+        let entries = self.rows.iter().flat_map(|row| row.boxes.iter().flatten());
+        entries.map(|entry| &self.records[entry.latest()])
+    }
+}
+
+/// Indices in order of time. All times are RFC 3339 in UTC, so their text sorts as they do.
+fn by_time(records: &[Record]) -> Vec<usize> {
+    let mut order: Vec<_> = (0..records.len()).collect();
+    order.sort_by_key(|&index| &records[index].started_at);
+    order
+}
+
+/// The platform of each record.
+///
+/// A cell whose session never opened knows no adapter. Where only one adapter was seen in its
+/// browser, backend and system it belongs in that column; where several were, nobody can tell, and
+/// it keeps a column of its own rather than speak against the wrong one.
+fn platforms(records: &[Record]) -> Vec<Platform<'_>> {
+    let mut platforms: Vec<_> = records.iter().map(platform).collect();
+    let mut seen = BTreeMap::<_, BTreeSet<_>>::new();
+    for platform in &platforms {
+        if platform.hardware != Hardware::Unknown {
+            let place = (platform.browser, platform.backend, platform.os);
+            seen.entry(place).or_default().insert(platform.hardware);
+        }
+    }
+    for platform in &mut platforms {
+        let place = (platform.browser, platform.backend, platform.os);
+        if let (Hardware::Unknown, Some(hardware)) = (platform.hardware, seen.get(&place))
+            && let (1, Some(only)) = (hardware.len(), hardware.first())
+        {
+            platform.hardware = *only;
+        }
+    }
+    platforms
+}
+
+fn platform(record: &Record) -> Platform<'_> {
+    let environment = &record.environment;
+    let hardware = match (&environment.adapter, record.cell.backend) {
+        (_, Backend::Wasm) => Hardware::Cpu(&environment.host.cpu),
+        (None, _) => Hardware::Unknown,
+        (Some(adapter), _) => Hardware::Adapter {
+            vendor: &adapter.vendor,
+            architecture: &adapter.architecture,
+            device: &adapter.device,
+            description: &adapter.description,
+            software: adapter.software,
+        },
+    };
+    Platform {
+        browser: record.cell.browser,
+        backend: record.cell.backend,
+        os: &environment.host.os,
+        hardware,
+    }
+}

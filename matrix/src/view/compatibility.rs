@@ -1,0 +1,92 @@
+//! The context of the compatibility matrix.
+
+use super::chip::{Chip, Labels};
+use super::column::ColumnHead;
+use super::sheet::Sheet;
+use super::status::Summary;
+use crate::Error;
+use crate::embed::Data;
+use crate::grid::{Grid, Row};
+use askama::Template;
+use record::{Class, Record};
+use serde::Serialize;
+
+/// The compatibility matrix.
+#[derive(Clone, Debug, Serialize, Template)]
+#[template(path = "compatibility.html", whitespace = "minimize")]
+pub struct Compatibility {
+    /// What was run.
+    pub sheet: Sheet,
+    /// Cells by status.
+    pub summary: Summary,
+    /// Heads, left to right.
+    pub columns: Vec<ColumnHead>,
+    /// Rows, by class.
+    pub classes: Vec<ClassRows>,
+    #[serde(skip)]
+    data: Data,
+}
+
+/// The rows of one class.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassRows {
+    /// Name of the class.
+    pub class: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// Its cases.
+    pub rows: Vec<CompatibilityRow>,
+}
+
+/// One case.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompatibilityRow {
+    /// Its name.
+    pub case: String,
+    /// One box a column, each with its chips.
+    pub boxes: Vec<Vec<Chip>>,
+}
+
+impl Compatibility {
+    /// The context for `records`.
+    pub fn of(records: &[Record]) -> Result<Compatibility, Error> {
+        let grid = &Grid::of(records)?;
+        let labels = Labels::of(grid);
+        let classes = grid.rows.chunk_by(|a, b| a.class == b.class).map(|rows| ClassRows {
+            class: rows[0].class.name(),
+            purpose: purpose(rows[0].class),
+            rows: rows.iter().map(|row| compatibility_row(grid, row, &labels)).collect(),
+        });
+        Ok(Compatibility {
+            sheet: Sheet::of(records),
+            summary: Summary::of(grid),
+            columns: ColumnHead::all(grid),
+            classes: classes.collect(),
+            data: Data::of(records)?,
+        })
+    }
+}
+
+fn compatibility_row(grid: &Grid, row: &Row, labels: &Labels) -> CompatibilityRow {
+    let chips = |entries: &Vec<_>| entries.iter().map(|e| Chip::of(grid, e, labels)).collect();
+    CompatibilityRow { case: row.case.to_owned(), boxes: row.boxes.iter().map(chips).collect() }
+}
+
+/// What a class of models is for.
+pub(super) fn purpose(class: Class) -> &'static str {
+    match class {
+        Class::Bert => "text encoder",
+        Class::T5 => "text encoder-decoder",
+        Class::Llama => "text decoder",
+        Class::Qwen2 => "text decoder, biased projections",
+        Class::Whisper => "speech to text",
+        Class::Wav2vec2 => "speech to characters, CTC",
+        Class::Clap => "audio and text embeddings",
+        Class::Vit => "image classification",
+        Class::Detr => "object detection",
+        Class::Clip => "image and text embeddings",
+        Class::Llava => "image and text to text",
+        Class::LlavaNext => "image tiles and text to text",
+        Class::Xclip => "video and text embeddings",
+    }
+}

@@ -1,0 +1,20 @@
+//! A grid as plain structs of text, each the context of one template.
+//!
+//! Everything that a reader sees is decided here and serialises to JSON, so the golden tests look at
+//! facts and not at markup: [`sheet`] says what was run, [`mod@column`] names platforms, [`status`] and
+//! [`chip`] a cell's verdict, [`figure`] turns numbers into text with units, [`measured`] a cell
+//! into figures, [`chart`] a case into points.
+//! The two reports, [`Compatibility`] and [`Performance`], are put together from them.
+
+pub mod chart;
+pub mod chip;
+pub mod column;
+mod compatibility;
+pub mod figure;
+pub mod measured;
+mod performance;
+pub mod sheet;
+pub mod status;
+
+pub use compatibility::{ClassRows, Compatibility, CompatibilityRow};
+pub use performance::{Case, Figures, Group, Performance, PrecisionRow};

@@ -1,0 +1,159 @@
+//! What the pages hold, and what nothing can put into them.
+
+#[path = "../examples/sample/records.rs"]
+#[allow(dead_code, reason = "each test file uses its part of the samples")]
+mod records;
+
+use record::Record;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+type Render = fn(&[Record]) -> Result<String, matrix::Error>;
+const REPORTS: [Render; 2] = [matrix::compatibility, matrix::performance];
+
+/// The markup without the records, which stand in a page as JSON.
+fn markup(html: &str) -> &str {
+    html.split("<script type=\"application/json\"").next().expect("a split has a first part")
+}
+
+/// The JSON lines of the script with this id.
+fn lines<'a>(html: &'a str, id: &str) -> Vec<&'a str> {
+    let open = format!("<script type=\"application/json\" id=\"{id}\">");
+    let rest = html.split_once(&open).expect("the script is there").1;
+    rest.split_once("</script>").expect("the script ends").0.trim().lines().collect()
+}
+
+/// Puts `text` into every string of a record that is not a name from a list.
+fn fill(value: &mut Value, text: &str) {
+    const NAMES: [&str; 7] = ["class", "bits", "scheme", "backend", "browser", "status", "source"];
+    match value {
+        Value::String(string) => *string = text.to_owned(),
+        Value::Array(values) => values.iter_mut().for_each(|value| fill(value, text)),
+        Value::Object(fields) => {
+            if let Some(limits) = fields.get_mut("limits").and_then(Value::as_object_mut) {
+                *limits = std::iter::once((text.to_owned(), 1.into())).collect();
+            }
+            for (name, value) in fields {
+                if !(NAMES.contains(&name.as_str()) && value.is_string()) {
+                    fill(value, text);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn filled(text: &str) -> Vec<Record> {
+    let records = records::records().into_iter().map(|record| {
+        let mut value = serde_json::to_value(record).unwrap();
+        fill(&mut value, text);
+        serde_json::from_value(value).unwrap()
+    });
+    records.collect()
+}
+
+#[test]
+fn hostile_strings_add_no_tag_and_no_attribute() {
+    let count = |html: &str| ['<', '>', '"', '\''].map(|mark| html.matches(mark).count());
+    for render in REPORTS {
+        let harmless = render(&filled("harmless")).unwrap();
+        for text in [
+            "<script>alert(1)</script>",
+            "\" onmouseover=\"alert(1)",
+            "' onmouseover='alert(1)",
+            "</script><!--<script>\u{2028}\u{2029}]]>",
+            "{{ x }}{% raw %}&lt;",
+        ] {
+            let html = render(&filled(text)).unwrap();
+            assert_eq!(count(markup(&html)), count(markup(&harmless)), "{text}");
+            for id in ["records", "environments"] {
+                let unsafe_in_html = ['<', '>', '&', '\u{2028}', '\u{2029}'];
+                assert!(lines(&html, id).iter().all(|line| !line.contains(unsafe_in_html)));
+            }
+            assert_eq!(html.matches("<script").count(), harmless.matches("<script").count());
+        }
+    }
+}
+
+#[test]
+fn every_record_can_be_read_back_from_the_page() {
+    let records = records::records();
+    for render in REPORTS {
+        let html = render(&records).unwrap();
+        let environments = lines(&html, "environments");
+        assert!(environments.len() < 10, "environments repeat: {}", environments.len());
+        // Compared as text: a number must keep every digit it had in the store.
+        for (line, record) in lines(&html, "records").into_iter().zip(&records) {
+            let value: Value = serde_json::from_str(line).unwrap();
+            let number = value["environment"].as_u64().unwrap() as usize;
+            let reference = format!("\"environment\":{number}");
+            let whole = format!("\"environment\":{}", environments[number]);
+            let line = line.replacen(&reference, &whole, 1);
+            assert_eq!(line, serde_json::to_string(record).unwrap());
+        }
+        assert_eq!(lines(&html, "records").len(), records.len());
+    }
+}
+
+#[test]
+fn pages_refer_to_nothing_outside() {
+    for render in REPORTS {
+        let html = render(&records::records()).unwrap();
+        for reference in
+            ["http:", "https:", "\"//", " src=", "@import", "url(", "<link", "<img", "<iframe"]
+        {
+            assert!(!html.contains(reference), "{reference}");
+        }
+        assert!(html.contains("default-src 'none'"));
+        let targets = html.split(" href=\"").skip(1);
+        assert!(
+            targets.clone().count() > 0 && targets.clone().all(|target| target.starts_with('#'))
+        );
+    }
+}
+
+#[test]
+fn software_adapters_and_estimates_say_so() {
+    let records = records::records();
+    assert!(matrix::compatibility(&records).unwrap().contains(">software</span>"));
+    let html = matrix::performance(&records).unwrap();
+    // Two WebGPU columns in each of the four cases.
+    assert_eq!(html.matches("software adapter: not representative of a GPU</span>").count(), 8);
+    assert!(html.contains("12.4 <em>estimated</em>"));
+}
+
+#[test]
+fn no_records_say_what_to_do_and_one_is_enough() {
+    for render in REPORTS {
+        let empty = render(&[]).unwrap();
+        assert!(empty.contains("No records yet") && !empty.contains("<table"));
+        let single = render(&records::records()[..1]).unwrap();
+        assert!(single.contains("bert-base-tiny") && single.contains("<table"));
+    }
+}
+
+#[test]
+fn the_same_records_give_the_same_bytes() {
+    let records = records::records();
+    for render in REPORTS {
+        assert_eq!(render(&records).unwrap(), render(&records).unwrap());
+    }
+}
+
+#[test]
+fn ten_thousand_records_take_less_than_five_seconds() {
+    let sample = records::records();
+    let records: Vec<_> = (0..10_000)
+        .map(|number| {
+            let mut record = sample[number % sample.len()].clone();
+            record.cell.case = format!("{}-{}", record.cell.case, number / sample.len());
+            record
+        })
+        .collect();
+    let start = Instant::now();
+    for render in REPORTS {
+        let html = render(&records).unwrap();
+        assert_eq!(lines(&html, "records").len(), 10_000);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}

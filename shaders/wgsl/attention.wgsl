@@ -1,0 +1,124 @@
+// y = softmax(scale · q kᵀ + masks) v for one query of one head a workgroup, in one sweep over the
+// keys: WG keys are scored at a time, and the running sum is rescaled when a larger score appears
+// (online softmax, Milakov and Gimelshein 2018).
+//
+// CAUSAL: query t sees the keys up to position before + t.
+// CACHED: `before` and so the number of keys come from the step buffer.
+// PADDED: keys whose mask is 0 are not seen.
+// A query that sees no key at all gets zeros.
+#if SUBGROUPS == 1
+enable subgroups;
+#endif
+
+struct Params {
+    tokens: u32,       // T, queries
+    keys: u32,         // S, keys when not CACHED
+    heads: u32,        // of q
+    kv_heads: u32,     // of k and v; heads is a multiple
+    width: u32,        // D, at most 256
+    kv_batch: u32,     // strides of k and v in elements
+    kv_head: u32,
+    kv_token: u32,
+    mask_stride: u32,  // keys in a row of the mask
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<f32>;               // [B, T, H, D]
+@group(0) @binding(2) var<storage, read> k: array<f32>;               // by strides
+@group(0) @binding(3) var<storage, read> v: array<f32>;               // by strides
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [B, T, H, D]
+#if CACHED
+@group(0) @binding(5) var<storage, read> step: array<u32>;            // [0]: positions before
+#endif
+#if PADDED
+@group(0) @binding(6) var<storage, read> mask: array<f32>;            // [B, mask_stride], 1 or 0
+#endif
+
+#include "reduce.wgsl"
+
+const OUTPUTS: u32 = (256u + WG - 1u) / WG;
+var<workgroup> query: array<f32, 256>;
+var<workgroup> scores: array<f32, WG>;
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+#if SUBGROUPS
+    @builtin(subgroup_size) size: u32,
+#endif
+) {
+#if SUBGROUPS == 0
+    let size = 1u;
+#endif
+    let t = workgroup.x;
+    let head = workgroup.y;
+    let b = workgroup.z;
+    let width = params.width;
+    let q_base = ((b * params.tokens + t) * params.heads + head) * width;
+    let kv_base = b * params.kv_batch + head / (params.heads / params.kv_heads) * params.kv_head;
+    for (var d = lane; d < width; d += WG) {
+        query[d] = q[q_base + d] * params.scale;
+    }
+    workgroupBarrier();
+
+#if CACHED
+    let before = step[0];
+    let keys = before + params.tokens;
+#else
+    let before = 0u;
+    let keys = params.keys;
+#endif
+#if CAUSAL
+    let seen = min(keys, before + t + 1u);
+#else
+    let seen = keys;
+#endif
+
+    var largest = -3.0e38;
+    var sum = 0.0;
+    var acc: array<f32, OUTPUTS>;
+    for (var first = 0u; first < seen; first += WG) {
+        let key = first + lane;
+        var visible = key < seen;
+#if PADDED
+        visible = visible && mask[b * params.mask_stride + min(key, seen - 1u)] > 0.5;
+#endif
+        var score = -3.0e38;
+        if (visible) {
+            let at = kv_base + key * params.kv_token;
+            score = 0.0;
+            for (var d = 0u; d < width; d++) {
+                score += query[d] * k[at + d];
+            }
+        }
+        let top = max(largest, reduce_max(score, lane, size));
+        let weight = select(0.0, exp(max(score - top, -80.0)), visible);
+        scores[lane] = weight;
+        let rescale = exp(max(largest - top, -80.0));
+        // reduce_sum ends in a barrier, after which every weight is in place.
+        sum = sum * rescale + reduce_sum(weight, lane, size);
+        let count = min(WG, seen - first);
+        for (var o = 0u; o < OUTPUTS; o++) {
+            let d = o * WG + lane;
+            if (d < width) {
+                var value = acc[o] * rescale;
+                for (var i = 0u; i < count; i++) {
+                    value += scores[i] * v[kv_base + (first + i) * params.kv_token + d];
+                }
+                acc[o] = value;
+            }
+        }
+        largest = top;
+        workgroupBarrier();
+    }
+
+    let norm = select(0.0, 1.0 / sum, sum > 0.0);
+    for (var o = 0u; o < OUTPUTS; o++) {
+        let d = o * WG + lane;
+        if (d < width) {
+            y[q_base + d] = acc[o] * norm;
+        }
+    }
+}

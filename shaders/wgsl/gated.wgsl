@@ -1,0 +1,25 @@
+// y = f(gate) · up, element by element; KIND as in activate.wgsl.
+
+struct Params {
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gate: array<f32>;            // [count]
+@group(0) @binding(2) var<storage, read> up: array<f32>;              // [count]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;         // [count]
+
+#include "activate.wgsl"
+#include "grid.wgsl"
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = grid_index(workgroup, grid) * WG + lane;
+    if (at < params.count) {
+        y[at] = activate(gate[at]) * up[at];
+    }
+}

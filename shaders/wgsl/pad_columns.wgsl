@@ -1,0 +1,30 @@
+// y[r, c] = x[r, c], and 0 for the columns that x lacks.
+
+struct Params {
+    count: u32,      // elements of y
+    columns: u32,    // of x
+    padded: u32,     // of y
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;               // [R, columns]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [R, padded]
+
+#include "grid.wgsl"
+
+@compute @workgroup_size(WG)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = grid_index(workgroup, grid) * WG + lane;
+    if (at < params.count) {
+        let column = at % params.padded;
+        var value = 0.0;
+        if (column < params.columns) {
+            value = x[at / params.padded * params.columns + column];
+        }
+        y[at] = value;
+    }
+}
