@@ -12,7 +12,11 @@ const fail = (error) => {
   post(JSON.stringify({ event: "failed", message }));
 };
 self.addEventListener("unhandledrejection", (event) => fail(event.reason));
-self.addEventListener("error", (event) => fail(event.error ?? event.message));
+self.addEventListener("error", (event) => {
+  // It is told here, so the page need not hear of it as well.
+  event.preventDefault();
+  fail(event.error ?? event.message);
+});
 
 const engine = import("./pkg/engine.js").then(async (module) => {
   await module.default();

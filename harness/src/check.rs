@@ -1,7 +1,7 @@
 //! `harness test`: everything that must hold before a change is merged, on any machine and in CI.
 
 use crate::{
-    pending::setup::{self, Need},
+    setup::{self, Need},
     ui::Ui,
 };
 use anyhow::{Context, Result};

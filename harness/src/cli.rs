@@ -3,7 +3,7 @@
 use crate::{
     browser::{Gpu, Look},
     config::{Config, Selection},
-    pending::{models, setup},
+    models, setup,
     ui::Ui,
 };
 use anyhow::Result;
@@ -24,11 +24,11 @@ use std::{
 #[command(name = "harness", bin_name = "cargo harness", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Show problems and results only.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub quiet: bool,
 
     /// Print one JSON object per line on stdout: records, progress and problems.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
 
     /// What to do.

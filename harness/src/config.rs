@@ -3,7 +3,7 @@
 use crate::{
     browser::Look,
     cases::{self, Case},
-    pending::models,
+    models,
     ui::Ui,
 };
 use anyhow::{Context, Result, bail, ensure};

@@ -3,9 +3,11 @@
 //! In reading order: [`cli`] and [`config`] say what is wanted, [`cases`] finds the models, [`plan`]
 //! makes the list of cells, [`runner`] works through it, [`session`] talks to one browser, which
 //! [`browser`] knows how to start, and [`native`] to the host; [`server`] serves the page and the
-//! models, [`store`] keeps the records and [`report`] renders them.
+//! models, [`store`] keeps the records and [`report`] renders them. [`setup`] brings the tools, [`bundle`]
+//! builds the page and [`models`] fetches real models.
 
 pub mod browser;
+pub mod bundle;
 pub mod cases;
 pub mod check;
 pub mod cli;
@@ -13,6 +15,7 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod host;
+pub mod models;
 pub mod native;
 mod pending;
 pub mod plan;
@@ -20,6 +23,7 @@ pub mod report;
 pub mod runner;
 pub mod server;
 pub mod session;
+pub mod setup;
 pub mod store;
 pub mod ui;
 
@@ -27,12 +31,9 @@ use anyhow::{Context, Result, ensure};
 use browser::guard;
 use cli::{CellArgs, Cli, Command, RunArgs};
 use exit::Exit;
-use pending::{
-    bundle, models,
-    setup::{self, Need},
-};
 use record::{Backend, Browser};
 use serde_json::json;
+use setup::Need;
 use std::{path::PathBuf, process::ExitCode};
 use store::Store;
 use ui::Ui;

@@ -2,7 +2,6 @@
 
 use crate::{
     cli::{OutputArgs, ReportArgs},
-    pending::matrix,
     store::{self, Source, Store},
     ui::Ui,
 };

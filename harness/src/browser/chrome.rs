@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) fn launch(look: Look) -> Result<Launch> {
     let names = ["google-chrome-stable", "google-chrome", "chromium", "chromium-browser"];
-    let binary = find_program(&names, "CHROME_BIN")?;
+    let binary = find_program(&names, "CHROME_FOLDER")?;
     let flags = flags(look, geteuid().is_root());
     Ok(Launch {
         driver: find_program(&["chromedriver"], "CHROMEWEBDRIVER")?,

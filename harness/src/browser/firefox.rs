@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::{fs, path::Path};
 
 pub(super) fn launch(look: Look) -> Result<Launch> {
-    let binary = find_program(&["firefox", "firefox-esr"], "FIREFOX_BIN")?;
+    let binary = find_program(&["firefox", "firefox-esr"], "FIREFOX_FOLDER")?;
     Ok(Launch {
         driver: find_program(&["geckodriver"], "GECKOWEBDRIVER")?,
         driver_args: ["--port", "0", "--websocket-port", "0"].map(str::to_owned).to_vec(),

@@ -15,14 +15,12 @@ pub mod driver;
 mod firefox;
 pub mod guard;
 
+use crate::setup::search::Places;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use record::{Browser, BrowserInfo};
 use serde_json::{Map, Value};
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 /// What to run WebGPU on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -89,35 +87,12 @@ impl Launch {
     }
 }
 
-/// The program that the environment variable `given` names; else the first of `names` that is in the
-/// folder which it names, on PATH or in cargo's folder of programs.
-fn find_program(names: &[&str], given: &str) -> Result<PathBuf> {
-    let cargo_bin = env::home_dir().map(|home| home.join(".cargo/bin"));
-    let given_path = env::var_os(given).map(PathBuf::from);
-    if let Some(path) = given_path.as_ref().filter(|path| is_program(path)) {
-        return Ok(path.clone());
-    }
-    let folders: Vec<PathBuf> = given_path
-        .into_iter()
-        .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()))
-        .chain(cargo_bin)
-        .collect();
-    find_in(names, &folders).with_context(|| {
+/// The first of `names` in the folder that `folder_variable` names, or where programs are.
+fn find_program(names: &[&str], folder_variable: &str) -> Result<PathBuf> {
+    Places::of_this_process().program(names, Some(folder_variable)).with_context(|| {
         let names = names.join(" or ");
-        format!("{names} is not there; `cargo harness setup` installs it, or {given} names it")
+        format!("{names} is not there; `cargo harness setup` installs it")
     })
-}
-
-fn find_in(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
-    let file = |name: &&str| {
-        folders.iter().map(move |folder| folder.join(name)).find(|path: &PathBuf| is_program(path))
-    };
-    names.iter().find_map(file)
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// The digits that follow `before` in `line`.
@@ -130,23 +105,6 @@ fn port_after(line: &str, before: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt};
-
-    #[test]
-    fn programs_are_found_in_the_order_of_names_and_must_be_executable() {
-        let folder = tempfile::tempdir().unwrap();
-        let put = |name: &str, mode| {
-            let path = folder.path().join(name);
-            fs::write(&path, "").unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        };
-        put("second", 0o755);
-        put("third", 0o755);
-        put("first", 0o644);
-        let found = find_in(&["first", "second", "third"], &[folder.path().to_owned()]);
-        assert_eq!(found, Some(folder.path().join("second")));
-        assert_eq!(find_in(&["fourth"], &[folder.path().to_owned()]), None);
-    }
 
     #[test]
     fn ports_are_read_from_what_drivers_print() {

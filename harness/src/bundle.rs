@@ -1,0 +1,281 @@
+//! The page: the engine compiled for WebAssembly, its JavaScript bindings, and the files of `web/`.
+//!
+//! [`ensure`] gives the folder `target/web/`, which a server can hand out as it lies:
+//!
+//! ```text
+//! index.html page.js worker.js …   copied from web/
+//! pkg/engine.js pkg/engine_bg.wasm made from engine/ and shaders/
+//! ```
+//!
+//! It is made anew only when something that goes into it has changed: the sources, the dependencies,
+//! the compiler, the optimiser, or the commit that the engine names in every record. A hash of all
+//! of these lies beside the folder. The folder is replaced in one step, under a lock, so a run never
+//! serves half of one.
+
+use crate::{
+    setup::{
+        command,
+        search::Places,
+        wasm::{TRIPLE, Toolchain},
+    },
+    ui::{Ui, Unit},
+};
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use wasm_bindgen_cli_support::Bindgen;
+
+/// What the bundle is made from, below the root of the repository.
+const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "engine", "shaders", "web"];
+
+/// WebAssembly features that wasm-opt has to accept in what rustc and wasm-bindgen write.
+const WASM_OPT_FEATURES: [&str; 6] = [
+    "--enable-simd",
+    "--enable-bulk-memory",
+    "--enable-sign-ext",
+    "--enable-nontrapping-float-to-int",
+    "--enable-mutable-globals",
+    "--enable-reference-types",
+];
+
+/// Gives the folder of the page, building it first if anything in it has changed.
+pub fn ensure(ui: &Ui) -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root.canonicalize().with_context(|| {
+        format!("{} is gone; the page is built from a checkout of the repository", root.display())
+    })?;
+    let places = Places::of_this_process();
+    let toolchain = Toolchain::find(&places).with_context(|| {
+        format!("no compiler for {TRIPLE} is here; `cargo harness setup` installs one")
+    })?;
+    let optimiser = places.program(&["wasm-opt"], None);
+    let commit = commit(&root);
+
+    let target = root.join("target");
+    let bundle = target.join("web");
+    fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+    let lock = fs::File::create(target.join("web.lock")).context("cannot make target/web.lock")?;
+    lock.lock().context("cannot lock target/web.lock")?;
+
+    let stamp = stamp(&root, &toolchain, optimiser.as_deref(), commit.as_deref())?;
+    let stamp_file = target.join("web.stamp");
+    if bundle.is_dir() && fs::read_to_string(&stamp_file).is_ok_and(|last| last == stamp) {
+        return Ok(bundle);
+    }
+
+    let bar = ui.bar("building the engine for WebAssembly", None, Unit::Steps);
+    let engine = compile(&root, &toolchain, commit.as_deref(), &bar)?;
+    let new = target.join("web.new");
+    remove(&new)?;
+    copy_folder(&root.join("web"), &new)?;
+    bar.message("wasm-bindgen");
+    bind(&engine, &new.join("pkg"))?;
+    if let Some(optimiser) = optimiser {
+        bar.message("wasm-opt");
+        if let Err(error) = optimise(&optimiser, &new.join("pkg/engine_bg.wasm"), &bar) {
+            ui.warn(format!("the bundle is used as rustc made it: {error:#}"));
+        }
+    }
+    bar.finish();
+
+    // Without a stamp a folder counts as stale, so a stop between these steps costs a build at most.
+    remove(&stamp_file)?;
+    remove(&bundle)?;
+    fs::rename(&new, &bundle).context("cannot move the new bundle to target/web")?;
+    fs::write(&stamp_file, stamp).context("cannot write target/web.stamp")?;
+    let size = fs::metadata(bundle.join("pkg/engine_bg.wasm"))?.len();
+    ui.say(format!("the engine for WebAssembly takes {} KB", size / 1000));
+    Ok(bundle)
+}
+
+/// The last commit that changed a source, marked if there are changes since. It names what the
+/// engine was built from, and commits to anything else do not call for a new build.
+fn commit(root: &Path) -> Option<String> {
+    let root = root.to_str()?;
+    let git = |arguments: &[&str]| {
+        command::answer("git", &[&["-C", root], arguments, &["--"], &SOURCES].concat())
+    };
+    let commit = git(&["log", "-1", "--format=%h"]).filter(|commit| !commit.is_empty())?;
+    let dirty = git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
+    Some(if dirty { format!("{commit}-dirty") } else { commit })
+}
+
+/// A hash of everything that decides what the bundle is.
+fn stamp(
+    root: &Path,
+    toolchain: &Toolchain,
+    optimiser: Option<&Path>,
+    commit: Option<&str>,
+) -> Result<String> {
+    let mut hash = Sha256::new();
+    // Each part ends with a byte that no text has, so that parts cannot run into each other.
+    let mut add = |part: &[u8]| {
+        hash.update(part);
+        hash.update([0xff]);
+    };
+    add(toolchain.version()?.as_bytes());
+    add(toolchain.rustflags().join(" ").as_bytes());
+    let optimiser = optimiser.and_then(|path| command::answer(path.to_str()?, &["--version"]));
+    add(optimiser.unwrap_or_default().as_bytes());
+    add(commit.unwrap_or_default().as_bytes());
+    for source in SOURCES {
+        for file in files(&root.join(source))? {
+            let bytes =
+                fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            add(file.strip_prefix(root).unwrap_or(&file).to_string_lossy().as_bytes());
+            add(&Sha256::digest(&bytes));
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Compiles the engine and gives the `.wasm` file.
+fn compile(
+    root: &Path,
+    toolchain: &Toolchain,
+    commit: Option<&str>,
+    bar: &crate::ui::Bar,
+) -> Result<PathBuf> {
+    let target = root.join("target/web-build");
+    let mut cargo = toolchain.cargo_build();
+    cargo.args(["--package", "engine", "--lib", "--profile", "web", "--target-dir"]);
+    cargo.arg(&target).current_dir(root);
+    if let Some(commit) = commit {
+        cargo.env("ENGINE_COMMIT", commit);
+    }
+    command::run(cargo, bar).context("the engine does not build for WebAssembly")?;
+    Ok(target.join(TRIPLE).join("web/engine.wasm"))
+}
+
+/// Writes the JavaScript bindings of `engine` and the module that they load.
+fn bind(engine: &Path, folder: &Path) -> Result<()> {
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(engine).out_name("engine").typescript(false);
+    bindgen.web(true)?.generate(folder).context("wasm-bindgen cannot make the bindings")
+}
+
+/// Lets wasm-opt rewrite `module` in place.
+fn optimise(wasm_opt: &Path, module: &Path, bar: &crate::ui::Bar) -> Result<()> {
+    let smaller = module.with_extension("opt");
+    let mut command = Command::new(wasm_opt);
+    command.arg("-O3").args(WASM_OPT_FEATURES).arg(module).arg("-o").arg(&smaller);
+    command::run(command, bar)?;
+    fs::rename(&smaller, module).context("cannot put the optimised module in place")
+}
+
+/// Every file at or below `path`, sorted; none if nothing is there.
+fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(path.exists().then(|| path.to_owned()).into_iter().collect());
+    }
+    let read = || format!("cannot read the folder {}", path.display());
+    let mut entries = Vec::new();
+    for entry in path.read_dir().with_context(read)? {
+        entries.push(entry.with_context(read)?.path());
+    }
+    entries.sort();
+    let below: Result<Vec<_>> = entries.iter().map(|entry| files(entry)).collect();
+    Ok(below?.concat())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let files = files(from)?;
+    if files.is_empty() {
+        bail!("{} has no files; the page is made from them", from.display());
+    }
+    for file in files {
+        let copy = to.join(file.strip_prefix(from)?);
+        let folder = copy.parent().unwrap_or(to);
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::copy(&file, &copy))
+            .with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes a file or folder that may be there.
+fn remove(path: &Path) -> Result<()> {
+    let removed = match path.is_dir() {
+        true => fs::remove_dir_all(path),
+        false if path.exists() => fs::remove_file(path),
+        false => Ok(()),
+    };
+    removed.with_context(|| format!("cannot remove {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkout() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            ("Cargo.toml", "[workspace]"),
+            ("engine/src/lib.rs", "// engine"),
+            ("web/index.html", "<!doctype html>"),
+            ("web/more/page.js", "// page"),
+            ("README.md", "read me"),
+        ] {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn stamp_of(root: &Path) -> String {
+        let toolchain = Toolchain::Ready { library: PathBuf::new() };
+        stamp(root, &toolchain, None, Some("0123abc")).unwrap()
+    }
+
+    #[test]
+    fn the_stamp_follows_sources_and_nothing_else() {
+        let root = checkout();
+        let first = stamp_of(root.path());
+        fs::write(root.path().join("README.md"), "changed").unwrap();
+        assert_eq!(stamp_of(root.path()), first);
+
+        fs::write(root.path().join("engine/src/lib.rs"), "// changed").unwrap();
+        let edited = stamp_of(root.path());
+        assert_ne!(edited, first);
+        fs::rename(root.path().join("web/index.html"), root.path().join("web/i.html")).unwrap();
+        assert_ne!(stamp_of(root.path()), edited);
+    }
+
+    #[test]
+    fn folders_are_copied_with_what_is_below_them() {
+        let root = checkout();
+        let copy = root.path().join("copy");
+        copy_folder(&root.path().join("web"), &copy).unwrap();
+        assert_eq!(fs::read_to_string(copy.join("more/page.js")).unwrap(), "// page");
+        let error = copy_folder(&root.path().join("absent"), &copy).unwrap_err();
+        assert!(error.to_string().contains("absent has no files"), "{error}");
+    }
+
+    #[test]
+    fn the_commit_is_the_last_one_that_changed_a_source() {
+        let root = checkout();
+        let path = root.path().to_str().unwrap();
+        let git = |arguments: &[&str]| {
+            let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+            let all = [&["-C", path], &who[..], arguments].concat();
+            command::answer("git", &all).unwrap_or_else(|| panic!("git {arguments:?} failed"))
+        };
+        assert_eq!(commit(root.path()), None);
+        git(&["init", "--quiet"]);
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "-m", "first"]);
+        let first = git(&["log", "-1", "--format=%h"]);
+        assert_eq!(commit(root.path()), Some(first.clone()));
+
+        fs::write(root.path().join("README.md"), "changed").unwrap();
+        git(&["commit", "--quiet", "-am", "second"]);
+        assert_eq!(commit(root.path()), Some(first.clone()));
+        fs::write(root.path().join("engine/src/lib.rs"), "// changed").unwrap();
+        assert_eq!(commit(root.path()), Some(format!("{first}-dirty")));
+    }
+}

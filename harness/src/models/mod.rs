@@ -1,0 +1,126 @@
+//! Pretrained models on this machine.
+//!
+//! Two small ones have a name: they come out of Python packages, so every machine that reaches a
+//! package index can have them, and their inputs and expected outputs are part of this repository
+//! ([`packaged`]). Any other comes from the Hugging Face Hub by its id ([`hub`]) and becomes a case
+//! once inputs and expected outputs lie beside it. Each is one folder of the user's cache
+//! ([`cache`]), which appears only when it is complete.
+
+mod cache;
+mod hub;
+mod packaged;
+
+use crate::ui::Ui;
+use anyhow::{Result, bail};
+use packaged::PACKAGED;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// The models that have a name here.
+pub const NAMES: &[&str] = &[PACKAGED[0].name, PACKAGED[1].name];
+
+/// What `harness models` does.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Lists the models that have a name and all that were fetched
+    List,
+    /// Fetches a model into the cache
+    Fetch {
+        /// minilm, smollm2-135m, or OWNER/NAME[@REVISION] on the Hugging Face Hub (HF_ENDPOINT,
+        /// HF_TOKEN and HF_HOME are respected)
+        name: String,
+        /// Which .gguf file to take, for repositories that have several
+        #[arg(long)]
+        file: Option<String>,
+    },
+}
+
+/// Carries out `harness models`.
+pub fn run(command: Command, ui: &Ui) -> Result<()> {
+    match command {
+        Command::List => list(&cache::folder()?, ui),
+        Command::Fetch { name, file } => fetch_into(&cache::folder()?, &name, file.as_deref(), ui),
+    }
+}
+
+/// Fetches the model called `name`, or `OWNER/NAME[@REVISION]`, unless it is here already.
+pub fn fetch(name: &str, ui: &Ui) -> Result<()> {
+    fetch_into(&cache::folder()?, name, None, ui)
+}
+
+/// The folder of a model that was fetched.
+pub fn case_folder(name: &str) -> Option<PathBuf> {
+    cache::model(&cache::folder().ok()?, name)
+}
+
+fn fetch_into(models: &Path, name: &str, file: Option<&str>, ui: &Ui) -> Result<()> {
+    if let Some(model) = PACKAGED.iter().find(|model| model.name == name) {
+        if file.is_some() {
+            bail!("--file is for repositories of the Hub; {name} comes with all it needs");
+        }
+        return packaged::fetch(model, models, ui);
+    }
+    if !name.contains('/') {
+        bail!(
+            "no model is called {name:?}; there are {} and OWNER/NAME[@REVISION] on the Hub",
+            NAMES.join(", ")
+        );
+    }
+    hub::fetch(&hub::Id::parse(name)?, file, models, &hub::api()?, ui)
+}
+
+fn list(models: &Path, ui: &Ui) -> Result<()> {
+    for model in PACKAGED {
+        let bytes: u64 = model.members.iter().map(|member| member.bytes).sum();
+        let folder = cache::model(models, model.name);
+        ui.result(
+            format!(
+                "{:14} {:6} {:>4} MB  {:10}  {}",
+                model.name,
+                model.class,
+                bytes / 1_000_000,
+                model.licence,
+                folder.as_ref().map_or("not fetched".into(), |path| path.display().to_string()),
+            ),
+            json!({
+                "name": model.name, "class": model.class, "bytes": bytes,
+                "licence": model.licence, "folder": folder,
+            }),
+        );
+    }
+    for (name, folder) in cache::all(models)? {
+        if NAMES.contains(&name.as_str()) {
+            continue;
+        }
+        let state = match folder.join("case.json").is_file() {
+            true => "a case",
+            false => "no case.json yet",
+        };
+        ui.result(
+            format!("{name}  {state}  {}", folder.display()),
+            json!({"name": name, "folder": folder}),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_those_of_the_packaged_models() {
+        let names: Vec<&str> = PACKAGED.iter().map(|model| model.name).collect();
+        assert_eq!(names, NAMES);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let models = tempfile::tempdir().unwrap();
+        let ui = Ui::new(true, false);
+        let error = fetch_into(models.path(), "gpt2", None, &ui).unwrap_err().to_string();
+        assert!(error.contains("minilm, smollm2-135m and OWNER/NAME"), "{error}");
+        let error = fetch_into(models.path(), "minilm", Some("x.gguf"), &ui).unwrap_err();
+        assert!(error.to_string().contains("--file"), "{error}");
+    }
+}

@@ -1,0 +1,190 @@
+//! Every tool: what finds it, what installs it, and what to type where nothing here can.
+
+use super::{Need, apt, command, search::Places, wasm};
+use crate::ui::{Ui, Unit};
+use anyhow::{Context, Result};
+use record::Browser;
+use std::{path::PathBuf, process::Command};
+
+/// Something outside this repository that a command runs.
+pub(super) struct Tool {
+    /// Its name, for people.
+    pub what: &'static str,
+    /// Says where it is.
+    pub find: fn(&Places) -> Option<String>,
+    /// What brings it.
+    pub install: Install,
+    /// What to do where that is impossible.
+    pub by_hand: &'static str,
+    /// What it is like to go on without it; none if that is impossible.
+    pub optional: Option<&'static str>,
+}
+
+/// What brings a tool.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Install {
+    /// Packages of Debian.
+    Packages(&'static [&'static str]),
+    /// A program on crates.io.
+    Crate(&'static str),
+    /// Whatever [`wasm::install`] finds to work.
+    WasmTarget,
+    /// Only the user.
+    ByHand,
+}
+
+impl Tool {
+    /// The command that installs it on this system.
+    pub(super) fn remedy(&self) -> String {
+        match self.install {
+            Install::Packages(packages) if apt::is_here() => {
+                format!("{} (or {})", apt::line(packages), self.by_hand)
+            }
+            _ => self.by_hand.to_owned(),
+        }
+    }
+}
+
+const WASM_TARGET: Tool = Tool {
+    what: "wasm32-unknown-unknown",
+    find: |places| wasm::Toolchain::find(places).map(|toolchain| toolchain.describe()),
+    install: Install::WasmTarget,
+    by_hand: "rustup target add wasm32-unknown-unknown",
+    optional: None,
+};
+
+const WASM_OPT: Tool = Tool {
+    what: "wasm-opt",
+    find: |places| shown(places.program(&["wasm-opt"], None)),
+    install: Install::Packages(&["binaryen"]),
+    by_hand: "install binaryen from your package manager",
+    optional: Some("so the bundle is a little larger"),
+};
+
+const CHROME: Tool = Tool {
+    what: "chrome or chromium",
+    find: |places| {
+        let names = ["google-chrome-stable", "google-chrome", "chromium", "chromium-browser"];
+        shown(places.program(&names, Some("CHROME_FOLDER")))
+    },
+    install: Install::Packages(&["chromium"]),
+    by_hand: "install Google Chrome or Chromium and put its folder on PATH or in CHROME_FOLDER",
+    optional: None,
+};
+
+const CHROMEDRIVER: Tool = Tool {
+    what: "chromedriver",
+    find: |places| shown(places.program(&["chromedriver"], Some("CHROMEWEBDRIVER"))),
+    install: Install::Packages(&["chromium-driver"]),
+    by_hand: "put the chromedriver of the same version on PATH or its folder in CHROMEWEBDRIVER",
+    optional: None,
+};
+
+const FIREFOX: Tool = Tool {
+    what: "firefox",
+    find: |places| shown(places.program(&["firefox", "firefox-esr"], Some("FIREFOX_FOLDER"))),
+    install: Install::Packages(&["firefox-esr"]),
+    by_hand: "install Firefox and put its folder on PATH or in FIREFOX_FOLDER",
+    optional: None,
+};
+
+const GECKODRIVER: Tool = Tool {
+    what: "geckodriver",
+    find: |places| shown(places.program(&["geckodriver"], Some("GECKOWEBDRIVER"))),
+    install: Install::Crate("geckodriver"),
+    by_hand: "cargo install geckodriver --locked",
+    optional: None,
+};
+
+/// Chrome brings its own software GPU; Firefox takes the system's Vulkan.
+const VULKAN: Tool = Tool {
+    what: "vulkan driver",
+    find: |places| match cfg!(target_os = "linux") {
+        true => ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"].iter().find_map(|folder| {
+            let mut drivers = places.absolute(folder)?.read_dir().ok()?;
+            shown(drivers.next()?.ok().map(|driver| driver.path()))
+        }),
+        false => Some("part of this system".to_owned()),
+    },
+    install: Install::Packages(&["mesa-vulkan-drivers"]),
+    by_hand: "install Mesa's Vulkan drivers from your package manager",
+    optional: Some("so Firefox has no WebGPU without a real GPU"),
+};
+
+const EDGE: Tool = Tool {
+    what: "edge",
+    find: |places| shown(places.program(&["microsoft-edge", "microsoft-edge-stable"], None)),
+    install: Install::ByHand,
+    by_hand: "install Microsoft Edge and put its folder on PATH",
+    optional: None,
+};
+
+const MSEDGEDRIVER: Tool = Tool {
+    what: "msedgedriver",
+    find: |places| shown(places.program(&["msedgedriver"], Some("EDGEWEBDRIVER"))),
+    install: Install::ByHand,
+    by_hand: "put the msedgedriver of the same version on PATH or its folder in EDGEWEBDRIVER",
+    optional: None,
+};
+
+const SAFARIDRIVER: Tool = Tool {
+    what: "safaridriver",
+    find: |places| shown(places.program(&["safaridriver"], None)),
+    install: Install::ByHand,
+    by_hand: "Safari runs on macOS only; there, run `safaridriver --enable` once",
+    optional: None,
+};
+
+const WEBKIT: Tool = Tool {
+    what: "webkitgtk driver",
+    find: |places| shown(places.program(&["WebKitWebDriver"], None)),
+    install: Install::Packages(&["webkit2gtk-driver"]),
+    by_hand: "install WebKitGTK's WebKitWebDriver from your package manager",
+    optional: None,
+};
+
+const XVFB: Tool = Tool {
+    what: "xvfb",
+    find: |places| shown(places.program(&["xvfb-run"], None)),
+    install: Install::Packages(&["xvfb", "xauth"]),
+    by_hand: "install xvfb from your package manager",
+    optional: None,
+};
+
+static BUNDLE: [Tool; 2] = [WASM_TARGET, WASM_OPT];
+static CHROME_TOOLS: [Tool; 2] = [CHROME, CHROMEDRIVER];
+static FIREFOX_TOOLS: [Tool; 3] = [FIREFOX, GECKODRIVER, VULKAN];
+static EDGE_TOOLS: [Tool; 2] = [EDGE, MSEDGEDRIVER];
+static SAFARI_TOOLS: [Tool; 1] = [SAFARIDRIVER];
+static WEBKITGTK_TOOLS: [Tool; 2] = [WEBKIT, XVFB];
+
+/// The tools that `need` takes.
+pub(super) fn of(need: Need) -> &'static [Tool] {
+    match need {
+        Need::WasmBundle => &BUNDLE,
+        Need::Browser(Browser::Chrome) => &CHROME_TOOLS,
+        Need::Browser(Browser::Firefox) => &FIREFOX_TOOLS,
+        Need::Browser(Browser::Edge) => &EDGE_TOOLS,
+        Need::Browser(Browser::Safari) => &SAFARI_TOOLS,
+        Need::Browser(Browser::Webkitgtk) => &WEBKITGTK_TOOLS,
+        Need::Browser(Browser::Host) => &[],
+    }
+}
+
+/// Every tool, in the order in which `doctor` lists them.
+pub(super) fn all() -> impl Iterator<Item = &'static Tool> {
+    let browsers = Browser::ALL.iter().map(|browser| Need::Browser(*browser));
+    [Need::WasmBundle].into_iter().chain(browsers).flat_map(of)
+}
+
+/// Builds and installs the program `name` from crates.io.
+pub(super) fn cargo_install(name: &str, ui: &Ui) -> Result<()> {
+    let bar = ui.bar(format!("building {name}, a minute or two"), None, Unit::Steps);
+    let mut command = Command::new("cargo");
+    command.args(["install", "--locked", name]);
+    command::run(command, &bar).with_context(|| format!("cannot install {name}"))
+}
+
+fn shown(path: Option<PathBuf>) -> Option<String> {
+    path.map(|path| path.display().to_string())
+}
