@@ -88,7 +88,7 @@ pub enum Answer {
     /// To [`Request::Probe`].
     Probe(PageReport),
     /// To [`Request::Run`].
-    Run(Outcome),
+    Run(Box<Outcome>),
 }
 
 /// Who the page is.

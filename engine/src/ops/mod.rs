@@ -22,7 +22,7 @@ mod softmax;
 pub use activation::{Activation, activation, gated};
 pub use add::add;
 pub use argmax::argmax;
-pub use attention::{Attention, KeysValues, attention};
+pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
 pub use embed::embed;
 pub use gather_rows::gather_rows;
 pub use layer_norm::layer_norm;

@@ -4,9 +4,33 @@
 //! [`Checkpoint`] reads only headers when it is opened, checks every one of them against the size of
 //! its file, and afterwards gives out tensors a few rows at a time, so that a model is never held
 //! twice. Names are Hugging Face's whatever the file's format is.
+//!
+//! Reading order: [`dtype`] says how elements are stored and [`blocks`] turns them into f32;
+//! [`safetensors`] and [`gguf`] read one file's header into a table of tensors; [`checkpoint`] picks
+//! the files, joins their tables and reads rows. Files come from anywhere, so every count is checked
+//! before memory is taken for it.
+
+pub mod blocks;
+pub mod checkpoint;
+pub mod dtype;
+pub mod gguf;
+pub mod safetensors;
+mod sources;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
+
+pub use checkpoint::{Checkpoint, TensorInfo};
+pub use dtype::Dtype;
+#[cfg(not(target_arch = "wasm32"))]
+pub use sources::Folder;
+pub use sources::Memory;
 
 use crate::error::Result;
 use std::{future::Future, ops::Range, pin::Pin};
+
+/// More tensors than any published model has in one checkpoint; a header that claims more is refused
+/// before its table fills the memory.
+pub const MAX_TENSORS: usize = 1 << 17;
 
 /// A future that stays on its thread: pages have one.
 pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;

@@ -112,7 +112,7 @@ unsafe fn unpack<const BITS: u32>(words: *const u32) -> [v128; 4] {
                     *code = v128_or(*code, u8x16_shl(high, 2));
                 }
             }
-            codes.map(i16x8_extend_low_u8x16)
+            codes.map(|bytes| i16x8_extend_low_u8x16(bytes))
         }
     }
 }

@@ -1,0 +1,191 @@
+//! From a prompt to a text: one pass over the prompt, then one a token.
+//!
+//! On a GPU the pass for a token, its sampling and its bookkeeping are recorded once and replayed.
+//! Tokens stay on the device and are fetched several at a time: how many grows while a fetch stays
+//! quick, since some browsers answer one only every 100 ms.
+
+use crate::{
+    device::{Bind, Device, Gpu},
+    error::{Error, Result},
+    models::{Decoder, Rows, State},
+    ops::{self, Sampling},
+    tensor::Tensor,
+};
+
+/// Most tokens that are generated before the host looks at them.
+const MAX_BATCH: usize = 32;
+/// A batch is doubled while the last one took less.
+const QUICK_MS: f64 = 150.0;
+
+/// What to generate.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Most new tokens.
+    pub max_new_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Tokens that end the text; they belong to it.
+    pub stop_tokens: Vec<u32>,
+}
+
+/// What was generated, and how long it took.
+#[derive(Clone, Debug, Default)]
+pub struct Generation {
+    /// The prompt and the new tokens.
+    pub ids: Vec<u32>,
+    /// From the prompt to the first new token.
+    pub prefill_ms: f64,
+    /// From the first new token to the last.
+    pub decode_ms: f64,
+    /// Passes that `decode_ms` holds.
+    pub decode_steps: usize,
+    /// Bytes of the key-value cache.
+    pub kv_bytes: u64,
+}
+
+/// Continues a prompt; `emit` hears each token as soon as the host knows it.
+pub async fn generate(
+    device: &Device,
+    decoder: &dyn Decoder,
+    prompt: &[u32],
+    options: &Options,
+    now: &dyn Fn() -> f64,
+    emit: &dyn Fn(u32),
+) -> Result<Generation> {
+    if prompt.is_empty() || prompt.iter().any(|id| *id as usize >= decoder.vocabulary()) {
+        return Err(Error::input("input_ids", "the prompt is empty or beyond the vocabulary"));
+    }
+    let mut ids = prompt.to_vec();
+    if options.max_new_tokens == 0 {
+        return Ok(Generation { ids, ..Generation::default() });
+    }
+    let state = decoder.begin(device, 1, prompt.len() + options.max_new_tokens)?;
+    let start = now();
+    let input = device.upload_u32(&[1, prompt.len()], prompt.to_vec());
+    let logits = decoder.step(device, &state, &input, Rows { last: true, mask: None });
+    let logits = logits.reshape(&[1, decoder.vocabulary()]);
+    let first = ops::sample(device, &logits, options.sampling, state.cache.step());
+    let first = device.read_u32(&first).await?[0];
+    state.cache.advance(device, prompt.len());
+    let prefill_ms = now() - start;
+
+    let mut text =
+        Text { ids: &mut ids, options, limit: prompt.len() + options.max_new_tokens, emit };
+    let start = now();
+    let mut decode_steps = 0;
+    if text.push(&[first]) {
+        decode_steps = match device {
+            Device::Cpu(_) => on_cpu(device, decoder, &state, first, &mut text),
+            Device::Gpu(gpu) => on_gpu(device, gpu, decoder, &state, first, &mut text, now).await?,
+        };
+    }
+    let decode_ms = now() - start;
+    Ok(Generation { ids, prefill_ms, decode_ms, decode_steps, kv_bytes: state.cache.bytes() })
+}
+
+/// The text so far.
+struct Text<'a> {
+    ids: &'a mut Vec<u32>,
+    options: &'a Options,
+    limit: usize,
+    emit: &'a dyn Fn(u32),
+}
+
+impl Text<'_> {
+    /// Appends tokens up to the end of the text; says whether it goes on.
+    fn push(&mut self, tokens: &[u32]) -> bool {
+        for token in tokens {
+            self.ids.push(*token);
+            (self.emit)(*token);
+            if self.ids.len() >= self.limit || self.options.stop_tokens.contains(token) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn left(&self) -> usize {
+        self.limit - self.ids.len()
+    }
+}
+
+fn on_cpu(
+    device: &Device,
+    decoder: &dyn Decoder,
+    state: &State,
+    first: u32,
+    text: &mut Text<'_>,
+) -> usize {
+    let mut token = first;
+    let mut steps = 0;
+    loop {
+        let input = device.upload_u32(&[1, 1], vec![token]);
+        let chosen = step(device, decoder, state, &input, text.options.sampling);
+        state.cache.advance(device, 1);
+        steps += 1;
+        token = chosen.u32s()[0];
+        if !text.push(&[token]) {
+            return steps;
+        }
+    }
+}
+
+async fn on_gpu(
+    device: &Device,
+    gpu: &Gpu,
+    decoder: &dyn Decoder,
+    state: &State,
+    first: u32,
+    text: &mut Text<'_>,
+    now: &dyn Fn() -> f64,
+) -> Result<usize> {
+    let input = device.upload_u32(&[1, 1], vec![first]);
+    let emitted = device.upload_u32(&[text.left()], vec![0; text.left()]);
+    let plan = gpu.record(|| {
+        let chosen = step(device, decoder, state, &input, text.options.sampling);
+        let counts = state.cache.step().tensor();
+        gpu.dispatch(
+            "emit_token",
+            &[],
+            &[],
+            &[
+                Bind::Read(1, &chosen),
+                Bind::Write(2, &input),
+                Bind::Write(3, &emitted),
+                Bind::Write(4, counts),
+            ],
+            [1, 1, 1],
+        );
+        chosen
+    });
+    let (mut batch, mut done) = (1, 0);
+    loop {
+        let start = now();
+        let count = batch.min(text.left());
+        for _ in 0..count {
+            gpu.replay(&plan);
+        }
+        let tokens = gpu.read(&[&emitted]).await?.remove(0);
+        state.cache.step().follow(count);
+        let goes_on = text.push(&tokens[done..done + count]);
+        done += count;
+        if !goes_on {
+            return Ok(done);
+        }
+        if now() - start < QUICK_MS {
+            batch = (batch * 2).min(MAX_BATCH);
+        }
+    }
+}
+
+fn step(
+    device: &Device,
+    decoder: &dyn Decoder,
+    state: &State,
+    input: &Tensor,
+    sampling: Sampling,
+) -> Tensor {
+    let logits = decoder.step(device, state, input, Rows { last: true, mask: None });
+    let logits = logits.reshape(&[1, decoder.vocabulary()]);
+    ops::sample(device, &logits, sampling, state.cache.step())
+}

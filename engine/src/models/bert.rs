@@ -1,0 +1,233 @@
+//! BERT (Devlin et al. 2018): an encoder of text.
+//!
+//! `BertModel` gives hidden states, the pooled first token and a sentence embedding pooled as
+//! sentence-transformers does; `BertForMaskedLM` gives logits over the vocabulary.
+
+use super::{Config, Inputs, Model, Outputs};
+use crate::{
+    device::Device,
+    error::{Error, Result},
+    load::{Linear, Loader},
+    ops::{self, Activation, Attention, KeysValues},
+    quant::Matrix,
+    tensor::Tensor,
+};
+
+pub(super) struct Bert {
+    words: Matrix,
+    positions: Matrix,
+    types: Matrix,
+    norm: Norm,
+    layers: Vec<Layer>,
+    head: Head,
+    heads: usize,
+}
+
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    output_norm: Norm,
+    up: Linear,
+    activation: Activation,
+    down: Linear,
+    down_norm: Norm,
+}
+
+enum Head {
+    Hidden { pooler: Option<Linear> },
+    MaskedLm { dense: Linear, activation: Activation, norm: Norm, decoder: Linear },
+}
+
+struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f32,
+}
+
+impl Norm {
+    async fn load(loader: &Loader<'_>, name: &str, width: usize, eps: f32) -> Result<Norm> {
+        // Checkpoints converted from TensorFlow call them gamma and beta.
+        let old = loader.has(&format!("{name}.gamma"));
+        let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
+        Ok(Norm {
+            weight: loader.vector(&format!("{name}.{weight}"), width).await?,
+            bias: loader.vector(&format!("{name}.{bias}"), width).await?,
+            eps,
+        })
+    }
+
+    fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
+        ops::layer_norm(device, x, &self.weight, &self.bias, self.eps)
+    }
+}
+
+impl Bert {
+    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Bert> {
+        let width = config.size("hidden_size")?;
+        let heads = config.size("num_attention_heads")?;
+        let eps = config.number_or("layer_norm_eps", 1e-12)? as f32;
+        let activation = Activation::named("hidden_act", config.text_or("hidden_act", "gelu")?)?;
+        if width % heads != 0 || width / heads > ops::MAX_HEAD_WIDTH {
+            let message = format!("{heads} heads do not divide hidden_size {width}");
+            return Err(Error::config("num_attention_heads", message));
+        }
+        if config.text_or("position_embedding_type", "absolute")? != "absolute" {
+            return Err(Error::config("position_embedding_type", "only absolute is supported"));
+        }
+        if config.flag_or("is_decoder", false)? {
+            return Err(Error::config("is_decoder", "BERT is supported as an encoder only"));
+        }
+        // Heads keep the encoder under `bert.`; a bare BertModel has no prefix.
+        let nested = loader.has("bert.embeddings.word_embeddings.weight");
+        let root = if nested { "bert." } else { "" };
+
+        let vocabulary = config.size("vocab_size")?;
+        let embeddings = format!("{root}embeddings");
+        let table = |name: &str| format!("{embeddings}.{name}_embeddings.weight");
+        let words = loader.matrix(&table("word"), vocabulary, width).await?;
+        let positions = config.size("max_position_embeddings")?;
+        let positions = loader.matrix(&table("position"), positions, width).await?;
+        let types = config.size_or("type_vocab_size", Some(2))?;
+        let types = loader.matrix(&table("token_type"), types, width).await?;
+        // A buffer of 0, 1, 2, … that old checkpoints carry.
+        loader.skip(&format!("{embeddings}.position_ids"));
+        let norm = Norm::load(loader, &format!("{embeddings}.LayerNorm"), width, eps).await?;
+
+        let inner = config.size("intermediate_size")?;
+        let mut layers = Vec::new();
+        for i in 0..config.size("num_hidden_layers")? {
+            let name = |part: &str| format!("{root}encoder.layer.{i}.{part}");
+            layers.push(Layer {
+                query: loader.linear(&name("attention.self.query"), width, width, true).await?,
+                key: loader.linear(&name("attention.self.key"), width, width, true).await?,
+                value: loader.linear(&name("attention.self.value"), width, width, true).await?,
+                output: loader.linear(&name("attention.output.dense"), width, width, true).await?,
+                output_norm: Norm::load(loader, &name("attention.output.LayerNorm"), width, eps)
+                    .await?,
+                up: loader.linear(&name("intermediate.dense"), inner, width, true).await?,
+                activation,
+                down: loader.linear(&name("output.dense"), width, inner, true).await?,
+                down_norm: Norm::load(loader, &name("output.LayerNorm"), width, eps).await?,
+            });
+        }
+
+        let pooler = format!("{root}pooler.dense");
+        let has_pooler = loader.has(&format!("{pooler}.weight"));
+        let head = match config.architecture()? {
+            "BertModel" => Head::Hidden {
+                pooler: match has_pooler {
+                    true => Some(loader.linear(&pooler, width, width, true).await?),
+                    false => None,
+                },
+            },
+            "BertForMaskedLM" | "BertForPreTraining" => {
+                if has_pooler {
+                    // Trained for next-sentence prediction, which is not an output here.
+                    loader.skip(&format!("{pooler}.weight"));
+                    loader.skip(&format!("{pooler}.bias"));
+                    loader.skip("cls.seq_relationship.weight");
+                    loader.skip("cls.seq_relationship.bias");
+                }
+                let transform = "cls.predictions.transform";
+                let dense =
+                    loader.linear(&format!("{transform}.dense"), width, width, true).await?;
+                let norm =
+                    Norm::load(loader, &format!("{transform}.LayerNorm"), width, eps).await?;
+                let decoder = "cls.predictions.decoder";
+                let weight = match config.flag_or("tie_word_embeddings", true)? {
+                    true => words.clone(),
+                    false => loader.matrix(&format!("{decoder}.weight"), vocabulary, width).await?,
+                };
+                loader.skip(&format!("{decoder}.weight"));
+                loader.skip(&format!("{decoder}.bias"));
+                let bias = Some(loader.vector("cls.predictions.bias", vocabulary).await?);
+                let decoder = Linear { weight, bias };
+                Head::MaskedLm { dense, activation, norm, decoder }
+            }
+            other => {
+                let message = format!("{other} is unknown; use BertModel or BertForMaskedLM");
+                return Err(Error::config("architectures", message));
+            }
+        };
+        Ok(Bert { words, positions, types, norm, layers, head, heads })
+    }
+}
+
+impl Model for Bert {
+    fn forward(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
+        let ids = inputs.ids("input_ids", self.words.rows)?;
+        let (batch, tokens) = (ids.batch, ids.tokens);
+        if tokens > self.positions.rows {
+            let message =
+                format!("has {tokens} tokens, the model {} positions", self.positions.rows);
+            return Err(Error::input("input_ids", message));
+        }
+        let types = inputs.find_ids("token_type_ids", self.types.rows)?;
+        let types = types.map_or(vec![0; batch * tokens], |types| types.values);
+        let places = inputs.find_ids("position_ids", self.positions.rows)?;
+        let places = places.map_or((0..tokens as u32).collect(), |places| places.values);
+        if types.len() != batch * tokens || !(batch * tokens).is_multiple_of(places.len()) {
+            return Err(Error::input("token_type_ids", "and position_ids must fit input_ids"));
+        }
+        let mask = inputs.mask("attention_mask", batch, tokens)?;
+        let mask = mask.map(|mask| device.upload(&[batch, tokens], mask));
+
+        let look_up = |table: &Matrix, ids: Vec<u32>| {
+            ops::embed(device, &device.upload_u32(&[ids.len()], ids), table)
+        };
+        let words = look_up(&self.words, ids.values);
+        let x = ops::add(device, &words, &look_up(&self.types, types));
+        let x = ops::add(device, &x, &look_up(&self.positions, places));
+        let mut x = self.norm.forward(device, &x).reshape(&[batch, tokens, self.words.columns]);
+        for layer in &self.layers {
+            x = layer.forward(device, &x, self.heads, mask.as_ref());
+        }
+
+        match &self.head {
+            Head::Hidden { pooler } => {
+                let all = device.upload(&[batch, tokens], vec![1.0; batch * tokens]);
+                let mask = mask.as_ref().unwrap_or(&all);
+                let mut outputs = vec![
+                    ("last_hidden_state", x.clone()),
+                    ("sentence_embedding", ops::mean_pool(device, &x, mask, true)),
+                ];
+                if let Some(pooler) = pooler {
+                    let firsts = (0..batch).map(|b| (b * tokens) as u32).collect();
+                    let firsts = device.upload_u32(&[batch], firsts);
+                    let pooled = pooler.forward(device, &ops::gather_rows(device, &x, &firsts));
+                    let pooled = ops::activation(device, &pooled, Activation::Tanh);
+                    outputs.push(("pooler_output", pooled));
+                }
+                Ok(outputs)
+            }
+            Head::MaskedLm { dense, activation, norm, decoder } => {
+                let x = ops::activation(device, &dense.forward(device, &x), *activation);
+                let logits = decoder.forward(device, &norm.forward(device, &x));
+                Ok(vec![("logits", logits)])
+            }
+        }
+    }
+}
+
+impl Layer {
+    fn forward(&self, device: &Device, x: &Tensor, heads: usize, mask: Option<&Tensor>) -> Tensor {
+        let width = x.columns() / heads;
+        let how = Attention {
+            heads,
+            kv_heads: heads,
+            scale: 1.0 / (width as f32).sqrt(),
+            causal: false,
+            mask,
+        };
+        let q = self.query.forward(device, x);
+        let (k, v) = (self.key.forward(device, x), self.value.forward(device, x));
+        let y = ops::attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how);
+        let y = ops::add(device, &self.output.forward(device, &y), x);
+        let x = self.output_norm.forward(device, &y);
+        let y = ops::activation(device, &self.up.forward(device, &x), self.activation);
+        let y = ops::add(device, &self.down.forward(device, &y), &x);
+        self.down_norm.forward(device, &y)
+    }
+}

@@ -1,0 +1,71 @@
+//! The named inputs of a forward pass, checked before they reach an op.
+
+use crate::{
+    device::Device,
+    error::{Error, Result},
+    tensor::Tensor,
+};
+use std::collections::BTreeMap;
+
+/// Tensors named as the arguments of the Hugging Face class's `forward()`.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Integers and booleans.
+    pub ints: BTreeMap<String, (Vec<usize>, Vec<i64>)>,
+    /// Floating-point numbers.
+    pub floats: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+/// A batch of token ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ids {
+    /// Sequences.
+    pub batch: usize,
+    /// Tokens in each.
+    pub tokens: usize,
+    /// `[batch, tokens]`.
+    pub values: Vec<u32>,
+}
+
+impl Ids {
+    /// Puts the ids on a device.
+    pub fn upload(&self, device: &Device) -> Tensor {
+        device.upload_u32(&[self.batch, self.tokens], self.values.clone())
+    }
+}
+
+impl Inputs {
+    /// Ids `[B, T]` below `limit`.
+    pub fn ids(&self, name: &str, limit: usize) -> Result<Ids> {
+        self.find_ids(name, limit)?.ok_or_else(|| Error::input(name, "is missing"))
+    }
+
+    /// The same, where the input may be absent.
+    pub fn find_ids(&self, name: &str, limit: usize) -> Result<Option<Ids>> {
+        let Some((shape, values)) = self.ints.get(name) else { return Ok(None) };
+        let [batch, tokens] = shape[..] else {
+            return Err(Error::input(name, format!("has shape {shape:?}, not [batch, tokens]")));
+        };
+        if batch * tokens == 0 {
+            return Err(Error::input(name, format!("has shape {shape:?}: there is nothing to do")));
+        }
+        let values = values.iter().map(|&id| match usize::try_from(id) {
+            Ok(id) if id < limit => Ok(id as u32),
+            _ => Err(Error::input(name, format!("holds {id}, which is not in 0 … {}", limit - 1))),
+        });
+        Ok(Some(Ids { batch, tokens, values: values.collect::<Result<_>>()? }))
+    }
+
+    /// A padding mask `[B, T]` as ones and zeros; none where all is ones or the input is absent.
+    pub fn mask(&self, name: &str, batch: usize, tokens: usize) -> Result<Option<Vec<f32>>> {
+        let Some((shape, values)) = self.ints.get(name) else { return Ok(None) };
+        if *shape != [batch, tokens] {
+            let message = format!("has shape {shape:?}, the ids have [{batch}, {tokens}]");
+            return Err(Error::input(name, message));
+        }
+        if values.iter().all(|&keep| keep != 0) {
+            return Ok(None);
+        }
+        Ok(Some(values.iter().map(|&keep| f32::from(u8::from(keep != 0))).collect()))
+    }
+}

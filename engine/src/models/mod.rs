@@ -1,0 +1,81 @@
+//! One file a class, from configuration to forward pass, read top to bottom.
+//!
+//! A class is driven by `config.json` alone and named as Hugging Face names its tensors. It loads
+//! through a [`Loader`], computes through [`crate::ops`] and knows neither devices nor formats.
+
+mod bert;
+pub mod config;
+mod inputs;
+mod llama;
+
+pub use config::Config;
+pub use inputs::{Ids, Inputs};
+
+use crate::{
+    device::Device,
+    error::{Error, Result},
+    kv::KvCache,
+    load::Loader,
+    ops::Angles,
+    tensor::Tensor,
+};
+use record::Class;
+
+/// Named outputs of a forward pass, as Hugging Face names them.
+pub type Outputs = Vec<(&'static str, Tensor)>;
+
+/// A loaded model.
+pub trait Model {
+    /// One pass over a case's inputs.
+    fn forward(&self, device: &Device, inputs: &Inputs) -> Result<Outputs>;
+
+    /// The model as a generator of tokens, where it is one.
+    fn decoder(&self) -> Option<&dyn Decoder> {
+        None
+    }
+}
+
+/// A model that generates tokens.
+pub trait Decoder {
+    /// Room for sequences of up to `capacity` tokens.
+    fn begin(&self, device: &Device, batch: usize, capacity: usize) -> Result<State>;
+
+    /// Logits `[B, T, V]`, or `[B, 1, V]` of the last position alone, of `ids: [B, T]` behind what
+    /// `state` holds. The caller advances the state.
+    fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor;
+
+    /// Token ids there are.
+    fn vocabulary(&self) -> usize;
+
+    /// Tokens that end a text.
+    fn stop_tokens(&self) -> &[u32];
+}
+
+/// What a decoder remembers of its sequences.
+#[derive(Debug)]
+pub struct State {
+    /// Keys and values.
+    pub cache: KvCache,
+    /// Rotary angles of every position there is room for.
+    pub angles: Angles,
+}
+
+/// Which positions of a pass are wanted, and which are there.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// Only the last position's logits.
+    pub last: bool,
+    /// `[B, T]`: positions that are padding.
+    pub mask: Option<&'a Tensor>,
+}
+
+/// Loads a model of a class.
+pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<Box<dyn Model>> {
+    let model: Box<dyn Model> = match class {
+        Class::Bert => Box::new(bert::Bert::load(config, loader).await?),
+        Class::Llama => Box::new(llama::Llama::load(config, loader).await?),
+        other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),
+    };
+    loader.finish()?;
+    Ok(model)
+}

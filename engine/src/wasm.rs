@@ -1,0 +1,234 @@
+//! The engine in a page: the only file that knows JavaScript.
+//!
+//! `answer` takes a request as JSON and gives the answer as JSON; events go to a callback on the
+//! way. Files come over HTTP ranges. The GPU is opened once a worker and kept for its cells.
+
+use crate::{
+    device::Gpu,
+    error::{Error, Result},
+    run::{self, Host},
+    weights::{LocalFuture, Source},
+};
+use js_sys::{Function, Uint8Array};
+use record::{CaseFile, Event, Request, RunRequest};
+use std::{cell::RefCell, collections::BTreeMap, ops::Range, rc::Rc};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{RequestInit, Response, WorkerGlobalScope};
+
+#[wasm_bindgen(inline_js = r#"
+// Asks until there is an adapter or the time is over: a GPU process that is still starting answers
+// null. What the adapter says of itself comes back as JSON.
+export async function describe_adapter(patience) {
+    if (!globalThis.navigator?.gpu) return JSON.stringify({ missing: "no navigator.gpu" });
+    const end = performance.now() + patience;
+    let adapter = null;
+    for (;;) {
+        adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+        if (adapter || performance.now() > end) break;
+        await new Promise((resume) => setTimeout(resume, 250));
+    }
+    if (!adapter) return JSON.stringify({ missing: "navigator.gpu gives no adapter" });
+    const { vendor, architecture, device, description } = adapter.info ?? {};
+    const limits = {};
+    for (const name in adapter.limits) {
+        if (typeof adapter.limits[name] === "number") limits[name] = adapter.limits[name];
+    }
+    return JSON.stringify({
+        vendor, architecture, device, description, limits, features: [...adapter.features],
+        fallback: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? null,
+    });
+}
+
+// wgpu's web backend has no name for subgroups, so the feature is added to what it asks for.
+export function ask_for_subgroups() {
+    const plain = GPUAdapter.prototype.requestDevice;
+    if (plain.asksForSubgroups) return;
+    GPUAdapter.prototype.requestDevice = function (descriptor = {}) {
+        const features = [...(descriptor.requiredFeatures ?? [])];
+        if (this.features.has("subgroups")) features.push("subgroups");
+        return plain.call(this, { ...descriptor, requiredFeatures: features });
+    };
+    GPUAdapter.prototype.requestDevice.asksForSubgroups = true;
+}
+"#)]
+extern "C" {
+    #[wasm_bindgen(catch)]
+    async fn describe_adapter(patience: f64) -> Result<JsValue, JsValue>;
+    fn ask_for_subgroups();
+}
+
+/// How long a GPU process may take to start.
+const PATIENCE_MS: f64 = 8000.0;
+
+thread_local! {
+    static GPU: RefCell<Option<Rc<Gpu>>> = const { RefCell::new(None) };
+}
+
+/// Answers one request, JSON to JSON.
+#[wasm_bindgen]
+pub async fn answer(request: String, emit: Function) -> Result<String, JsValue> {
+    let tell = emit.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        // The trap that follows says only "unreachable".
+        send(&tell, &Event::Failed { message: format!("the engine panicked: {panic}") });
+    }));
+    let request: Request = serde_json::from_str(&request)
+        .map_err(|error| JsValue::from_str(&format!("the request is malformed: {error}")))?;
+    let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
+    let answer = run::answer(request, &Page { scope, emit }).await;
+    serde_json::to_string(&answer).map_err(|error| JsValue::from_str(&error.to_string()))
+}
+
+fn send(emit: &Function, event: &Event) {
+    if let Ok(text) = serde_json::to_string(event) {
+        // A page that no longer listens is no reason to stop.
+        let _ = emit.call1(&JsValue::NULL, &JsValue::from_str(&text));
+    }
+}
+
+struct Page {
+    scope: WorkerGlobalScope,
+    emit: Function,
+}
+
+impl Host for Page {
+    fn source(&self, request: &RunRequest) -> Box<dyn Source> {
+        let size = |file: &CaseFile| (file.name.clone(), file.bytes);
+        Box::new(Http {
+            scope: self.scope.clone(),
+            base: request.case_url.trim_end_matches('/').to_owned(),
+            sizes: request.files.iter().map(size).collect(),
+        })
+    }
+
+    fn gpu(&self) -> LocalFuture<'_, Result<Rc<Gpu>>> {
+        Box::pin(async {
+            if let Some(gpu) = GPU.with_borrow(Clone::clone)
+                && gpu.check("an earlier cell").is_ok()
+            {
+                return Ok(gpu);
+            }
+            let text =
+                describe_adapter(PATIENCE_MS).await.map_err(|error| js_error("WebGPU", &error))?;
+            let described = described(&text.as_string().unwrap_or_default())?;
+            ask_for_subgroups();
+            let gpu = Gpu::open(Some(described)).await?;
+            GPU.set(Some(Rc::clone(&gpu)));
+            Ok(gpu)
+        })
+    }
+
+    fn now(&self) -> f64 {
+        self.scope.performance().map_or(0.0, |performance| performance.now())
+    }
+
+    fn emit(&self, event: Event) {
+        send(&self.emit, &event);
+    }
+
+    fn heap_bytes(&self) -> Option<u64> {
+        Some(core::arch::wasm32::memory_size(0) as u64 * 65_536)
+    }
+}
+
+/// What `describe_adapter` says.
+#[derive(serde::Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Described {
+    missing: Option<String>,
+    vendor: Option<String>,
+    architecture: Option<String>,
+    device: Option<String>,
+    description: Option<String>,
+    fallback: Option<bool>,
+    features: Vec<String>,
+    limits: BTreeMap<String, f64>,
+}
+
+fn described(text: &str) -> Result<record::Adapter> {
+    let said: Described = serde_json::from_str(text)
+        .map_err(|error| Error::device("describing the adapter", error.to_string()))?;
+    if let Some(missing) = said.missing {
+        return Err(Error::unsupported(missing));
+    }
+    let adapter = record::Adapter {
+        vendor: said.vendor.unwrap_or_default(),
+        architecture: said.architecture.unwrap_or_default(),
+        device: said.device.unwrap_or_default(),
+        description: said.description.unwrap_or_default(),
+        software: said.fallback,
+        features: said.features,
+        limits: said.limits.into_iter().map(|(name, value)| (name, value as u64)).collect(),
+    };
+    let words =
+        [&adapter.architecture, &adapter.device, &adapter.description].map(|s| s.to_lowercase());
+    let rasterisers = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
+    let known = words.iter().any(|word| rasterisers.iter().any(|name| word.contains(name)));
+    // An adapter that names itself and is no rasteriser is hardware; one that says nothing is not
+    // known to be either.
+    let silent = words.iter().all(String::is_empty) && adapter.vendor.is_empty();
+    let software = match (known, silent, adapter.software) {
+        (true, _, _) => Some(true),
+        (false, true, Some(true)) => Some(true),
+        (false, true, _) => None,
+        (false, false, fallback) => Some(fallback.unwrap_or(false)),
+    };
+    Ok(record::Adapter { software, ..adapter })
+}
+
+fn js_error(during: &str, error: &JsValue) -> Error {
+    let text = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.to_string()));
+    Error::device(during, text.unwrap_or_else(|| format!("{error:?}")))
+}
+
+/// Files below an URL, by ranges.
+struct Http {
+    scope: WorkerGlobalScope,
+    base: String,
+    sizes: BTreeMap<String, u64>,
+}
+
+impl Source for Http {
+    fn size(&self, file: &str) -> Option<u64> {
+        self.sizes.get(file).copied()
+    }
+
+    fn read<'a>(&'a self, file: &'a str, range: Range<u64>) -> LocalFuture<'a, Result<Vec<u8>>> {
+        Box::pin(async move {
+            let failed = |message: String| Error::Read { file: file.to_owned(), message };
+            let length = range.end.saturating_sub(range.start);
+            let size = self.size(file).ok_or_else(|| failed("is not in the case".to_owned()))?;
+            if range.start > range.end || range.end > size {
+                return Err(failed(format!("bytes {range:?} of {size} do not exist")));
+            }
+            if length == 0 {
+                return Ok(Vec::new());
+            }
+            let thrown = |error: JsValue| failed(format!("{error:?}"));
+            let headers = web_sys::Headers::new().map_err(thrown)?;
+            let bytes = format!("bytes={}-{}", range.start, range.end - 1);
+            headers.set("Range", &bytes).map_err(thrown)?;
+            let init = RequestInit::new();
+            init.set_headers(&headers);
+            let name: String = file.split('/').map(encode).collect::<Vec<_>>().join("/");
+            let url = format!("{}/{name}", self.base);
+            let response = JsFuture::from(self.scope.fetch_with_str_and_init(&url, &init)).await;
+            let response: Response = response.map_err(thrown)?.unchecked_into();
+            if response.status() != 206 && !(response.status() == 200 && length == size) {
+                return Err(failed(format!("the server answered {}", response.status())));
+            }
+            let body = response.array_buffer().map_err(thrown)?;
+            let body = Uint8Array::new(&JsFuture::from(body).await.map_err(thrown)?);
+            if u64::from(body.length()) != length {
+                return Err(failed(format!("{} of {length} bytes came", body.length())));
+            }
+            Ok(body.to_vec())
+        })
+    }
+}
+
+fn encode(part: &str) -> String {
+    String::from(js_sys::encode_uri_component(part))
+}
