@@ -17,7 +17,6 @@ pub mod exit;
 pub mod host;
 pub mod models;
 pub mod native;
-mod pending;
 pub mod plan;
 pub mod report;
 pub mod runner;

@@ -3,7 +3,7 @@
 //! `harness native-worker` reads one request as a JSON line, prints events as JSON lines and exits
 //! after the last one, so that a crash or a hang costs one cell, as it does in a browser.
 
-use crate::{pending::engine, session::Fault};
+use crate::session::Fault;
 use anyhow::{Context, Result};
 use record::{Answer, Event, Request, Status};
 use serde_json::json;

@@ -185,7 +185,7 @@ impl Runner<'_> {
             max_new_tokens: None,
         });
         match seat.ask(&request, self.config.timeout, &mut |event| show(bar, cell, event)).await? {
-            record::Answer::Run(outcome) => Ok(outcome),
+            record::Answer::Run(outcome) => Ok(*outcome),
             record::Answer::Probe(_) => Err(mismatch("run")),
         }
     }
