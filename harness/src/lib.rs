@@ -37,6 +37,15 @@ use std::{path::PathBuf, process::ExitCode};
 use store::Store;
 use ui::Ui;
 
+/// This program, for starting it once more. On Linux the name still works after a build has replaced
+/// the file, which `cargo harness test` does while it runs.
+pub(crate) fn this_program() -> PathBuf {
+    match cfg!(target_os = "linux") {
+        true => "/proc/self/exe".into(),
+        false => std::env::current_exe().unwrap_or_else(|_| "harness".into()),
+    }
+}
+
 /// Does what the command line asks for.
 pub fn main(cli: Cli) -> ExitCode {
     let ui = Ui::new(cli.quiet, cli.json);

@@ -43,7 +43,7 @@ pub async fn ask(
     limit: Duration,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<Answer, Fault> {
-    let program = std::env::current_exe().unwrap_or_else(|_| "harness".into());
+    let program = crate::this_program();
     let mut worker = Command::new(program);
     worker.arg("native-worker");
     ask_of(worker, request, limit, on_event).await

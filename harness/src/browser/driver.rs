@@ -26,7 +26,7 @@ impl Driver {
     /// Starts the driver of `launch` and waits until it has a port, at most `limit`.
     pub async fn start(launch: &Launch, limit: Duration) -> Result<Driver> {
         let folder = tempfile::Builder::new().prefix("fewbit-").tempdir()?.keep();
-        let mut guard = Command::new(std::env::current_exe()?)
+        let mut guard = Command::new(crate::this_program())
             .arg("guard")
             .arg(&folder)
             .arg("--")
