@@ -26,8 +26,8 @@ pub enum Command {
     List,
     /// Fetches a model into the cache
     Fetch {
-        /// minilm, smollm2-135m, or OWNER/NAME[@REVISION] on the Hugging Face Hub (HF_ENDPOINT,
-        /// HF_TOKEN and HF_HOME are respected)
+        /// minilm, smollm2-135m, or OWNER/NAME or OWNER/NAME@REVISION on the Hugging Face Hub
+        /// (HF_ENDPOINT, HF_TOKEN and HF_HOME are respected)
         name: String,
         /// Which .gguf file to take, for repositories that have several
         #[arg(long)]
