@@ -7,7 +7,7 @@
 use crate::{
     device::{Bind, Device, Gpu},
     error::{Error, Result},
-    models::{Decoder, Rows, State},
+    models::{Decoder, Inputs, Rows, State},
     ops::{self, Sampling},
     tensor::Tensor,
 };
@@ -43,10 +43,12 @@ pub struct Generation {
     pub kv_bytes: u64,
 }
 
-/// Continues a prompt; `emit` hears each token as soon as the host knows it.
+/// Continues the prompt of one sequence, whose other inputs (audio, image, source text) are in
+/// `inputs`; `emit` hears each token as soon as the host knows it.
 pub async fn generate(
     device: &Device,
     decoder: &dyn Decoder,
+    inputs: &Inputs,
     prompt: &[u32],
     options: &Options,
     now: &dyn Fn() -> f64,
@@ -59,10 +61,11 @@ pub async fn generate(
     if options.max_new_tokens == 0 {
         return Ok(Generation { ids, ..Generation::default() });
     }
-    let state = decoder.begin(device, 1, prompt.len() + options.max_new_tokens)?;
     let start = now();
+    let state = decoder.begin(device, inputs, prompt.len() + options.max_new_tokens)?;
     let input = device.upload_u32(&[1, prompt.len()], prompt.to_vec());
-    let logits = decoder.step(device, &state, &input, Rows { last: true, mask: None });
+    let rows = Rows { last: true, mask: None };
+    let logits = decoder.prefill(device, &state, inputs, &input, rows)?;
     let logits = logits.reshape(&[1, decoder.vocabulary()]);
     let first = ops::sample(device, &logits, options.sampling, state.cache.step());
     let first = device.read_u32(&first).await?[0];

@@ -9,7 +9,7 @@ use crate::{
     tensor::Tensor,
     weights::{Checkpoint, Dtype, Source},
 };
-use record::{Memory, PlanEntry};
+use record::{Bits, Memory, PlanEntry, Scheme};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +21,8 @@ pub struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
     precision: Precision,
+    /// Whether blocks of few bits run as the file holds them.
+    as_stored: bool,
     progress: &'a dyn Fn(u64, u64),
     done: Cell<u64>,
     used: RefCell<BTreeSet<String>>,
@@ -80,6 +82,8 @@ impl<'a> Loader<'a> {
             checkpoint,
             device,
             precision,
+            as_stored: precision.scheme == Scheme::Auto
+                && stored_bits(checkpoint).map(Bits::Fixed) == Some(precision.bits),
             progress,
             done: Cell::new(0),
             used: RefCell::default(),
@@ -129,9 +133,11 @@ impl<'a> Loader<'a> {
     pub async fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
         let info = self.expect(name, &[rows, columns])?;
         let (dtype, bytes) = (info.dtype, info.bytes());
-        let stored = stored_format(dtype).filter(|format| self.precision.keeps(*format));
+        let stored = stored_format(dtype).filter(|_| self.as_stored);
         let format = match stored {
             Some(format) => format,
+            // Blocks of five or six bits that have no format here lose next to nothing at eight.
+            None if self.as_stored && dtype.is_quantised() => EIGHT,
             None => self.precision.format()?,
         };
         let mut builder = MatrixBuilder::new(self.device, name, rows, columns, format);
@@ -163,8 +169,9 @@ impl<'a> Loader<'a> {
         let values = self.checkpoint.tensor_f32(self.source, name).await?;
         self.done.set(self.done.get() + bytes);
         self.report(0);
-        self.account.borrow_mut().add("f32".to_owned(), len as u64, len as u64 * 4);
-        Ok(self.device.upload(&[len], values))
+        let tensor = self.device.keep(&[len], values);
+        self.account.borrow_mut().add("f32".to_owned(), len as u64, tensor.bytes());
+        Ok(tensor)
     }
 
     /// A linear layer: `{name}.weight`, and `{name}.bias` where `bias` says so.
@@ -183,6 +190,18 @@ impl<'a> Loader<'a> {
         Ok(Linear { weight, bias })
     }
 
+    /// A layer norm: `{name}.weight` and `{name}.bias`.
+    pub async fn layer_norm(&self, name: &str, width: usize, eps: f32) -> Result<LayerNorm> {
+        // Checkpoints converted from TensorFlow call them gamma and beta.
+        let old = self.has(&format!("{name}.gamma"));
+        let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
+        Ok(LayerNorm {
+            weight: self.vector(&format!("{name}.{weight}"), width).await?,
+            bias: self.vector(&format!("{name}.{bias}"), width).await?,
+            eps,
+        })
+    }
+
     fn report(&self, extra: u64) {
         let total = self.checkpoint.tensors.values().map(|info| info.bytes()).sum();
         (self.progress)((self.done.get() + extra).min(total), total);
@@ -197,6 +216,19 @@ impl<'a> Loader<'a> {
         self.used.borrow_mut().insert(name.to_owned());
         Ok(info)
     }
+}
+
+const EIGHT: Format = Format::Grouped { bits: 8, asymmetric: false, group: 32 };
+
+/// Bits of the blocks that hold most of a checkpoint's weights.
+fn stored_bits(checkpoint: &Checkpoint) -> Option<u8> {
+    let mut weights: BTreeMap<u8, usize> = BTreeMap::new();
+    for info in checkpoint.tensors.values().filter(|info| info.dtype.is_quantised()) {
+        let bits = stored_format(info.dtype).map_or(0, |format| format.bits() as u8);
+        *weights.entry(bits).or_default() += info.len();
+    }
+    let (bits, _) = weights.into_iter().max_by_key(|(_, weights)| *weights)?;
+    (bits != 0).then_some(bits)
 }
 
 /// The format whose words are these blocks' own.
@@ -223,5 +255,20 @@ impl Linear {
     /// Applies the layer to the last axis of `x`.
     pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
         ops::matmul(device, x, &self.weight, self.bias.as_ref())
+    }
+}
+
+/// A layer norm with its parameters.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// Normalises the last axis of `x`.
+    pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
+        ops::layer_norm(device, x, &self.weight, &self.bias, self.eps)
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     generate::{Options, generate},
     load::Loader,
-    models::{self, Decoder, Inputs, Model, Rows},
+    models::{self, Decoder, Ids, Inputs, Model, Rows},
     ops::{self, Sampling},
     quant::Precision,
     selftest, stats,
@@ -211,12 +211,12 @@ async fn timed_pass(
     let start = host.now();
     match model.decoder() {
         Some(decoder) => {
-            let ids = inputs.ids("input_ids", decoder.vocabulary())?;
-            let mask = inputs.mask("attention_mask", ids.batch, ids.tokens)?;
+            let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
+            let mask = prompt_mask(decoder, inputs, &ids)?;
             let mask = mask.map(|mask| device.upload(&[ids.batch, ids.tokens], mask));
-            let state = decoder.begin(device, ids.batch, ids.tokens)?;
+            let state = decoder.begin(device, inputs, ids.tokens)?;
             let rows = Rows { last: true, mask: mask.as_ref() };
-            let logits = decoder.step(device, &state, &ids.upload(device), rows);
+            let logits = decoder.prefill(device, &state, inputs, &ids.upload(device), rows)?;
             device.read_u32(&ops::argmax(device, &logits)).await?;
         }
         None => {
@@ -225,6 +225,14 @@ async fn timed_pass(
         }
     }
     Ok(host.now() - start)
+}
+
+/// The padding of the prompt: `attention_mask`, which belongs to the encoder where there is one.
+fn prompt_mask(decoder: &dyn Decoder, inputs: &Inputs, ids: &Ids) -> Result<Option<Vec<f32>>> {
+    match decoder.prompt_input() {
+        "input_ids" => inputs.mask("attention_mask", ids.batch, ids.tokens),
+        _ => Ok(None),
+    }
 }
 
 /// All outputs of the case's inputs and, for decoders, the logits of one step with the cache: so
@@ -240,12 +248,13 @@ async fn checked_outputs(device: &Device, model: &dyn Model, case: &Case) -> Res
         .map(|(name, tensor)| (name.to_owned(), tensor))
         .collect();
     if let Some(decoder) = model.decoder() {
-        let ids = case.inputs.ids("input_ids", decoder.vocabulary())?;
+        let ids = case.inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
+        let inputs = case.inputs.row(0, ids.batch);
         let prompt = &ids.values[..ids.tokens];
-        let state = decoder.begin(device, 1, prompt.len() + 1)?;
+        let state = decoder.begin(device, &inputs, prompt.len() + 1)?;
         let rows = Rows { last: true, mask: None };
         let input = device.upload_u32(&[1, prompt.len()], prompt.to_vec());
-        decoder.step(device, &state, &input, rows);
+        decoder.prefill(device, &state, &inputs, &input, rows)?;
         state.cache.advance(device, prompt.len());
         let next = device.upload_u32(&[1, 1], vec![prompt[0]]);
         let logits = decoder.step(device, &state, &next, rows);
@@ -278,19 +287,27 @@ impl Generator<'_> {
         correctness: &mut Correctness,
     ) -> Result<Vec<u32>> {
         let expected = &self.case.expected.generated;
-        let ids = self.case.inputs.ids("input_ids", self.decoder.vocabulary())?;
-        let mask = self.case.inputs.mask("attention_mask", ids.batch, ids.tokens)?;
+        let ids = self.case.inputs.ids(self.decoder.prompt_input(), self.decoder.vocabulary())?;
+        let mask = prompt_mask(self.decoder, &self.case.inputs, &ids)?;
         timing.prefill_tps = Some(ids.values.len() as f64 / (timing.median_ms / 1e3).max(1e-9));
         let (mut matched, mut forced, mut wanted) = (0, 0, 0);
         let (mut steps, mut decode_ms) = (0, 0.0);
         let mut first_text = Vec::new();
         // Texts are what the case asks for; without any, the first prompt shows the speed.
         for row in 0..expected.len().clamp(1, ids.batch) {
-            let prompt = &ids.values[row * ids.tokens..(row + 1) * ids.tokens];
+            let inputs = self.case.inputs.row(row, ids.batch);
+            let given = &ids.values[row * ids.tokens..(row + 1) * ids.tokens];
+            let expected = expected.get(row);
+            // A decoder behind an encoder may be given more tokens to score than its text begins
+            // with: then the text begins with the first of them.
+            let length = match expected {
+                Some(text) if !text.starts_with(given) => 1,
+                _ => given.len(),
+            };
             // Padding is cut off rather than masked: a text begins where its prompt does.
             let keep = |at: &usize| mask.as_ref().is_none_or(|m| m[row * ids.tokens + at] > 0.5);
-            let prompt: Vec<u32> = (0..ids.tokens).filter(keep).map(|at| prompt[at]).collect();
-            let known = expected.get(row).map(|text| &text[ids.tokens.min(text.len())..]);
+            let prompt: Vec<u32> = (0..length).filter(keep).map(|at| given[at]).collect();
+            let known = expected.map(|text| &text[length.min(text.len())..]);
             let limit = known.map_or(DEFAULT_NEW_TOKENS, <[u32]>::len);
             let limit = self.request.max_new_tokens.map_or(limit, |most| limit.min(most as usize));
             let count = Cell::new(0);
@@ -308,7 +325,8 @@ impl Generator<'_> {
                 self.host.emit(Event::Token { id, count: count.get() });
             };
             let now = || self.host.now();
-            let text = generate(self.device, self.decoder, &prompt, &options, &now, &emit).await?;
+            let text = generate(self.device, self.decoder, &inputs, &prompt, &options, &now, &emit);
+            let text = text.await?;
             steps += text.decode_steps;
             decode_ms += text.decode_ms;
             memory.kv_bytes = memory.kv_bytes.max(text.kv_bytes);
@@ -316,7 +334,7 @@ impl Generator<'_> {
                 let new = &text.ids[prompt.len()..];
                 wanted += known.len();
                 matched += new.iter().zip(known).take_while(|(a, b)| a == b).count();
-                forced += self.forced(&prompt, known).await?;
+                forced += self.forced(&inputs, &prompt, known).await?;
             }
             if row == 0 {
                 first_text = text.ids;
@@ -337,15 +355,15 @@ impl Generator<'_> {
     }
 
     /// How many tokens of a known continuation are the most likely ones, each behind the right ones.
-    async fn forced(&self, prompt: &[u32], known: &[u32]) -> Result<usize> {
+    async fn forced(&self, inputs: &Inputs, prompt: &[u32], known: &[u32]) -> Result<usize> {
         if known.is_empty() {
             return Ok(0);
         }
         let ids = [prompt, &known[..known.len() - 1]].concat();
-        let state = self.decoder.begin(self.device, 1, ids.len())?;
+        let state = self.decoder.begin(self.device, inputs, ids.len())?;
         let input = self.device.upload_u32(&[1, ids.len()], ids);
         let rows = Rows { last: false, mask: None };
-        let logits = self.decoder.step(self.device, &state, &input, rows);
+        let logits = self.decoder.prefill(self.device, &state, inputs, &input, rows)?;
         let chosen = self.device.read_u32(&ops::argmax(self.device, &logits)).await?;
         let chosen = &chosen[prompt.len() - 1..];
         Ok(chosen.iter().zip(known).filter(|(a, b)| a == b).count())

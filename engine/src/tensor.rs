@@ -62,6 +62,15 @@ impl Tensor {
         Tensor { shape: shape.to_vec(), data: self.data.clone() }
     }
 
+    /// Bytes that were allocated.
+    pub fn bytes(&self) -> u64 {
+        match &self.data {
+            Data::F32(values) => values.capacity() as u64 * 4,
+            Data::U32(values) => values.capacity() as u64 * 4,
+            Data::Gpu(buffer) => buffer.capacity(),
+        }
+    }
+
     /// The numbers of a tensor in main memory.
     pub(crate) fn f32s(&self) -> &[f32] {
         match &self.data {

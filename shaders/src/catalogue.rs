@@ -34,13 +34,14 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
             let defines = vec![("WG", 64), ("SUBGROUPS", subgroups), ("NORMALISE", normalise)];
             variants.push(("mean_pool", defines));
         }
-        for masks in 0..8 {
+        for masks in 0..16 {
             let defines = vec![
                 ("WG", 64),
                 ("SUBGROUPS", subgroups),
                 ("CAUSAL", masks & 1),
                 ("CACHED", masks >> 1 & 1),
                 ("PADDED", masks >> 2 & 1),
+                ("BIASED", masks >> 3 & 1),
             ];
             variants.push(("attention", defines));
         }

@@ -5,6 +5,7 @@
 // CAUSAL: query t sees the keys up to position before + t.
 // CACHED: `before` and so the number of keys come from the step buffer.
 // PADDED: keys whose mask is 0 are not seen.
+// BIASED: scores get an addend by head, absolute query and key; batches share groups of them in turn.
 // A query that sees no key at all gets zeros.
 #if SUBGROUPS == 1
 enable subgroups;
@@ -20,6 +21,9 @@ struct Params {
     kv_head: u32,
     kv_token: u32,
     mask_stride: u32,  // keys in a row of the mask
+    bias_groups: u32,  // G
+    bias_rows: u32,    // R, absolute queries
+    bias_columns: u32, // C, keys
     scale: f32,
 }
 
@@ -33,6 +37,9 @@ struct Params {
 #endif
 #if PADDED
 @group(0) @binding(6) var<storage, read> mask: array<f32>;            // [B, mask_stride], 1 or 0
+#endif
+#if BIASED
+@group(0) @binding(7) var<storage, read> bias: array<f32>;            // [G, H, R, C]
 #endif
 
 #include "reduce.wgsl"
@@ -76,6 +83,11 @@ fn main(
     let seen = keys;
 #endif
 
+#if BIASED
+    let bias_head = b % params.bias_groups * params.heads + head;
+    let bias_base = (bias_head * params.bias_rows + before + t) * params.bias_columns;
+#endif
+
     var largest = -3.0e38;
     var sum = 0.0;
     var acc: array<f32, OUTPUTS>;
@@ -92,6 +104,9 @@ fn main(
             for (var d = 0u; d < width; d++) {
                 score += query[d] * k[at + d];
             }
+#if BIASED
+            score += bias[bias_base + key];
+#endif
         }
         let top = max(largest, reduce_max(score, lane, size));
         let weight = select(0.0, exp(max(score - top, -80.0)), visible);

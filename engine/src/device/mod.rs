@@ -56,6 +56,18 @@ impl Device {
         }
     }
 
+    /// Puts numbers on the device for long: in a buffer of exactly their size.
+    pub fn keep(&self, shape: &[usize], values: Vec<f32>) -> Tensor {
+        match self {
+            Device::Cpu(_) => Tensor::from_f32(shape, values),
+            Device::Gpu(gpu) => {
+                let buffer = gpu.dedicated(values.len() as u64 * 4);
+                gpu.write(&buffer, 0, bytemuck::cast_slice(&values));
+                Tensor::from_gpu(shape, buffer)
+            }
+        }
+    }
+
     /// Puts indices on the device.
     pub fn upload_u32(&self, shape: &[usize], values: Vec<u32>) -> Tensor {
         match self {

@@ -7,7 +7,7 @@ use super::{Config, Inputs, Model, Outputs};
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{Linear, Loader},
+    load::{LayerNorm, Linear, Loader},
     ops::{self, Activation, Attention, KeysValues},
     quant::Matrix,
     tensor::Tensor,
@@ -17,7 +17,7 @@ pub(super) struct Bert {
     words: Matrix,
     positions: Matrix,
     types: Matrix,
-    norm: Norm,
+    norm: LayerNorm,
     layers: Vec<Layer>,
     head: Head,
     heads: usize,
@@ -28,39 +28,16 @@ struct Layer {
     key: Linear,
     value: Linear,
     output: Linear,
-    output_norm: Norm,
+    output_norm: LayerNorm,
     up: Linear,
     activation: Activation,
     down: Linear,
-    down_norm: Norm,
+    down_norm: LayerNorm,
 }
 
 enum Head {
     Hidden { pooler: Option<Linear> },
-    MaskedLm { dense: Linear, activation: Activation, norm: Norm, decoder: Linear },
-}
-
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-    eps: f32,
-}
-
-impl Norm {
-    async fn load(loader: &Loader<'_>, name: &str, width: usize, eps: f32) -> Result<Norm> {
-        // Checkpoints converted from TensorFlow call them gamma and beta.
-        let old = loader.has(&format!("{name}.gamma"));
-        let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
-        Ok(Norm {
-            weight: loader.vector(&format!("{name}.{weight}"), width).await?,
-            bias: loader.vector(&format!("{name}.{bias}"), width).await?,
-            eps,
-        })
-    }
-
-    fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
-        ops::layer_norm(device, x, &self.weight, &self.bias, self.eps)
-    }
+    MaskedLm { dense: Linear, activation: Activation, norm: LayerNorm, decoder: Linear },
 }
 
 impl Bert {
@@ -93,7 +70,7 @@ impl Bert {
         let types = loader.matrix(&table("token_type"), types, width).await?;
         // A buffer of 0, 1, 2, … that old checkpoints carry.
         loader.skip(&format!("{embeddings}.position_ids"));
-        let norm = Norm::load(loader, &format!("{embeddings}.LayerNorm"), width, eps).await?;
+        let norm = loader.layer_norm(&format!("{embeddings}.LayerNorm"), width, eps).await?;
 
         let inner = config.size("intermediate_size")?;
         let mut layers = Vec::new();
@@ -104,12 +81,13 @@ impl Bert {
                 key: loader.linear(&name("attention.self.key"), width, width, true).await?,
                 value: loader.linear(&name("attention.self.value"), width, width, true).await?,
                 output: loader.linear(&name("attention.output.dense"), width, width, true).await?,
-                output_norm: Norm::load(loader, &name("attention.output.LayerNorm"), width, eps)
+                output_norm: loader
+                    .layer_norm(&name("attention.output.LayerNorm"), width, eps)
                     .await?,
                 up: loader.linear(&name("intermediate.dense"), inner, width, true).await?,
                 activation,
                 down: loader.linear(&name("output.dense"), width, inner, true).await?,
-                down_norm: Norm::load(loader, &name("output.LayerNorm"), width, eps).await?,
+                down_norm: loader.layer_norm(&name("output.LayerNorm"), width, eps).await?,
             });
         }
 
@@ -133,8 +111,7 @@ impl Bert {
                 let transform = "cls.predictions.transform";
                 let dense =
                     loader.linear(&format!("{transform}.dense"), width, width, true).await?;
-                let norm =
-                    Norm::load(loader, &format!("{transform}.LayerNorm"), width, eps).await?;
+                let norm = loader.layer_norm(&format!("{transform}.LayerNorm"), width, eps).await?;
                 let decoder = "cls.predictions.decoder";
                 let weight = match config.flag_or("tie_word_embeddings", true)? {
                     true => words.clone(),
@@ -220,6 +197,7 @@ impl Layer {
             scale: 1.0 / (width as f32).sqrt(),
             causal: false,
             mask,
+            bias: None,
         };
         let q = self.query.forward(device, x);
         let (k, v) = (self.key.forward(device, x), self.value.forward(device, x));

@@ -56,6 +56,26 @@ impl Inputs {
         Ok(Some(Ids { batch, tokens, values: values.collect::<Result<_>>()? }))
     }
 
+    /// The inputs of one sequence of a batch: row `row` of everything that has `batch` rows.
+    pub fn row(&self, row: usize, batch: usize) -> Inputs {
+        fn cut<T: Clone>(
+            tensors: &BTreeMap<String, (Vec<usize>, Vec<T>)>,
+            row: usize,
+            batch: usize,
+        ) -> BTreeMap<String, (Vec<usize>, Vec<T>)> {
+            let cut = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<T>))| {
+                if shape.first() != Some(&batch) {
+                    return (name.clone(), (shape.clone(), values.clone()));
+                }
+                let len = values.len() / batch;
+                let shape = [&[1], &shape[1..]].concat();
+                (name.clone(), (shape, values[row * len..(row + 1) * len].to_vec()))
+            };
+            tensors.iter().map(cut).collect()
+        }
+        Inputs { ints: cut(&self.ints, row, batch), floats: cut(&self.floats, row, batch) }
+    }
+
     /// A padding mask `[B, T]` as ones and zeros; none where all is ones or the input is absent.
     pub fn mask(&self, name: &str, batch: usize, tokens: usize) -> Result<Option<Vec<f32>>> {
         let Some((shape, values)) = self.ints.get(name) else { return Ok(None) };

@@ -95,7 +95,7 @@ impl Llama {
         let ids = inputs.ids("input_ids", self.words.rows)?;
         let mask = inputs.mask("attention_mask", ids.batch, ids.tokens)?;
         let mask = mask.map(|mask| device.upload(&[ids.batch, ids.tokens], mask));
-        let state = self.begin(device, ids.batch, ids.tokens)?;
+        let state = self.begin(device, inputs, ids.tokens)?;
         let rows = Rows { last: false, mask: mask.as_ref() };
         Ok(self.step(device, &state, &ids.upload(device), rows))
     }
@@ -170,16 +170,16 @@ impl Model for Llama {
 }
 
 impl Decoder for Llama {
-    fn begin(&self, device: &Device, batch: usize, capacity: usize) -> Result<State> {
+    fn begin(&self, device: &Device, inputs: &Inputs, capacity: usize) -> Result<State> {
+        let batch = inputs.ids("input_ids", self.words.rows)?.batch;
         let Shape { kv_heads, width, theta, scaling, positions, .. } = self.shape;
         if capacity > positions {
             let message = format!("{capacity} tokens, the model has {positions} positions");
             return Err(Error::input("input_ids", message));
         }
-        Ok(State {
-            cache: KvCache::new(device, self.layers.len(), batch, kv_heads, width, capacity),
-            angles: Angles::new(device, capacity, width, theta, scaling),
-        })
+        let cache = KvCache::new(device, self.layers.len(), batch, kv_heads, width, capacity);
+        let angles = Angles::new(device, capacity, width, theta, scaling);
+        Ok(State { angles: Some(angles), ..State::new(cache) })
     }
 
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {
@@ -219,8 +219,9 @@ impl Layer {
     ) -> Tensor {
         let step = state.cache.step();
         let h = ops::rms_norm(device, x, &self.input_norm, shape.eps);
-        let q = ops::rope(device, &self.query.forward(device, &h), &state.angles, step);
-        let k = ops::rope(device, &self.key.forward(device, &h), &state.angles, step);
+        let angles = state.angles.as_ref().expect("begin made them");
+        let q = ops::rope(device, &self.query.forward(device, &h), angles, step);
+        let k = ops::rope(device, &self.key.forward(device, &h), angles, step);
         state.cache.append(device, index, &k, &self.value.forward(device, &h));
         let how = Attention {
             heads: shape.heads,
@@ -228,6 +229,7 @@ impl Layer {
             scale: 1.0 / (shape.width as f32).sqrt(),
             causal: true,
             mask,
+            bias: None,
         };
         let y = ops::attention(device, &q, KeysValues::Cached(&state.cache, index), how);
         let x = ops::add(device, &self.output.forward(device, &y), x);

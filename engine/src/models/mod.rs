@@ -36,9 +36,31 @@ pub trait Model {
 }
 
 /// A model that generates tokens.
+///
+/// A text is opened by [`Decoder::begin`], which computes what all of its tokens share; then
+/// [`Decoder::prefill`] reads the prompt and [`Decoder::step`] each new token.
 pub trait Decoder {
-    /// Room for sequences of up to `capacity` tokens.
-    fn begin(&self, device: &Device, batch: usize, capacity: usize) -> Result<State>;
+    /// The input that holds prompts `[B, T]`: `decoder_input_ids` where an encoder goes first.
+    fn prompt_input(&self) -> &'static str {
+        "input_ids"
+    }
+
+    /// Room for the sequences of `inputs`, of up to `capacity` tokens each. An encoder runs here,
+    /// and cross-attention keys and values are computed once.
+    fn begin(&self, device: &Device, inputs: &Inputs, capacity: usize) -> Result<State>;
+
+    /// Logits of the prompt `ids: [B, T]`. Models that read more than text put it in place here.
+    fn prefill(
+        &self,
+        device: &Device,
+        state: &State,
+        inputs: &Inputs,
+        ids: &Tensor,
+        rows: Rows<'_>,
+    ) -> Result<Tensor> {
+        let _ = inputs;
+        Ok(self.step(device, state, ids, rows))
+    }
 
     /// Logits `[B, T, V]`, or `[B, 1, V]` of the last position alone, of `ids: [B, T]` behind what
     /// `state` holds. The caller advances the state.
@@ -54,10 +76,23 @@ pub trait Decoder {
 /// What a decoder remembers of its sequences.
 #[derive(Debug)]
 pub struct State {
-    /// Keys and values.
+    /// Keys and values of the decoder's own tokens.
     pub cache: KvCache,
     /// Rotary angles of every position there is room for.
-    pub angles: Angles,
+    pub angles: Option<Angles>,
+    /// Keys and values `[B, S, H · D]` of what is attended across, a pair a layer.
+    pub cross: Vec<(Tensor, Tensor)>,
+    /// `[B, S]`: which of those are padding.
+    pub cross_mask: Option<Tensor>,
+    /// Addend on the scores of self-attention, as [`crate::ops::Attention`] wants it.
+    pub bias: Option<Tensor>,
+}
+
+impl State {
+    /// A state of keys and values alone.
+    pub fn new(cache: KvCache) -> State {
+        State { cache, angles: None, cross: Vec::new(), cross_mask: None, bias: None }
+    }
 }
 
 /// Which positions of a pass are wanted, and which are there.

@@ -38,6 +38,9 @@ pub struct Attention<'a> {
     pub causal: bool,
     /// `[B, S]` of ones and zeros: keys at zeros are hidden. A query that sees nothing gets zeros.
     pub mask: Option<&'a Tensor>,
+    /// `[G, H, R, C]`, added to the scores: batch `b` uses group `b mod G`, and a query's row is its
+    /// position, those in the cache counted. R and C may exceed what a pass needs.
+    pub bias: Option<&'a Tensor>,
 }
 
 /// How elements of keys and values are found.
@@ -66,6 +69,10 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
         }
     };
     assert!(how.mask.is_none_or(|mask| mask.shape()[0] == batch && mask.shape()[1] >= keys));
+    if let Some(bias) = how.bias {
+        assert_eq!(bias.shape()[1], how.heads);
+        assert!(bias.shape()[2] >= tokens && bias.shape()[3] >= keys);
+    }
     match device {
         Device::Cpu(_) => {
             let shape = Shape { batch, tokens, width, keys };
@@ -95,6 +102,7 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                 ("CAUSAL", u32::from(how.causal)),
                 ("CACHED", u32::from(step.is_some())),
                 ("PADDED", u32::from(how.mask.is_some())),
+                ("BIASED", u32::from(how.bias.is_some())),
             ];
             let mask_stride = how.mask.map_or(0, Tensor::columns);
             let mut params = [
@@ -108,6 +116,9 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                 layout.head,
                 layout.token,
                 mask_stride,
+                how.bias.map_or(0, |bias| bias.shape()[0]),
+                how.bias.map_or(0, |bias| bias.shape()[2]),
+                how.bias.map_or(0, |bias| bias.shape()[3]),
             ]
             .map(|n| n as u32)
             .to_vec();
@@ -116,6 +127,7 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                 vec![Bind::Read(1, q), Bind::Read(2, k), Bind::Read(3, v), Bind::Write(4, &y)];
             binds.extend(step.map(|step| Bind::Read(5, step)));
             binds.extend(how.mask.map(|mask| Bind::Read(6, mask)));
+            binds.extend(how.bias.map(|bias| Bind::Read(7, bias)));
             let groups = [tokens, how.heads, batch].map(|n| n as u32);
             gpu.dispatch("attention", &defines, &params, &binds, groups);
             y
@@ -146,13 +158,21 @@ fn cpu(
         let (head, t, b) = (at % how.heads, at / how.heads % tokens, at / (how.heads * tokens));
         let base = b * layout.batch + head / (how.heads / how.kv_heads) * layout.head;
         let seen = if how.causal { (before + t + 1).min(keys) } else { keys };
+        let bias = how.bias.map(|bias| {
+            let [groups, heads, rows, columns] = bias.shape()[..] else {
+                panic!("four axes wanted")
+            };
+            let row = (b % groups * heads + head) * rows + before + t;
+            &bias.f32s()[row * columns..(row + 1) * columns]
+        });
         let query = &q[at * width..(at + 1) * width];
         let mut largest = f32::NEG_INFINITY;
         for (key, score) in scores[..seen].iter_mut().enumerate() {
             let visible = how.mask.is_none_or(|mask| mask.f32s()[b * mask.columns() + key] > 0.5);
             *score = if visible {
                 let k = &k[base + key * layout.token..][..width];
-                query.iter().zip(k).map(|(q, k)| q * k).sum::<f32>() * how.scale
+                let score = query.iter().zip(k).map(|(q, k)| q * k).sum::<f32>() * how.scale;
+                score + bias.map_or(0.0, |bias| bias[key])
             } else {
                 f32::NEG_INFINITY
             };
@@ -179,11 +199,13 @@ fn cpu(
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
     // 130 keys need three sweeps of a workgroup; 24 and 80 fill no workgroup evenly.
-    for (name, tokens, heads, kv_heads, width, causal, padded) in [
-        ("plain", 5, 2, 2, 24, false, false),
-        ("long", 130, 2, 1, 80, false, true),
-        ("causal", 70, 4, 2, 32, true, false),
-        ("causal padded", 9, 2, 2, 16, true, true),
+    for (name, tokens, heads, kv_heads, width, causal, padded, bias_groups) in [
+        ("plain", 5, 2, 2, 24, false, false, 0),
+        ("long", 130, 2, 1, 80, false, true, 0),
+        ("causal", 70, 4, 2, 32, true, false, 0),
+        ("causal padded", 9, 2, 2, 16, true, true, 0),
+        ("biased", 7, 2, 2, 16, false, false, 1),
+        ("causal biased by group", 70, 2, 2, 16, true, true, 2),
     ] {
         checks.push(Check::new(format!("attention {name}"), move |device| {
             let tensor = |seed, heads: usize| {
@@ -194,12 +216,15 @@ pub(super) fn checks() -> Vec<Check> {
             // The second sequence is padded on the left, so that early queries see nothing.
             let mask = (0..2 * tokens).map(|i| f32::from(u8::from(i < tokens || i > tokens + 2)));
             let mask = device.upload(&[2, tokens], mask.collect());
+            let bias_shape = [bias_groups.max(1), heads, tokens + 1, tokens + 2];
+            let bias = device.upload(&bias_shape, normal(4, bias_shape.iter().product()));
             let how = Attention {
                 heads,
                 kv_heads,
                 scale: 1.0 / (width as f32).sqrt(),
                 causal,
                 mask: padded.then_some(&mask),
+                bias: (bias_groups > 0).then_some(&bias),
             };
             vec![attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how)]
         }));
@@ -217,7 +242,8 @@ mod tests {
         let k = Tensor::from_f32(&[1, 3, 1], vec![1.0, -1.0, 7.0]);
         let v = Tensor::from_f32(&[1, 3, 1], vec![3.0, 5.0, 10.0]);
         let kv = KeysValues::Plain { k: &k, v: &v };
-        let how = Attention { heads: 1, kv_heads: 1, scale: 1.0, causal: false, mask: None };
+        let how =
+            Attention { heads: 1, kv_heads: 1, scale: 1.0, causal: false, mask: None, bias: None };
         let device = Device::cpu();
         assert_eq!(attention(&device, &q, kv, how).f32s(), [6.0; 3]);
         let causal = Attention { causal: true, ..how };
@@ -225,6 +251,9 @@ mod tests {
         let mask = Tensor::from_f32(&[1, 3], vec![0.0, 1.0, 1.0]);
         let padded = Attention { mask: Some(&mask), ..causal };
         assert_eq!(attention(&device, &q, kv, padded).f32s(), [0.0, 5.0, 7.5]);
+        let bias = Tensor::from_f32(&[1, 1, 3, 3], [-100.0, 0.0, 0.0].repeat(3));
+        let biased = Attention { bias: Some(&bias), ..how };
+        assert_eq!(attention(&device, &q, kv, biased).f32s(), [7.5; 3]);
     }
 
     #[test]
@@ -233,7 +262,8 @@ mod tests {
         let q = Tensor::from_f32(&[1, 1, 1], vec![3.0f32.ln()]);
         let k = Tensor::from_f32(&[1, 2, 1], vec![1.0, 0.0]);
         let v = Tensor::from_f32(&[1, 2, 1], vec![8.0, 0.0]);
-        let how = Attention { heads: 1, kv_heads: 1, scale: 1.0, causal: false, mask: None };
+        let how =
+            Attention { heads: 1, kv_heads: 1, scale: 1.0, causal: false, mask: None, bias: None };
         let y = attention(&Device::cpu(), &q, KeysValues::Plain { k: &k, v: &v }, how);
         assert!((y.f32s()[0] - 6.0).abs() < 1e-6);
     }
