@@ -19,7 +19,7 @@ self.addEventListener("error", (event) => {
 });
 
 const engine = import("./pkg/engine.js").then(async (module) => {
-  await module.default();
+  await module.default({ module_or_path: new URL("pkg/engine_bg.wasm", import.meta.url) });
   return module;
 });
 
