@@ -272,3 +272,35 @@ impl LayerNorm {
         ops::layer_norm(device, x, &self.weight, &self.bias, self.eps)
     }
 }
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::{device::Gpu, models, weights::Folder};
+    use std::rc::Rc;
+
+    /// The account is what the GPU gave out, byte for byte, and the widths are what the format says.
+    #[test]
+    fn the_account_equals_what_was_allocated() {
+        let zoo = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/zoo/llama/llama-bias");
+        let source = Folder::new(zoo);
+        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+        let device = Device::Gpu(Rc::clone(&gpu));
+        for (bits, bpw) in [(16, 16.0), (8, 8.5), (4, 4.5), (3, 3.5), (2, 2.5)] {
+            gpu.forget();
+            assert_eq!(gpu.allocated_bytes(), 0);
+            pollster::block_on(async {
+                let files = source.files().unwrap();
+                let case = crate::case::Case::open(&source, &files).await.unwrap();
+                let bits = Bits::Fixed(bits);
+                let precision = Precision { bits, scheme: Scheme::Auto, group_size: 32 };
+                let loader = Loader::new(&source, &case.checkpoint, &device, precision, &|_, _| {});
+                let model = models::load(case.class, &case.config, &loader).await.unwrap();
+                let memory = loader.account().memory();
+                assert_eq!(memory.weights_bytes, gpu.allocated_bytes());
+                assert_eq!(memory.bpw, bpw);
+                drop(model);
+            });
+        }
+    }
+}
