@@ -129,6 +129,15 @@ fn page(args: &RunArgs, browsers: &[Browser], wanted: bool, ui: &Ui) -> Result<O
     Ok(Some(folder))
 }
 
+/// This program, to be started once more. A build may replace its file during a long run; on Linux
+/// there is a name that stays with what is running.
+fn own_program() -> std::io::Result<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Ok("/proc/self/exe".into()),
+        false => std::env::current_exe(),
+    }
+}
+
 fn print_plan(args: &CellArgs, ui: &Ui) -> Result<()> {
     for cell in plan::plan(&args.config(false, ui)?) {
         ui.result(cell.to_string(), json!(cell));
