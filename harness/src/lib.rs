@@ -37,15 +37,6 @@ use std::{path::PathBuf, process::ExitCode};
 use store::Store;
 use ui::Ui;
 
-/// This program, for starting it once more. On Linux the name still works after a build has replaced
-/// the file, which `cargo harness test` does while it runs.
-pub(crate) fn this_program() -> PathBuf {
-    match cfg!(target_os = "linux") {
-        true => "/proc/self/exe".into(),
-        false => std::env::current_exe().unwrap_or_else(|_| "harness".into()),
-    }
-}
-
 /// Does what the command line asks for.
 pub fn main(cli: Cli) -> ExitCode {
     let ui = Ui::new(cli.quiet, cli.json);
@@ -136,6 +127,15 @@ fn page(args: &RunArgs, browsers: &[Browser], wanted: bool, ui: &Ui) -> Result<O
         ensure!(folder.join(file).is_file(), "{} has no {file}", folder.display());
     }
     Ok(Some(folder))
+}
+
+/// This program, to be started once more. A build may replace its file during a long run; on Linux
+/// there is a name that stays with what is running.
+fn own_program() -> std::io::Result<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Ok("/proc/self/exe".into()),
+        false => std::env::current_exe(),
+    }
 }
 
 fn print_plan(args: &CellArgs, ui: &Ui) -> Result<()> {

@@ -3,7 +3,7 @@
 //! `harness native-worker` reads one request as a JSON line, prints events as JSON lines and exits
 //! after the last one, so that a crash or a hang costs one cell, as it does in a browser.
 
-use crate::session::Fault;
+use crate::{own_program, session::Fault};
 use anyhow::{Context, Result};
 use record::{Answer, Event, Request, Status};
 use serde_json::json;
@@ -43,7 +43,8 @@ pub async fn ask(
     limit: Duration,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<Answer, Fault> {
-    let program = crate::this_program();
+    let program = own_program()
+        .map_err(|error| fault(Status::Infra, "start", format!("this program is gone: {error}")))?;
     let mut worker = Command::new(program);
     worker.arg("native-worker");
     ask_of(worker, request, limit, on_event).await

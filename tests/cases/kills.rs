@@ -72,3 +72,18 @@ fn an_interrupted_run_is_rendered_and_leaves_nothing_behind() {
         faults.assert_nothing_is_left();
     }
 }
+
+/// Whoever develops the engine builds while a run goes on.
+#[test]
+fn a_harness_that_is_built_anew_meanwhile_still_opens_sessions() {
+    let faults = Faults::with(&CASES);
+    let copy = faults.path("harness");
+    std::fs::copy(&*tests::HARNESS, &copy).unwrap();
+    let harness = faults.start_program(&copy, Browser::Chrome);
+    std::fs::remove_file(&copy).unwrap();
+    faults.kill(CHROME);
+    wait(harness);
+    let statuses: Vec<_> = faults.records().iter().map(|record| record.outcome.status).collect();
+    assert_eq!(statuses, [Status::Pass, Status::Crash, Status::Pass]);
+    faults.assert_nothing_is_left();
+}

@@ -68,7 +68,11 @@ impl Faults {
     /// The command that runs every case at 4 bits on `backends` in `browser`. What it prints goes to a
     /// file, which is shown if the test fails.
     pub fn command(&self, browser: Browser, backends: &[&str]) -> Command {
-        let mut command = Command::new(&*HARNESS);
+        self.command_of(&HARNESS, browser, backends)
+    }
+
+    fn command_of(&self, program: &Path, browser: Browser, backends: &[&str]) -> Command {
+        let mut command = Command::new(program);
         let log = File::options().create(true).append(true).open(self.path(LOG)).expect("a log");
         command
             .args(["run", "--no-setup", "--bits", "4", "--cases", "cases", "--bundle", "web"])
@@ -96,7 +100,13 @@ impl Faults {
 
     /// Starts the command, and waits until the first record is there and the next cell runs.
     pub fn start(&self, browser: Browser) -> Child {
-        let mut child = self.command(browser, &["wasm"]).spawn().expect("the harness starts");
+        self.start_program(&HARNESS, browser)
+    }
+
+    /// As [`Faults::start`], with a program of one's own.
+    pub fn start_program(&self, program: &Path, browser: Browser) -> Child {
+        let mut command = self.command_of(program, browser, &["wasm"]);
+        let mut child = command.spawn().expect("the harness starts");
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.records().is_empty() {
             if Instant::now() > deadline

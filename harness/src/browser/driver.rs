@@ -1,6 +1,7 @@
 //! Starts a driver under a guard and knows whether it still runs.
 
 use super::{Launch, guard};
+use crate::own_program;
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -25,10 +26,10 @@ pub struct Driver {
 impl Driver {
     /// Starts the driver of `launch` and waits until it has a port, at most `limit`.
     pub async fn start(launch: &Launch, limit: Duration) -> Result<Driver> {
-        let folder = tempfile::Builder::new().prefix("fewbit-").tempdir()?.keep();
-        let mut guard = Command::new(crate::this_program())
+        let folder = tempfile::Builder::new().prefix("fewbit-").tempdir()?;
+        let mut guard = Command::new(own_program()?)
             .arg("guard")
-            .arg(&folder)
+            .arg(folder.path())
             .arg("--")
             .arg(&launch.driver)
             .args(&launch.driver_args)
@@ -53,7 +54,7 @@ impl Driver {
         });
         let name = launch.driver.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // From here on every way out drops the driver, which ends the guard.
-        let mut driver = Driver { name, folder, guard, exited, port: 0 };
+        let mut driver = Driver { name, folder: folder.keep(), guard, exited, port: 0 };
         driver.port = driver.wait_for_port(launch.listening, limit).await?;
         Ok(driver)
     }
