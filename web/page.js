@@ -5,9 +5,12 @@ let worker = null;
 let events = [];
 let wake = null;
 
+// Events come in flurries: one that is waited for brings along those of the next moment.
+const FLURRY_MS = 15;
+
 const post = (event) => {
   events.push(event);
-  wake?.();
+  if (wake) setTimeout(wake, FLURRY_MS);
 };
 
 const start = () => {
