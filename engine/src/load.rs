@@ -16,6 +16,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+/// Bytes of two tensors that are compared at a time.
+const EQUAL_PIECE: usize = 4 << 20;
+
 /// Reads tensors for one model.
 pub struct Loader<'a> {
     source: &'a dyn Source,
@@ -179,7 +182,34 @@ impl<'a> Loader<'a> {
         Ok(matrix)
     }
 
-    /// A tensor that stays in f32, whatever the precision: norms, biases.
+    /// The matrix `name` of a model whose configuration ties it to `shared`, which was read from
+    /// `source`: as in transformers they are one unless the file holds both and they differ.
+    pub async fn tied(&self, name: &str, source: &str, shared: &Matrix) -> Result<Matrix> {
+        if !self.has(name) || self.equal(name, source).await? {
+            self.skip(name);
+            return Ok(shared.clone());
+        }
+        self.matrix(name, shared.rows, shared.columns).await
+    }
+
+    /// Whether two tensors hold the same bytes.
+    async fn equal(&self, a: &str, b: &str) -> Result<bool> {
+        let (a, b) = (self.checkpoint.info(a)?, self.checkpoint.info(b)?);
+        if (&a.shape, a.dtype) != (&b.shape, b.dtype) {
+            return Ok(false);
+        }
+        let piece = (EQUAL_PIECE / (a.bytes() as usize / a.rows().max(1)).max(1)).max(1);
+        for first in (0..a.rows()).step_by(piece) {
+            let rows = first..(first + piece).min(a.rows());
+            let left = self.checkpoint.rows(self.source, &a.name, rows.clone()).await?;
+            if left != self.checkpoint.rows(self.source, &b.name, rows).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A vector that stays in f32, whatever the precision: norms, biases.
     pub async fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
         self.tensor(name, &[len]).await
     }

@@ -11,6 +11,7 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
     let plain: &[&str] = &[
         "add",
         "argmax",
+        "blend",
         "copy_columns",
         "emit_token",
         "gather_rows",
@@ -32,7 +33,7 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
         }
     }
     for subgroups in [0, 2] {
-        for kernel in ["layer_norm", "rms_norm", "softmax"] {
+        for kernel in ["layer_norm", "place_rows", "rms_norm", "softmax"] {
             variants.push((kernel, vec![("WG", 64), ("SUBGROUPS", subgroups)]));
         }
         for normalise in 0..2 {

@@ -39,6 +39,14 @@ impl Config {
         }
     }
 
+    /// A whole number that may be 0, or a default where the field is absent or null.
+    pub fn whole_or(&self, field: &str, default: usize) -> Result<usize> {
+        match self.get(field) {
+            Some(value) if value.as_u64() == Some(0) => Ok(0),
+            _ => self.size_or(field, Some(default)),
+        }
+    }
+
     /// A list of counts as [`Config::size`] has them, where the field is there.
     pub fn sizes(&self, field: &str) -> Result<Option<Vec<usize>>> {
         let Some(value) = self.get(field) else { return Ok(None) };
@@ -59,6 +67,19 @@ impl Config {
                 .map_err(|sizes| Error::config(field, format!("{sizes:?} is not a pair")));
         }
         self.size_or(field, Some(default)).map(|size| [size; 2])
+    }
+
+    /// A list of texts, where the field is there.
+    pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let wrong = || Error::config(field, format!("{value} is not a list of strings"));
+        let texts = value.as_array().ok_or_else(wrong)?.iter();
+        texts.map(|value| value.as_str().ok_or_else(wrong)).collect::<Result<_>>().map(Some)
+    }
+
+    /// Whether a field is there and null, which for some fields is not the same as absent.
+    pub fn is_null(&self, field: &str) -> bool {
+        self.0.get(field).is_some_and(Value::is_null)
     }
 
     /// A number, or a default where the field is absent or null.
@@ -108,6 +129,12 @@ impl Config {
         }
     }
 
+    /// An object inside this one; where the field is absent or null, an empty one, all of whose fields
+    /// have their defaults.
+    pub fn part(&self, field: &str) -> Result<Config> {
+        Ok(self.object(field)?.unwrap_or_else(|| Config(Value::Object(Default::default()))))
+    }
+
     /// The first of `architectures`: it picks the head.
     pub fn architecture(&self) -> Result<&str> {
         self.get("architectures")
@@ -123,6 +150,15 @@ impl Config {
             Some(labels) => Ok(labels),
             None => self.size_or("num_labels", Some(2)),
         }
+    }
+
+    /// The first of `architectures`, which must be one of `known`.
+    pub fn architecture_of(&self, known: &[&'static str]) -> Result<&'static str> {
+        let name = self.architecture()?;
+        known.iter().find(|known| **known == name).copied().ok_or_else(|| {
+            let message = format!("{name} is unknown; use {}", known.join(" or "));
+            Error::config("architectures", message)
+        })
     }
 
     /// Ids of `eos_token_id`, which may be one, several or none.
@@ -153,5 +189,10 @@ mod tests {
         assert_eq!(config.sizes("eos_token_id"), Ok(Some(vec![1, 2])));
         assert_eq!(config.pair_or("eos_token_id", 9), Ok([1, 2]));
         assert_eq!(config.pair_or("c", 9), Ok([3, 3]));
+        assert_eq!(config.texts("d"), Ok(None));
+        assert_eq!(
+            config.texts("c").unwrap_err().to_string(),
+            "config.json, c: 3 is not a list of strings"
+        );
     }
 }

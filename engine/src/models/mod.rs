@@ -5,11 +5,14 @@
 
 mod bert;
 mod blocks;
+mod clap;
 mod clip;
 pub mod config;
 mod detr;
 mod inputs;
 mod llama;
+mod qwen2;
+mod t5;
 mod vit;
 mod xclip;
 
@@ -21,7 +24,7 @@ use crate::{
     error::{Error, Result},
     kv::KvCache,
     load::Loader,
-    ops::Angles,
+    ops::{self, Angles},
     tensor::Tensor,
 };
 use record::Class;
@@ -109,13 +112,29 @@ pub struct Rows<'a> {
     pub mask: Option<&'a Tensor>,
 }
 
+impl Rows<'_> {
+    /// The rows of `x: [B, T, C]` that are wanted: all, or `[B, 1, C]`.
+    fn pick(&self, device: &Device, x: Tensor) -> Tensor {
+        let [batch, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
+        if !self.last || tokens == 1 {
+            return x;
+        }
+        let lasts = (1..=batch).map(|b| (b * tokens - 1) as u32).collect();
+        let lasts = device.upload_u32(&[batch], lasts);
+        ops::gather_rows(device, &x, &lasts).reshape(&[batch, 1, columns])
+    }
+}
+
 /// Loads a model of a class.
 pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<Box<dyn Model>> {
     let model: Box<dyn Model> = match class {
         Class::Bert => Box::new(bert::Bert::load(config, loader).await?),
+        Class::Clap => Box::new(clap::Clap::load(config, loader).await?),
         Class::Clip => Box::new(clip::Clip::load(config, loader).await?),
         Class::Detr => Box::new(detr::Detr::load(config, loader).await?),
-        Class::Llama => Box::new(llama::Llama::load(config, loader).await?),
+        Class::Llama => Box::new(llama::load(config, loader).await?),
+        Class::Qwen2 => Box::new(qwen2::load(config, loader).await?),
+        Class::T5 => Box::new(t5::T5::load(config, loader).await?),
         Class::Vit => Box::new(vit::Vit::load(config, loader).await?),
         Class::Xclip => Box::new(xclip::XClip::load(config, loader).await?),
         other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),

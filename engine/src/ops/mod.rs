@@ -8,6 +8,7 @@ mod activation;
 mod add;
 mod argmax;
 mod attention;
+mod blend;
 mod concat;
 mod conv;
 mod embed;
@@ -17,6 +18,7 @@ mod matmul;
 mod mean_pool;
 mod multiply;
 mod pad_columns;
+mod place_rows;
 mod rms_norm;
 mod rope;
 mod sample;
@@ -27,6 +29,7 @@ pub use activation::{Activation, activation, gated};
 pub use add::add;
 pub use argmax::argmax;
 pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
+pub use blend::blend;
 pub use concat::{concat, narrow};
 pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
@@ -36,6 +39,7 @@ pub use matmul::matmul;
 pub use mean_pool::mean_pool;
 pub use multiply::multiply;
 pub use pad_columns::pad_columns;
+pub use place_rows::place_rows;
 pub use rms_norm::rms_norm;
 pub use rope::{Angles, RopeScaling, rope};
 pub use sample::{Sampling, sample};
@@ -87,6 +91,7 @@ pub fn checks() -> Vec<Check> {
         add::checks(),
         argmax::checks(),
         attention::checks(),
+        blend::checks(),
         concat::checks(),
         conv::checks(),
         embed::checks(),
@@ -96,6 +101,7 @@ pub fn checks() -> Vec<Check> {
         mean_pool::checks(),
         multiply::checks(),
         pad_columns::checks(),
+        place_rows::checks(),
         rms_norm::checks(),
         rope::checks(),
         sample::checks(),
