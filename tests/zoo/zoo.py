@@ -59,6 +59,13 @@ def pixels(seed, *shape):
     return (noise + noise.roll(1, -1) + noise.roll(1, -2)) / 3**0.5
 
 
+def renamed(name, parts):
+    """A tensor's name with some of its parts exchanged."""
+    for old, new in parts.items():
+        name = name.replace(old, new)
+    return name
+
+
 def outputs(model, inputs, options):
     """The tensors of the forward pass, named as the fields of the output."""
     with torch.no_grad():

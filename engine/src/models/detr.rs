@@ -178,11 +178,7 @@ fn backbone_spec(config: &Config) -> Result<Spec> {
     }
     let outer = inner.as_ref().unwrap_or(config);
     let stride = if config.flag_or("dilation", false)? { 16 } else { 32 };
-    Spec::timm(
-        outer.text_or("backbone", "resnet50")?,
-        outer.size_or("num_channels", Some(3))?,
-        outer.size_or("output_stride", Some(stride))?,
-    )
+    Spec::timm(outer, stride)
 }
 
 /// Reads what the layers of both sides have in common.

@@ -3,6 +3,7 @@
 import torch
 from transformers import (
     CLIPConfig,
+    CLIPForImageClassification,
     CLIPModel,
     CLIPTextConfig,
     CLIPTextModelWithProjection,
@@ -82,4 +83,10 @@ def make():
         CLIPVisionConfig(**vision()),
         {"pixel_values": pixels(54, 1, 3, 16, 32)},
         options={"interpolate_pos_encoding": True},
+    )
+    case(
+        "clip/clip-labels",
+        CLIPForImageClassification,
+        CLIPConfig(text_config=text(), vision_config=vision(hidden_act="gelu"), num_labels=6),
+        {"pixel_values": pixels(55, 2, 3, 24, 24)},
     )

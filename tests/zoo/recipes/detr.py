@@ -3,7 +3,7 @@
 import torch
 from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
 
-from zoo import case, pixels
+from zoo import case, pixels, renamed
 
 
 def config(backbone, **fields):
@@ -38,6 +38,15 @@ def trained(tensors):
         elif name.endswith("query_position_embeddings.weight"):
             tensors[name] = noise
     return tensors
+
+
+def new_names(tensors):
+    """The names that transformers 5 gives its modules; it still writes files with the old ones."""
+    parts = {
+        "backbone.conv_encoder.": "backbone.", "out_proj.": "o_proj.", ".fc1": ".mlp.fc1",
+        ".fc2": ".mlp.fc2",
+    }
+    return {renamed(name, parts): tensor for name, tensor in trained(tensors).items()}
 
 
 def masked(seed, *sizes):
@@ -88,5 +97,5 @@ def make():
             num_queries=5,
         ),
         {"pixel_values": pixels(73, 1, 3, 40, 56)},
-        edit_weights=trained,
+        edit_weights=new_names,
     )

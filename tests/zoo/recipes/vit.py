@@ -2,7 +2,7 @@
 
 from transformers import ViTConfig, ViTForImageClassification, ViTModel
 
-from zoo import case, pixels
+from zoo import case, pixels, renamed
 
 
 def config(**fields):
@@ -11,6 +11,18 @@ def config(**fields):
         image_size=32, patch_size=8,
     )
     return ViTConfig(**(defaults | fields))
+
+
+def new_names(tensors):
+    """The names that transformers 5 gives its modules; it still writes files with the old ones."""
+    parts = {
+        "encoder.layer.": "layers.", "attention.attention.query": "attention.q_proj",
+        "attention.attention.key": "attention.k_proj",
+        "attention.attention.value": "attention.v_proj",
+        "attention.output.dense": "attention.o_proj", "intermediate.dense": "mlp.fc1",
+        "output.dense": "mlp.fc2",
+    }
+    return {renamed(name, parts): tensor for name, tensor in tensors.items()}
 
 
 def make():
@@ -28,6 +40,7 @@ def make():
             image_size=[24, 40], patch_size=[6, 5], num_channels=1, pooler_output_size=20,
         ),
         {"pixel_values": pixels(42, 2, 1, 24, 40)},
+        edit_weights=new_names,
     )
     # The model knows 4 × 4 patches and sees 3 × 5 and a few pixels that fill no patch.
     case(
