@@ -354,14 +354,24 @@ impl Model for Detr {
         let own = Sight { causal: false, mask: own.as_ref() };
         let count = batch * queries * channels;
         let mut x = device.upload(&[batch, queries, channels], vec![0.0; count]);
+        let mut steps = Vec::new();
         for layer in &self.decoder {
             x = layer.forward(device, &x, &places, own, [&keys, &memory], sight);
             if self.norm_always {
                 x = self.norm.forward(device, &x);
+                steps.push(x.clone());
             }
         }
         let x = self.norm.forward(device, &x);
-        let mut outputs = self.head.as_ref().map_or(Vec::new(), |head| head.forward(device, &x));
+        let mut outputs = match &self.head {
+            Some(head) => head.forward(device, &x),
+            None if steps.is_empty() => Vec::new(),
+            None => {
+                let shape = [steps.len(), batch, queries, channels];
+                let all = ops::concat(device, &steps.iter().collect::<Vec<_>>(), 0);
+                vec![("intermediate_hidden_states", all.reshape(&shape))]
+            }
+        };
         outputs.push(("last_hidden_state", x));
         outputs.push(("encoder_last_hidden_state", memory));
         Ok(outputs)
