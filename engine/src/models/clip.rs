@@ -1,7 +1,7 @@
 //! CLIP (Radford et al. 2021): texts and images in one space, and how alike they are.
 //!
 //! `CLIPModel` gives both; its halves `CLIPTextModel` and `CLIPVisionModel`, with their projections
-//! or without, stand alone as well.
+//! or without, stand alone as well, and `CLIPForImageClassification` gives a logit for each label.
 
 use super::{
     Config, Inputs, Model, Outputs,
@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct Clip {
     text: Option<Text>,
     vision: Option<Vision>,
+    /// Of the mean of the patches.
+    classifier: Option<Linear>,
     /// Factor on the cosines, where both are there.
     scale: f32,
 }
@@ -43,26 +45,34 @@ impl Clip {
                 let scale = loader.values("logit_scale", &[]).await?[0].exp();
                 let text = Text::load(&text, loader, Some(width)).await?;
                 let vision = Vision::load(&vision, loader, Some(width)).await?;
-                Ok(Clip { text: Some(text), vision: Some(vision), scale })
+                Ok(Clip { text: Some(text), vision: Some(vision), classifier: None, scale })
             }
             "CLIPTextModel" | "CLIPTextModelWithProjection" => {
                 let width = config.size_or("projection_dim", Some(512))?;
                 let width = (architecture != "CLIPTextModel").then_some(width);
                 let config = config.object("text_config")?.unwrap_or_else(|| config.clone());
                 let text = Text::load(&config, loader, width).await?;
-                Ok(Clip { text: Some(text), vision: None, scale: 1.0 })
+                Ok(Clip { text: Some(text), vision: None, classifier: None, scale: 1.0 })
             }
             "CLIPVisionModel" | "CLIPVisionModelWithProjection" => {
                 let width = config.size_or("projection_dim", Some(512))?;
                 let width = (architecture != "CLIPVisionModel").then_some(width);
                 let config = config.object("vision_config")?.unwrap_or_else(|| config.clone());
                 let vision = Vision::load(&config, loader, width).await?;
-                Ok(Clip { text: None, vision: Some(vision), scale: 1.0 })
+                Ok(Clip { text: None, vision: Some(vision), classifier: None, scale: 1.0 })
+            }
+            "CLIPForImageClassification" => {
+                let labels = config.labels()?;
+                let config = tower_config(config, "vision_config")?;
+                let vision = Vision::load(&config, loader, None).await?;
+                let width = vision.tower.width();
+                let classifier = Some(loader.linear("classifier", labels, width, true).await?);
+                Ok(Clip { text: None, vision: Some(vision), classifier, scale: 1.0 })
             }
             other => {
                 let message = format!(
-                    "{other} is unknown; use CLIPModel, CLIPTextModel, CLIPVisionModel or one of \
-                     the last two WithProjection"
+                    "{other} is unknown; use CLIPModel, CLIPForImageClassification, CLIPTextModel, \
+                     CLIPVisionModel or one of the last two WithProjection"
                 );
                 Err(Error::config("architectures", message))
             }
@@ -142,6 +152,16 @@ impl Model for Clip {
                 ])
             }
             (Some(text), None) => Ok(alone("text_embeds", text, text_projection)),
+            (None, Some(vision)) if self.classifier.is_some() => {
+                let [batch, tokens, _] = vision.hidden.shape()[..] else {
+                    panic!("three axes wanted")
+                };
+                let patches = ops::narrow(device, &vision.hidden, 1, 1, tokens - 1);
+                let all = device.upload(&[batch, tokens - 1], vec![1.0; batch * (tokens - 1)]);
+                let mean = ops::mean_pool(device, &patches, &all, false);
+                let classifier = self.classifier.as_ref().expect("just seen");
+                Ok(vec![("logits", classifier.forward(device, &mean))])
+            }
             (None, Some(vision)) => Ok(alone("image_embeds", vision, image_projection)),
             (None, None) => unreachable!("an architecture has a tower"),
         }

@@ -143,15 +143,6 @@ impl Config {
             .ok_or_else(|| Error::config("architectures", "is missing; it picks the head"))
     }
 
-    /// The first of `architectures`, which must be one of `known`.
-    pub fn architecture_of(&self, known: &[&'static str]) -> Result<&'static str> {
-        let name = self.architecture()?;
-        known.iter().find(|known| **known == name).copied().ok_or_else(|| {
-            let message = format!("{name} is unknown; use {}", known.join(" or "));
-            Error::config("architectures", message)
-        })
-    }
-
     /// How many labels a classifier has: those of `id2label`, or `num_labels`, or 2.
     pub fn labels(&self) -> Result<usize> {
         match self.get("id2label").and_then(Value::as_object).map(serde_json::Map::len) {
@@ -159,6 +150,15 @@ impl Config {
             Some(labels) => Ok(labels),
             None => self.size_or("num_labels", Some(2)),
         }
+    }
+
+    /// The first of `architectures`, which must be one of `known`.
+    pub fn architecture_of(&self, known: &[&'static str]) -> Result<&'static str> {
+        let name = self.architecture()?;
+        known.iter().find(|known| **known == name).copied().ok_or_else(|| {
+            let message = format!("{name} is unknown; use {}", known.join(" or "));
+            Error::config("architectures", message)
+        })
     }
 
     /// Ids of `eos_token_id`, which may be one, several or none.
@@ -187,12 +187,12 @@ mod tests {
         assert_eq!(config.size("b").unwrap_err().to_string(), "config.json, b: is missing");
         assert_eq!(config.stop_tokens(), [1, 2]);
         assert_eq!(config.sizes("eos_token_id"), Ok(Some(vec![1, 2])));
+        assert_eq!(config.pair_or("eos_token_id", 9), Ok([1, 2]));
+        assert_eq!(config.pair_or("c", 9), Ok([3, 3]));
         assert_eq!(config.texts("d"), Ok(None));
         assert_eq!(
             config.texts("c").unwrap_err().to_string(),
             "config.json, c: 3 is not a list of strings"
         );
-        assert_eq!(config.pair_or("eos_token_id", 9), Ok([1, 2]));
-        assert_eq!(config.pair_or("c", 9), Ok([3, 3]));
     }
 }

@@ -178,11 +178,7 @@ fn backbone_spec(config: &Config) -> Result<Spec> {
     }
     let outer = inner.as_ref().unwrap_or(config);
     let stride = if config.flag_or("dilation", false)? { 16 } else { 32 };
-    Spec::timm(
-        outer.text_or("backbone", "resnet50")?,
-        outer.size_or("num_channels", Some(3))?,
-        outer.size_or("output_stride", Some(stride))?,
-    )
+    Spec::timm(outer, stride)
 }
 
 /// Reads what the layers of both sides have in common.
@@ -358,14 +354,24 @@ impl Model for Detr {
         let own = Sight { causal: false, mask: own.as_ref() };
         let count = batch * queries * channels;
         let mut x = device.upload(&[batch, queries, channels], vec![0.0; count]);
+        let mut steps = Vec::new();
         for layer in &self.decoder {
             x = layer.forward(device, &x, &places, own, [&keys, &memory], sight);
             if self.norm_always {
                 x = self.norm.forward(device, &x);
+                steps.push(x.clone());
             }
         }
         let x = self.norm.forward(device, &x);
-        let mut outputs = self.head.as_ref().map_or(Vec::new(), |head| head.forward(device, &x));
+        let mut outputs = match &self.head {
+            Some(head) => head.forward(device, &x),
+            None if steps.is_empty() => Vec::new(),
+            None => {
+                let shape = [steps.len(), batch, queries, channels];
+                let all = ops::concat(device, &steps.iter().collect::<Vec<_>>(), 0);
+                vec![("intermediate_hidden_states", all.reshape(&shape))]
+            }
+        };
         outputs.push(("last_hidden_state", x));
         outputs.push(("encoder_last_hidden_state", memory));
         Ok(outputs)

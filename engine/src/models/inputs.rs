@@ -84,17 +84,9 @@ impl Inputs {
         Ok(Some(Ids { batch, tokens, values: values.collect::<Result<_>>()? }))
     }
 
-    /// Shape and values of an input of floating-point numbers.
-    pub fn floats(&self, name: &str) -> Result<(&[usize], &[f32])> {
-        let (shape, values) =
-            self.floats.get(name).ok_or_else(|| Error::input(name, "is missing"))?;
-        Ok((shape, values))
-    }
-
     /// Images `[lead.., channels, H, W]` with `axes` axes before the channels, as torch orders them.
     pub fn images(&self, name: &str, axes: usize, channels: usize) -> Result<Images> {
-        let (shape, values) =
-            self.floats.get(name).ok_or_else(|| Error::input(name, "is missing"))?;
+        let (shape, values) = self.floats(name)?;
         if shape.len() != axes + 3 || shape[axes] != channels || values.is_empty() {
             let wanted = ["batch", "frames"][..axes].join(", ");
             let message = format!("has shape {shape:?}, not [{wanted}, {channels}, height, width]");
@@ -112,6 +104,13 @@ impl Inputs {
             }
         }
         Ok(Images { lead: shape[..axes].to_vec(), height, width, channels, values: turned })
+    }
+
+    /// Shape and values of an input of floating-point numbers.
+    pub fn floats(&self, name: &str) -> Result<(&[usize], &[f32])> {
+        let (shape, values) =
+            self.floats.get(name).ok_or_else(|| Error::input(name, "is missing"))?;
+        Ok((shape, values))
     }
 
     /// The inputs of one sequence of a batch: row `row` of everything that has `batch` rows.

@@ -1,20 +1,20 @@
-//! Parts that several classes share, each written once; they load themselves and compute through
-//! ops.
+//! Parts that several classes are made of: each loads itself and computes through ops.
 //!
 //! Text: `bert_layer.rs` is a layer that normalises last, `decoder.rs` the decoder that LLaMA made
-//! common, `transformer.rs` the layers of speech models. Images: `encoder.rs` is a layer that normalises first, `patches.rs` turns an image into
+//! common. Images: `encoder.rs` is a layer that normalises first, `patches.rs` turns an image into
 //! tokens, `clip.rs` makes CLIP's two towers of them, and `resnet.rs` is the convolutional backbone
-//! of DETR. Sounds: `htsat.rs` folds a spectrogram into an image, which `swin.rs` reads in windows.
+//! of DETR. Sounds: `transformer.rs` is what layers of speech are made of, `htsat.rs` folds a
+//! spectrogram into an image, which `swin.rs` reads in windows.
 
-pub mod bert_layer;
-pub mod clip;
-pub mod decoder;
-pub mod encoder;
-pub mod htsat;
-pub mod patches;
-pub mod resnet;
-pub mod swin;
-pub mod transformer;
+pub(super) mod bert_layer;
+pub(super) mod clip;
+pub(super) mod decoder;
+pub(super) mod encoder;
+pub(super) mod htsat;
+pub(super) mod patches;
+pub(super) mod resnet;
+pub(super) mod swin;
+pub(super) mod transformer;
 
 use crate::{device::Device, ops, tensor::Tensor};
 

@@ -9,6 +9,9 @@ use crate::{
     tensor::Tensor,
 };
 
+/// Patches of an image that no published model exceeds.
+const MAX_PATCHES: usize = 1 << 24;
+
 /// A convolution of patches that do not overlap, a class token and positions.
 pub struct Patches {
     class: Tensor,
@@ -47,10 +50,14 @@ impl Patches {
         let image = config.pair_or("image_size", 224)?;
         let patch = config.pair_or("patch_size", patch)?;
         let grid = [image[0] / patch[0], image[1] / patch[1]];
-        if grid.contains(&0) {
-            let message = format!("{patch:?} is larger than the image of {image:?}");
-            return Err(Error::config("patch_size", message));
-        }
+        let tokens = match grid[0].checked_mul(grid[1]) {
+            Some(patches @ 1..MAX_PATCHES) => patches + 1,
+            _ => {
+                let message =
+                    format!("{patch:?} cuts an image of {image:?} into no patch or too many");
+                return Err(Error::config("patch_size", message));
+            }
+        };
         // CLIP keeps a vector and a table, ViT the same with axes of length 1 before them.
         let shaped = |name: &str, shape: &[usize]| match loader.shape(name) {
             Some(found) if found.len() == 3 => [vec![1; 3 - shape.len()], shape.to_vec()].concat(),
@@ -60,7 +67,6 @@ impl Patches {
         let window = Window { kernel: patch, stride: patch, padding: [0; 2], dilation: [1; 2] };
         let shape = ConvShape::plain(window, names.bias);
         let conv = loader.conv(names.conv, width, channels, shape).await?;
-        let tokens = 1 + grid[0] * grid[1];
         let shape = shaped(names.positions, &[tokens, width]);
         let table = loader.values(names.positions, &shape).await?;
         Ok(Patches {

@@ -89,8 +89,9 @@ impl Spec {
         })
     }
 
-    /// A backbone of timm by its name.
-    pub fn timm(name: &str, channels: usize, output_stride: usize) -> Result<Spec> {
+    /// A backbone of timm by its name, as `config` says of it.
+    pub fn timm(config: &Config, output_stride: usize) -> Result<Spec> {
+        let name = config.text_or("backbone", "resnet50")?;
         let (bottleneck, depths) = match name.split('.').next().unwrap_or_default() {
             "resnet18" => (false, [2, 2, 2, 2]),
             "resnet34" => (false, [3, 4, 6, 3]),
@@ -104,17 +105,22 @@ impl Spec {
             }
         };
         let wide = if bottleneck { REDUCTION } else { 1 };
+        // Files of timm lack the stages behind the last one that is wanted.
+        let last = match last_index(config, depths.len())?.unwrap_or(depths.len()) {
+            0 => return Err(Error::config("out_indices", "ends at the stem; use 1 to 4")),
+            last => last,
+        };
         Ok(Spec {
-            channels,
+            channels: config.size_or("num_channels", Some(3))?,
             stem: 64,
-            widths: [64, 128, 256, 512].map(|width| width * wide).to_vec(),
-            depths: depths.to_vec(),
+            widths: [64, 128, 256, 512][..last].iter().map(|width| width * wide).collect(),
+            depths: depths[..last].to_vec(),
             bottleneck,
             activation: Activation::Relu,
             first_halves: false,
             early: false,
-            output_stride,
-            last: depths.len(),
+            output_stride: config.size_or("output_stride", Some(output_stride))?,
+            last,
             timm: true,
         })
     }
@@ -122,27 +128,32 @@ impl Spec {
 
 /// The last of `out_features` or `out_indices`: 0 is the stem, 1 the first stage.
 fn last_stage(config: &Config, stages: usize) -> Result<usize> {
-    let wrong = |field: &str| Error::config(field, format!("names no stage of {stages}"));
     if let Some(features) = config.get("out_features").and_then(|value| value.as_array()) {
         let stage = |name: &str| match name {
             "stem" => Some(0),
             name => name.strip_prefix("stage")?.parse().ok().filter(|stage| *stage <= stages),
         };
         let found = features.iter().map(|name| name.as_str().and_then(stage));
-        return found.max().flatten().ok_or_else(|| wrong("out_features"));
-    }
-    if let Some(indices) = config.get("out_indices").and_then(|value| value.as_array()) {
-        let count = stages as i64 + 1;
-        let stage = |index: i64| if index < 0 { index + count } else { index };
-        let found = indices.iter().map(|index| index.as_i64().map(stage));
         return found
             .max()
             .flatten()
-            .filter(|stage| (0..count).contains(stage))
-            .map(|stage| stage as usize)
-            .ok_or_else(|| wrong("out_indices"));
+            .ok_or_else(|| Error::config("out_features", format!("names no stage of {stages}")));
     }
-    Ok(stages)
+    Ok(last_index(config, stages)?.unwrap_or(stages))
+}
+
+/// The last of `out_indices`, where they are there; negative ones count from the end.
+fn last_index(config: &Config, stages: usize) -> Result<Option<usize>> {
+    let Some(indices) = config.get("out_indices").and_then(|value| value.as_array()) else {
+        return Ok(None);
+    };
+    let count = stages as i64 + 1;
+    let stage = |index: i64| if index < 0 { index + count } else { index };
+    let last = indices.iter().map(|index| index.as_i64().map(stage)).max().flatten();
+    match last.filter(|stage| (0..count).contains(stage)) {
+        Some(last) => Ok(Some(last as usize)),
+        None => Err(Error::config("out_indices", format!("names no stage of {stages}"))),
+    }
 }
 
 /// Names of a convolution and of the batch norm behind it.
