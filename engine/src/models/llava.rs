@@ -186,10 +186,8 @@ impl Llava {
 
     /// `[N, T, C]`: features of N images, in the decoder's words.
     fn project(&self, device: &Device, images: &Images) -> Result<Tensor> {
-        let last = self.layers.iter().max().expect("a layer is named");
-        let states = self.tower.hidden_states(device, images, *last)?;
-        let states: Vec<&Tensor> = self.layers.iter().map(|layer| &states[*layer]).collect();
-        let mut x = ops::concat(device, &states, 2);
+        let states = self.tower.hidden_states(device, images, &self.layers)?;
+        let mut x = ops::concat(device, &states.iter().collect::<Vec<_>>(), 2);
         if !self.class {
             x = ops::narrow(device, &x, 1, 1, x.shape()[1] - 1);
         }

@@ -167,26 +167,31 @@ impl VisionTower {
         self.layers.len()
     }
 
-    /// `[B, 1 + patches, C]`: what goes into the first layer, then what comes out of each of the
-    /// first `layers`; entry `i` is entry `i` of the `hidden_states` of transformers.
+    /// `[B, 1 + patches, C]` for each of `wanted`: 0 is what goes into the first layer, `i` what comes
+    /// out of the `i`-th, as in the `hidden_states` of transformers. Others are not kept.
     pub fn hidden_states(
         &self,
         device: &Device,
         images: &Images,
-        layers: usize,
+        wanted: &[usize],
     ) -> Result<Vec<Tensor>> {
         let x = self.patches.forward(device, images)?;
-        let mut states = vec![self.pre_norm.forward(device, &x)];
-        for layer in &self.layers[..layers] {
-            let x = layer.forward(device, states.last().expect("one is there"), Sight::default());
-            states.push(x);
+        let mut x = self.pre_norm.forward(device, &x);
+        let mut states = vec![x.clone(); wanted.len()];
+        let last = wanted.iter().copied().max().unwrap_or(0);
+        for (i, layer) in self.layers[..last].iter().enumerate() {
+            x = layer.forward(device, &x, Sight::default());
+            for (state, _) in states.iter_mut().zip(wanted).filter(|(_, wanted)| **wanted == i + 1)
+            {
+                *state = x.clone();
+            }
         }
         Ok(states)
     }
 
     /// The last hidden states, and the class token after a norm.
     pub fn forward(&self, device: &Device, images: &Images) -> Result<Encoded> {
-        let hidden = self.hidden_states(device, images, self.depth())?.pop().expect("one is there");
+        let hidden = self.hidden_states(device, images, &[self.depth()])?.remove(0);
         let class = ops::narrow(device, &hidden, 1, 0, 1);
         let class = class.reshape(&[images.count(), hidden.columns()]);
         Ok(Encoded { pooled: self.post_norm.forward(device, &class), hidden })
