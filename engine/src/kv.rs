@@ -190,8 +190,7 @@ pub(crate) fn checks() -> Vec<Check> {
             let count = 2 * tokens * heads * 24;
             device.upload(&[2, tokens, heads * 24], normal(seed, count))
         };
-        let how =
-            Attention { heads: 4, kv_heads: 2, scale: 0.2, causal: true, mask: None, bias: None };
+        let how = Attention { kv_heads: 2, causal: true, ..Attention::new(4, 24) };
         let pass = |seed, tokens| {
             cache.append(device, 0, &tensor(seed, tokens, 2), &tensor(seed + 1, tokens, 2));
             let q = tensor(seed + 2, tokens, 4);
@@ -220,7 +219,7 @@ mod tests {
         let (tokens, heads, kv_heads, width) = (6, 4, 2, 8);
         let values = |seed, heads: usize| normal(seed, tokens * heads * width);
         let (q, k, v) = (values(1, heads), values(2, kv_heads), values(3, kv_heads));
-        let how = Attention { heads, kv_heads, scale: 0.3, causal: true, mask: None, bias: None };
+        let how = Attention { kv_heads, causal: true, ..Attention::new(heads, width) };
         let at_once = attention(
             &device,
             &device.upload(&[1, tokens, heads * width], q.clone()),

@@ -256,7 +256,7 @@ async fn checked_outputs(device: &Device, model: &dyn Model, case: &Case) -> Res
         .collect();
     if let Some(decoder) = model.decoder() {
         let ids = case.inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
-        let inputs = case.inputs.row(0, ids.batch);
+        let inputs = decoder.row(&case.inputs, 0, ids.batch);
         let prompt = &ids.values[..ids.tokens];
         let state = decoder.begin(device, &inputs, prompt.len() + 1)?;
         let rows = Rows { last: true, mask: None };
@@ -302,7 +302,7 @@ impl Generator<'_> {
         let mut first_text = Vec::new();
         // Texts are what the case asks for; without any, the first prompt shows the speed.
         for row in 0..expected.len().clamp(1, ids.batch) {
-            let inputs = self.case.inputs.row(row, ids.batch);
+            let inputs = self.decoder.row(&self.case.inputs, row, ids.batch);
             let given = &ids.values[row * ids.tokens..(row + 1) * ids.tokens];
             let expected = expected.get(row);
             // A decoder behind an encoder may be given more tokens to score than its text begins

@@ -10,24 +10,31 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
     let mut variants = Vec::new();
     let plain: &[&str] = &[
         "add",
+        "add_positions",
         "argmax",
+        "blend",
+        "copy_columns",
         "emit_token",
         "gather_rows",
         "kv_append",
+        "max_pool",
+        "multiply",
         "pad_columns",
+        "patches",
         "rope",
         "sample",
+        "similarity",
     ];
     for kernel in plain {
         variants.push((*kernel, vec![("WG", 64)]));
     }
     for kernel in ["activation", "gated"] {
-        for kind in 0..6 {
+        for kind in 0..7 {
             variants.push((kernel, vec![("WG", 64), ("KIND", kind)]));
         }
     }
     for subgroups in [0, 2] {
-        for kernel in ["layer_norm", "rms_norm", "softmax"] {
+        for kernel in ["layer_norm", "place_rows", "rms_norm", "softmax"] {
             variants.push((kernel, vec![("WG", 64), ("SUBGROUPS", subgroups)]));
         }
         for normalise in 0..2 {

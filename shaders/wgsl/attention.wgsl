@@ -2,7 +2,7 @@
 // keys: WG keys are scored at a time, and the running sum is rescaled when a larger score appears
 // (online softmax, Milakov and Gimelshein 2018).
 //
-// CAUSAL: query t sees the keys up to position before + t.
+// CAUSAL: query t sees the keys up to position before + t, and only the last `window` of those.
 // CACHED: `before` and so the number of keys come from the step buffer.
 // PADDED: keys whose mask is 0 are not seen.
 // BIASED: scores get an addend by head, absolute query and key; batches share groups of them in turn.
@@ -24,6 +24,7 @@ struct Params {
     bias_groups: u32,  // G
     bias_rows: u32,    // R, absolute queries
     bias_columns: u32, // C, keys
+    window: u32,       // keys a CAUSAL query sees; 2³² − 1 for all
     scale: f32,
 }
 
@@ -79,8 +80,10 @@ fn main(
 #endif
 #if CAUSAL
     let seen = min(keys, before + t + 1u);
+    let start = max(before + t + 1u, params.window) - params.window;
 #else
     let seen = keys;
+    let start = 0u;
 #endif
 
 #if BIASED
@@ -91,7 +94,7 @@ fn main(
     var largest = -3.0e38;
     var sum = 0.0;
     var acc: array<f32, OUTPUTS>;
-    for (var first = 0u; first < seen; first += WG) {
+    for (var first = start; first < seen; first += WG) {
         let key = first + lane;
         var visible = key < seen;
 #if PADDED

@@ -39,6 +39,49 @@ impl Config {
         }
     }
 
+    /// A whole number that may be 0, or a default where the field is absent or null.
+    pub fn whole_or(&self, field: &str, default: usize) -> Result<usize> {
+        match self.get(field) {
+            Some(value) if value.as_u64() == Some(0) => Ok(0),
+            _ => self.size_or(field, Some(default)),
+        }
+    }
+
+    /// A list of counts as [`Config::size`] has them, where the field is there.
+    pub fn sizes(&self, field: &str) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let wrong = || Error::config(field, format!("{value} is not a list of sizes"));
+        let size = |value: &Value| value.as_u64().filter(|size| (1..=1 << 24).contains(size));
+        let sizes = value.as_array().ok_or_else(wrong)?.iter();
+        sizes
+            .map(|value| size(value).map(|size| size as usize).ok_or_else(wrong))
+            .collect::<Result<_>>()
+            .map(Some)
+    }
+
+    /// Height and width: a pair, or one size for both.
+    pub fn pair_or(&self, field: &str, default: usize) -> Result<[usize; 2]> {
+        if self.get(field).is_some_and(Value::is_array) {
+            let sizes = self.sizes(field)?.unwrap_or_default();
+            return <[usize; 2]>::try_from(sizes)
+                .map_err(|sizes| Error::config(field, format!("{sizes:?} is not a pair")));
+        }
+        self.size_or(field, Some(default)).map(|size| [size; 2])
+    }
+
+    /// A list of texts, where the field is there.
+    pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let wrong = || Error::config(field, format!("{value} is not a list of strings"));
+        let texts = value.as_array().ok_or_else(wrong)?.iter();
+        texts.map(|value| value.as_str().ok_or_else(wrong)).collect::<Result<_>>().map(Some)
+    }
+
+    /// Whether a field is there and null, which for some fields is not the same as absent.
+    pub fn is_null(&self, field: &str) -> bool {
+        self.0.get(field).is_some_and(Value::is_null)
+    }
+
     /// A number, or a default where the field is absent or null.
     pub fn number_or(&self, field: &str, default: f64) -> Result<f64> {
         match self.get(field) {
@@ -86,12 +129,36 @@ impl Config {
         }
     }
 
+    /// An object inside this one; where the field is absent or null, an empty one, all of whose fields
+    /// have their defaults.
+    pub fn part(&self, field: &str) -> Result<Config> {
+        Ok(self.object(field)?.unwrap_or_else(|| Config(Value::Object(Default::default()))))
+    }
+
     /// The first of `architectures`: it picks the head.
     pub fn architecture(&self) -> Result<&str> {
         self.get("architectures")
             .and_then(|list| list.get(0))
             .and_then(Value::as_str)
             .ok_or_else(|| Error::config("architectures", "is missing; it picks the head"))
+    }
+
+    /// How many labels a classifier has: those of `id2label`, or `num_labels`, or 2.
+    pub fn labels(&self) -> Result<usize> {
+        match self.get("id2label").and_then(Value::as_object).map(serde_json::Map::len) {
+            Some(0) => Err(Error::config("id2label", "is empty: there is nothing to classify")),
+            Some(labels) => Ok(labels),
+            None => self.size_or("num_labels", Some(2)),
+        }
+    }
+
+    /// The first of `architectures`, which must be one of `known`.
+    pub fn architecture_of(&self, known: &[&'static str]) -> Result<&'static str> {
+        let name = self.architecture()?;
+        known.iter().find(|known| **known == name).copied().ok_or_else(|| {
+            let message = format!("{name} is unknown; use {}", known.join(" or "));
+            Error::config("architectures", message)
+        })
     }
 
     /// Ids of `eos_token_id`, which may be one, several or none.
@@ -119,5 +186,13 @@ mod tests {
         assert_eq!(config.size("a").unwrap_err().to_string(), "config.json, a: 1.5 is not a size");
         assert_eq!(config.size("b").unwrap_err().to_string(), "config.json, b: is missing");
         assert_eq!(config.stop_tokens(), [1, 2]);
+        assert_eq!(config.sizes("eos_token_id"), Ok(Some(vec![1, 2])));
+        assert_eq!(config.pair_or("eos_token_id", 9), Ok([1, 2]));
+        assert_eq!(config.pair_or("c", 9), Ok([3, 3]));
+        assert_eq!(config.texts("d"), Ok(None));
+        assert_eq!(
+            config.texts("c").unwrap_err().to_string(),
+            "config.json, c: 3 is not a list of strings"
+        );
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     tensor::Tensor,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 /// Tensors named as the arguments of the Hugging Face class's `forward()`.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,34 @@ pub struct Ids {
     pub tokens: usize,
     /// `[batch, tokens]`.
     pub values: Vec<u32>,
+}
+
+/// A batch of images, channels last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Images {
+    /// Axes before the channels: a batch, or a batch and its frames or tiles.
+    pub lead: Vec<usize>,
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Numbers of a pixel.
+    pub channels: usize,
+    /// `[lead.., height, width, channels]`.
+    pub values: Vec<f32>,
+}
+
+impl Images {
+    /// How many images there are.
+    pub fn count(&self) -> usize {
+        self.lead.iter().product()
+    }
+
+    /// Puts the images on a device as one batch `[B, H, W, C]`.
+    pub fn upload(&self, device: &Device) -> Tensor {
+        let shape = [self.count(), self.height, self.width, self.channels];
+        device.upload(&shape, self.values.clone())
+    }
 }
 
 impl Ids {
@@ -56,6 +84,35 @@ impl Inputs {
         Ok(Some(Ids { batch, tokens, values: values.collect::<Result<_>>()? }))
     }
 
+    /// Images `[lead.., channels, H, W]` with `axes` axes before the channels, as torch orders them.
+    pub fn images(&self, name: &str, axes: usize, channels: usize) -> Result<Images> {
+        let (shape, values) = self.floats(name)?;
+        if shape.len() != axes + 3 || shape[axes] != channels || values.is_empty() {
+            let wanted = ["batch", "frames"][..axes].join(", ");
+            let message = format!("has shape {shape:?}, not [{wanted}, {channels}, height, width]");
+            return Err(Error::input(name, message));
+        }
+        let (height, width) = (shape[axes + 1], shape[axes + 2]);
+        let pixels = height * width;
+        let mut turned = vec![0.0; values.len()];
+        let images = turned.chunks_exact_mut(pixels * channels);
+        for (image, planes) in images.zip(values.chunks_exact(pixels * channels)) {
+            for (c, plane) in planes.chunks_exact(pixels).enumerate() {
+                for (pixel, value) in plane.iter().enumerate() {
+                    image[pixel * channels + c] = *value;
+                }
+            }
+        }
+        Ok(Images { lead: shape[..axes].to_vec(), height, width, channels, values: turned })
+    }
+
+    /// Shape and values of an input of floating-point numbers.
+    pub fn floats(&self, name: &str) -> Result<(&[usize], &[f32])> {
+        let (shape, values) =
+            self.floats.get(name).ok_or_else(|| Error::input(name, "is missing"))?;
+        Ok((shape, values))
+    }
+
     /// The inputs of one sequence of a batch: row `row` of everything that has `batch` rows.
     pub fn row(&self, row: usize, batch: usize) -> Inputs {
         fn cut<T: Clone>(
@@ -74,6 +131,28 @@ impl Inputs {
             tensors.iter().map(cut).collect()
         }
         Inputs { ints: cut(&self.ints, row, batch), floats: cut(&self.floats, row, batch) }
+    }
+
+    /// Keeps `part` of the first axis of an input of either kind, or drops the input where that is
+    /// empty; what does not have that part stays whole.
+    pub fn keep(&mut self, name: &str, part: Range<usize>) {
+        fn cut<T: Clone>(
+            tensors: &mut BTreeMap<String, (Vec<usize>, Vec<T>)>,
+            name: &str,
+            part: Range<usize>,
+        ) {
+            if part.is_empty() {
+                tensors.remove(name);
+            } else if let Some((shape, values)) = tensors.get_mut(name)
+                && shape.first().is_some_and(|len| part.end <= *len)
+            {
+                let len = values.len() / shape[0];
+                *values = values[part.start * len..part.end * len].to_vec();
+                shape[0] = part.len();
+            }
+        }
+        cut(&mut self.ints, name, part.clone());
+        cut(&mut self.floats, name, part);
     }
 
     /// A padding mask `[B, T]` as ones and zeros; none where all is ones or the input is absent.

@@ -4,19 +4,30 @@
 //! through a [`Loader`], computes through [`crate::ops`] and knows neither devices nor formats.
 
 mod bert;
+mod blocks;
+mod clap;
+mod clip;
 pub mod config;
+mod detr;
 mod inputs;
 mod llama;
+mod llava;
+mod llava_next;
+mod qwen2;
+mod t5;
+mod vit;
+mod whisper;
+mod xclip;
 
 pub use config::Config;
-pub use inputs::{Ids, Inputs};
+pub use inputs::{Ids, Images, Inputs};
 
 use crate::{
     device::Device,
     error::{Error, Result},
     kv::KvCache,
     load::Loader,
-    ops::Angles,
+    ops::{self, Angles},
     tensor::Tensor,
 };
 use record::Class;
@@ -43,6 +54,11 @@ pub trait Decoder {
     /// The input that holds prompts `[B, T]`: `decoder_input_ids` where an encoder goes first.
     fn prompt_input(&self) -> &'static str {
         "input_ids"
+    }
+
+    /// The inputs of one of `batch` sequences.
+    fn row(&self, inputs: &Inputs, row: usize, batch: usize) -> Inputs {
+        inputs.row(row, batch)
     }
 
     /// Room for the sequences of `inputs`, of up to `capacity` tokens each. An encoder runs here,
@@ -104,11 +120,34 @@ pub struct Rows<'a> {
     pub mask: Option<&'a Tensor>,
 }
 
+impl Rows<'_> {
+    /// The rows of `x: [B, T, C]` that are wanted: all, or `[B, 1, C]`.
+    fn pick(&self, device: &Device, x: Tensor) -> Tensor {
+        let [batch, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
+        if !self.last || tokens == 1 {
+            return x;
+        }
+        let lasts = (1..=batch).map(|b| (b * tokens - 1) as u32).collect();
+        let lasts = device.upload_u32(&[batch], lasts);
+        ops::gather_rows(device, &x, &lasts).reshape(&[batch, 1, columns])
+    }
+}
+
 /// Loads a model of a class.
 pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<Box<dyn Model>> {
     let model: Box<dyn Model> = match class {
         Class::Bert => Box::new(bert::Bert::load(config, loader).await?),
-        Class::Llama => Box::new(llama::Llama::load(config, loader).await?),
+        Class::Clap => Box::new(clap::Clap::load(config, loader).await?),
+        Class::Clip => Box::new(clip::Clip::load(config, loader).await?),
+        Class::Detr => Box::new(detr::Detr::load(config, loader).await?),
+        Class::Llama => Box::new(llama::load(config, loader).await?),
+        Class::Llava => Box::new(llava::load(config, loader).await?),
+        Class::LlavaNext => Box::new(llava_next::load(config, loader).await?),
+        Class::Qwen2 => Box::new(qwen2::load(config, loader).await?),
+        Class::T5 => Box::new(t5::T5::load(config, loader).await?),
+        Class::Vit => Box::new(vit::Vit::load(config, loader).await?),
+        Class::Whisper => Box::new(whisper::Whisper::load(config, loader).await?),
+        Class::Xclip => Box::new(xclip::XClip::load(config, loader).await?),
         other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),
     };
     loader.finish()?;

@@ -1,4 +1,4 @@
-//! Scaled dot-product attention with causal and padding masks and grouped queries.
+//! Scaled dot-product attention with causal and padding masks, sliding windows and grouped queries.
 
 use super::{Check, WG, subgroups};
 use crate::{
@@ -41,6 +41,23 @@ pub struct Attention<'a> {
     /// `[G, H, R, C]`, added to the scores: batch `b` uses group `b mod G`, and a query's row is its
     /// position, those in the cache counted. R and C may exceed what a pass needs.
     pub bias: Option<&'a Tensor>,
+    /// How many keys up to its own position a causal query sees; all where there is none.
+    pub window: Option<usize>,
+}
+
+impl Attention<'_> {
+    /// Plain attention between `heads` of `width`: scaled by `1 / √width`, nothing hidden.
+    pub fn new(heads: usize, width: usize) -> Attention<'static> {
+        Attention {
+            heads,
+            kv_heads: heads,
+            scale: 1.0 / (width as f32).sqrt(),
+            causal: false,
+            mask: None,
+            bias: None,
+            window: None,
+        }
+    }
 }
 
 /// How elements of keys and values are found.
@@ -56,6 +73,7 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
     let width = columns / how.heads;
     assert_eq!((columns % how.heads, how.heads % how.kv_heads), (0, 0));
     assert!(width <= MAX_WIDTH, "models refuse wider heads when they load");
+    assert!(how.causal || how.window.is_none(), "a window ends at the query");
     let (keys, layout) = match kv {
         KeysValues::Plain { k, .. } => {
             let keys = k.shape()[1];
@@ -122,6 +140,7 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
             ]
             .map(|n| n as u32)
             .to_vec();
+            params.push(how.window.map_or(u32::MAX, |window| window as u32));
             params.push(how.scale.to_bits());
             let mut binds =
                 vec![Bind::Read(1, q), Bind::Read(2, k), Bind::Read(3, v), Bind::Write(4, &y)];
@@ -158,6 +177,7 @@ fn cpu(
         let (head, t, b) = (at % how.heads, at / how.heads % tokens, at / (how.heads * tokens));
         let base = b * layout.batch + head / (how.heads / how.kv_heads) * layout.head;
         let seen = if how.causal { (before + t + 1).min(keys) } else { keys };
+        let first = how.window.map_or(0, |window| (before + t + 1).saturating_sub(window));
         let bias = how.bias.map(|bias| {
             let [groups, heads, rows, columns] = bias.shape()[..] else {
                 panic!("four axes wanted")
@@ -167,7 +187,7 @@ fn cpu(
         });
         let query = &q[at * width..(at + 1) * width];
         let mut largest = f32::NEG_INFINITY;
-        for (key, score) in scores[..seen].iter_mut().enumerate() {
+        for (key, score) in scores[..seen].iter_mut().enumerate().skip(first) {
             let visible = how.mask.is_none_or(|mask| mask.f32s()[b * mask.columns() + key] > 0.5);
             *score = if visible {
                 let k = &k[base + key * layout.token..][..width];
@@ -182,12 +202,12 @@ fn cpu(
             continue;
         }
         let mut sum = 0.0;
-        for score in &mut scores[..seen] {
+        for score in &mut scores[first..seen] {
             *score = (*score - largest).exp();
             sum += *score;
         }
         let y = &mut y[at * width..(at + 1) * width];
-        for (key, score) in scores[..seen].iter().enumerate() {
+        for (key, score) in scores[..seen].iter().enumerate().skip(first) {
             let weight = score / sum;
             let v = &v[base + key * layout.token..][..width];
             y.iter_mut().zip(v).for_each(|(y, v)| *y += weight * v);
@@ -199,13 +219,15 @@ fn cpu(
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
     // 130 keys need three sweeps of a workgroup; 24 and 80 fill no workgroup evenly.
-    for (name, tokens, heads, kv_heads, width, causal, padded, bias_groups) in [
-        ("plain", 5, 2, 2, 24, false, false, 0),
-        ("long", 130, 2, 1, 80, false, true, 0),
-        ("causal", 70, 4, 2, 32, true, false, 0),
-        ("causal padded", 9, 2, 2, 16, true, true, 0),
-        ("biased", 7, 2, 2, 16, false, false, 1),
-        ("causal biased by group", 70, 2, 2, 16, true, true, 2),
+    for (name, tokens, heads, kv_heads, width, causal, padded, bias_groups, window) in [
+        ("plain", 5, 2, 2, 24, false, false, 0, None),
+        ("long", 130, 2, 1, 80, false, true, 0, None),
+        ("causal", 70, 4, 2, 32, true, false, 0, None),
+        ("causal padded", 9, 2, 2, 16, true, true, 0, None),
+        ("biased", 7, 2, 2, 16, false, false, 1, None),
+        ("causal biased by group", 70, 2, 2, 16, true, true, 2, None),
+        ("through a window", 140, 2, 1, 24, true, true, 0, Some(66)),
+        ("of the nearest", 9, 2, 2, 16, true, false, 1, Some(1)),
     ] {
         checks.push(Check::new(format!("attention {name}"), move |device| {
             let tensor = |seed, heads: usize| {
@@ -219,12 +241,12 @@ pub(super) fn checks() -> Vec<Check> {
             let bias_shape = [bias_groups.max(1), heads, tokens + 1, tokens + 2];
             let bias = device.upload(&bias_shape, normal(4, bias_shape.iter().product()));
             let how = Attention {
-                heads,
                 kv_heads,
-                scale: 1.0 / (width as f32).sqrt(),
                 causal,
                 mask: padded.then_some(&mask),
                 bias: (bias_groups > 0).then_some(&bias),
+                window,
+                ..Attention::new(heads, width)
             };
             vec![attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how)]
         }));
@@ -242,12 +264,13 @@ mod tests {
         let k = Tensor::from_f32(&[1, 3, 1], vec![1.0, -1.0, 7.0]);
         let v = Tensor::from_f32(&[1, 3, 1], vec![3.0, 5.0, 10.0]);
         let kv = KeysValues::Plain { k: &k, v: &v };
-        let how =
-            Attention { heads: 1, kv_heads: 1, scale: 1.0, causal: false, mask: None, bias: None };
+        let how = Attention::new(1, 1);
         let device = Device::cpu();
         assert_eq!(attention(&device, &q, kv, how).f32s(), [6.0; 3]);
         let causal = Attention { causal: true, ..how };
         assert_eq!(attention(&device, &q, kv, causal).f32s(), [3.0, 4.0, 6.0]);
+        let windowed = Attention { window: Some(2), ..causal };
+        assert_eq!(attention(&device, &q, kv, windowed).f32s(), [3.0, 4.0, 7.5]);
         let mask = Tensor::from_f32(&[1, 3], vec![0.0, 1.0, 1.0]);
         let padded = Attention { mask: Some(&mask), ..causal };
         assert_eq!(attention(&device, &q, kv, padded).f32s(), [0.0, 5.0, 7.5]);
@@ -262,8 +285,7 @@ mod tests {
         let q = Tensor::from_f32(&[1, 1, 1], vec![3.0f32.ln()]);
         let k = Tensor::from_f32(&[1, 2, 1], vec![1.0, 0.0]);
         let v = Tensor::from_f32(&[1, 2, 1], vec![8.0, 0.0]);
-        let how =
-            Attention { heads: 1, kv_heads: 1, scale: 1.0, causal: false, mask: None, bias: None };
+        let how = Attention::new(1, 1);
         let y = attention(&Device::cpu(), &q, KeysValues::Plain { k: &k, v: &v }, how);
         assert!((y.f32s()[0] - 6.0).abs() < 1e-6);
     }

@@ -30,6 +30,45 @@ pub enum RopeScaling {
         /// Context of training.
         original: f32,
     },
+    /// As [`RopeScaling::Llama3`], with the ramp over the numbers of the frequencies, and all
+    /// angles' cosines and sines stretched (YaRN, Peng et al. 2023; `_compute_yarn_parameters`).
+    Yarn {
+        /// Divides low frequencies.
+        factor: f32,
+        /// First frequency that is divided at all.
+        low: f32,
+        /// First frequency that is divided in full.
+        high: f32,
+        /// Factor on cosines and sines.
+        stretch: f32,
+    },
+}
+
+impl RopeScaling {
+    /// YaRN for heads of `width` trained on a context of `original`: frequencies that turn more
+    /// than `fast` times in it stay, those that turn less than `slow` times are divided.
+    pub fn yarn(
+        factor: f64,
+        (fast, slow): (f64, f64),
+        truncate: bool,
+        stretch: f64,
+        (theta, width, original): (f64, usize, f64),
+    ) -> RopeScaling {
+        let turns = |turns: f64| {
+            let at = (original / (turns * std::f64::consts::TAU)).ln() / (2.0 * theta.ln());
+            at * width as f64
+        };
+        let (low, high) = match truncate {
+            true => (turns(fast).floor(), turns(slow).ceil()),
+            false => (turns(fast), turns(slow)),
+        };
+        let (low, mut high) = (low.max(0.0), high.min(width as f64 - 1.0));
+        if low == high {
+            high += 0.001;
+        }
+        let [factor, low, high, stretch] = [factor, low, high, stretch].map(|x| x as f32);
+        RopeScaling::Yarn { factor, low, high, stretch }
+    }
 }
 
 /// Cosines and sines of every position and frequency, `[positions, D / 2, 2]`.
@@ -52,21 +91,26 @@ impl Angles {
         scaling: RopeScaling,
     ) -> Angles {
         let frequencies: Vec<f32> = (0..width / 2)
-            .map(|i| (1.0 / theta.powf(2.0 * i as f64 / width as f64)) as f32)
-            .map(|frequency| scaled(frequency, scaling))
+            .map(|i| (i, (1.0 / theta.powf(2.0 * i as f64 / width as f64)) as f32))
+            .map(|(i, frequency)| scaled(i, frequency, scaling))
             .collect();
+        let stretch = match scaling {
+            RopeScaling::Yarn { stretch, .. } => stretch,
+            _ => 1.0,
+        };
         let mut table = Vec::with_capacity(positions * width);
         for position in 0..positions {
             for frequency in &frequencies {
                 let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();
-                table.extend([cos as f32, sin as f32]);
+                table.extend([cos as f32 * stretch, sin as f32 * stretch]);
             }
         }
         Angles { table: device.upload(&[positions, width / 2, 2], table), width }
     }
 }
 
-fn scaled(frequency: f32, scaling: RopeScaling) -> f32 {
+/// Frequency `i` of a head.
+fn scaled(i: usize, frequency: f32, scaling: RopeScaling) -> f32 {
     match scaling {
         RopeScaling::Default => frequency,
         RopeScaling::Linear { factor } => frequency / factor,
@@ -80,6 +124,10 @@ fn scaled(frequency: f32, scaling: RopeScaling) -> f32 {
                 let smooth = (original / wavelength - low) / (high - low);
                 (1.0 - smooth) * frequency / factor + smooth * frequency
             }
+        }
+        RopeScaling::Yarn { factor, low, high, .. } => {
+            let ramp = ((i as f32 - low) / (high - low)).clamp(0.0, 1.0);
+            frequency / factor * ramp + frequency * (1.0 - ramp)
         }
     }
 }
@@ -158,9 +206,9 @@ mod tests {
     #[test]
     fn llama3_stretches_low_frequencies_only() {
         let scaling = RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 64.0 };
-        assert_eq!(scaled(1.0, scaling), 1.0);
-        assert_eq!(scaled(0.01, scaling), 0.01 / 8.0);
+        assert_eq!(scaled(0, 1.0, scaling), 1.0);
+        assert_eq!(scaled(2, 0.01, scaling), 0.01 / 8.0);
         // Wavelength 62.83 lies on the ramp: smooth = (64 / 62.83 − 1) / 3 = 0.006197.
-        assert!((scaled(0.1, scaling) - 0.013_042_27).abs() < 1e-6);
+        assert!((scaled(1, 0.1, scaling) - 0.013_042_27).abs() < 1e-6);
     }
 }

@@ -1,19 +1,28 @@
 //! Puts a checkpoint's tensors on a device in the precision that was asked for, a few rows at a
 //! time, and keeps account of what it used.
+//!
+//! This file reads tensors; `layers.rs` makes layers of them.
+
+mod layers;
+
+pub use layers::{Conv, ConvShape, LayerNorm, Linear};
 
 use crate::{
     device::Device,
     error::{Error, Result},
-    ops,
     quant::{Format, Matrix, MatrixBuilder, Precision, RoundToNearest},
     tensor::Tensor,
     weights::{Checkpoint, Dtype, Source},
 };
 use record::{Bits, Memory, PlanEntry, Scheme};
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
 };
+
+/// Bytes of two tensors that are compared at a time.
+const EQUAL_PIECE: usize = 4 << 20;
 
 /// Reads tensors for one model.
 pub struct Loader<'a> {
@@ -27,6 +36,7 @@ pub struct Loader<'a> {
     done: Cell<u64>,
     used: RefCell<BTreeSet<String>>,
     account: RefCell<Account>,
+    renames: Cell<&'static [(&'static str, &'static str)]>,
 }
 
 /// What a model's weights take.
@@ -88,6 +98,27 @@ impl<'a> Loader<'a> {
             done: Cell::new(0),
             used: RefCell::default(),
             account: RefCell::default(),
+            renames: Cell::new(&[]),
+        }
+    }
+
+    /// Parts of names as the class asks for them, and what older files have in their place: a name
+    /// that the file lacks is looked for with all of them put in.
+    pub fn rename(&self, table: &'static [(&'static str, &'static str)]) {
+        self.renames.set(table);
+    }
+
+    /// The name under which the file has a tensor.
+    fn resolve<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        if self.checkpoint.tensors.contains_key(name) || self.renames.get().is_empty() {
+            return Cow::Borrowed(name);
+        }
+        let put_in = |name: String, (new, old): &(&str, &str)| name.replace(new, old);
+        let old = self.renames.get().iter().fold(name.to_owned(), put_in);
+        match self.checkpoint.tensors.contains_key(&old) {
+            true => Cow::Owned(old),
+            // A tensor that is missing is missed under the name that the class knows.
+            false => Cow::Borrowed(name),
         }
     }
 
@@ -98,12 +129,12 @@ impl<'a> Loader<'a> {
 
     /// Whether the checkpoint has a tensor.
     pub fn has(&self, name: &str) -> bool {
-        self.checkpoint.tensors.contains_key(name)
+        self.checkpoint.tensors.contains_key(self.resolve(name).as_ref())
     }
 
     /// Marks a tensor as known though its values are not wanted, such as a copy of a tied one.
     pub fn skip(&self, name: &str) {
-        self.used.borrow_mut().insert(name.to_owned());
+        self.used.borrow_mut().insert(self.resolve(name).into_owned());
     }
 
     /// What was read.
@@ -131,6 +162,8 @@ impl<'a> Loader<'a> {
 
     /// A matrix that the precision applies to.
     pub async fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
+        let name = self.resolve(name);
+        let name = name.as_ref();
         let info = self.expect(name, &[rows, columns])?;
         let (dtype, bytes) = (info.dtype, info.bytes());
         let stored = stored_format(dtype).filter(|_| self.as_stored);
@@ -156,50 +189,94 @@ impl<'a> Loader<'a> {
         }
         self.done.set(self.done.get() + bytes);
         let matrix = builder.finish();
-        let mut account = self.account.borrow_mut();
-        account.add(format.to_string(), matrix.weights(), matrix.bytes());
-        account.matrix_weights += matrix.weights();
-        account.matrix_bytes += matrix.bytes();
+        self.count_matrix(&matrix);
         Ok(matrix)
     }
 
-    /// A tensor that stays in f32, whatever the precision: norms, biases.
+    /// The matrix `name` of a model whose configuration ties it to `shared`, which was read from
+    /// `source`: as in transformers they are one unless the file holds both and they differ.
+    pub async fn tied(&self, name: &str, source: &str, shared: &Matrix) -> Result<Matrix> {
+        if !self.has(name) || self.equal(name, source).await? {
+            self.skip(name);
+            return Ok(shared.clone());
+        }
+        self.matrix(name, shared.rows, shared.columns).await
+    }
+
+    /// Whether two tensors hold the same bytes.
+    async fn equal(&self, a: &str, b: &str) -> Result<bool> {
+        let (a, b) = (self.checkpoint.info(a)?, self.checkpoint.info(b)?);
+        if (&a.shape, a.dtype) != (&b.shape, b.dtype) {
+            return Ok(false);
+        }
+        let piece = (EQUAL_PIECE / (a.bytes() as usize / a.rows().max(1)).max(1)).max(1);
+        for first in (0..a.rows()).step_by(piece) {
+            let rows = first..(first + piece).min(a.rows());
+            let left = self.checkpoint.rows(self.source, &a.name, rows.clone()).await?;
+            if left != self.checkpoint.rows(self.source, &b.name, rows).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A vector that stays in f32, whatever the precision: norms, biases.
     pub async fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
-        let bytes = self.expect(name, &[len])?.bytes();
+        self.tensor(name, &[len]).await
+    }
+
+    /// A tensor of any shape that stays in f32: class tokens, scales.
+    pub async fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let values = self.values(name, shape).await?;
+        Ok(self.keep(shape, values))
+    }
+
+    /// The numbers of a tensor, for what is folded or resized before it goes to the device by
+    /// [`Loader::keep`] or [`Loader::pack`].
+    pub async fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let name = self.resolve(name);
+        let name = name.as_ref();
+        let bytes = self.expect(name, shape)?.bytes();
         let values = self.checkpoint.tensor_f32(self.source, name).await?;
         self.done.set(self.done.get() + bytes);
         self.report(0);
-        let tensor = self.device.keep(&[len], values);
-        self.account.borrow_mut().add("f32".to_owned(), len as u64, tensor.bytes());
-        Ok(tensor)
+        Ok(values)
     }
 
-    /// A linear layer: `{name}.weight`, and `{name}.bias` where `bias` says so.
-    pub async fn linear(
-        &self,
-        name: &str,
-        rows: usize,
-        columns: usize,
-        bias: bool,
-    ) -> Result<Linear> {
-        let weight = self.matrix(&format!("{name}.weight"), rows, columns).await?;
-        let bias = match bias {
-            true => Some(self.vector(&format!("{name}.bias"), rows).await?),
-            false => None,
-        };
-        Ok(Linear { weight, bias })
+    /// Shape of a tensor, where the checkpoint has it.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.checkpoint.tensors.get(self.resolve(name).as_ref()).map(|info| info.shape.as_slice())
     }
 
-    /// A layer norm: `{name}.weight` and `{name}.bias`.
-    pub async fn layer_norm(&self, name: &str, width: usize, eps: f32) -> Result<LayerNorm> {
-        // Checkpoints converted from TensorFlow call them gamma and beta.
-        let old = self.has(&format!("{name}.gamma"));
-        let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
-        Ok(LayerNorm {
-            weight: self.vector(&format!("{name}.{weight}"), width).await?,
-            bias: self.vector(&format!("{name}.{bias}"), width).await?,
-            eps,
-        })
+    /// Numbers that stay in f32.
+    pub fn keep(&self, shape: &[usize], values: Vec<f32>) -> Tensor {
+        let tensor = self.device.keep(shape, values);
+        let count = tensor.count() as u64;
+        self.account.borrow_mut().add("f32".to_owned(), count, tensor.bytes());
+        tensor
+    }
+
+    /// A matrix, from numbers, that the precision applies to.
+    pub fn pack(&self, name: &str, rows: usize, columns: usize, values: &[f32]) -> Result<Matrix> {
+        let format = self.precision.format()?;
+        let mut builder = MatrixBuilder::new(self.device, name, rows, columns, format);
+        let mut row = 0;
+        while row < rows {
+            let piece = row..row + builder.piece_rows();
+            row = piece.end;
+            let piece = &values[piece.start * columns..piece.end * columns];
+            builder.push_f32(piece, &RoundToNearest)?;
+        }
+        let matrix = builder.finish();
+        self.count_matrix(&matrix);
+        Ok(matrix)
+    }
+
+    fn count_matrix(&self, matrix: &Matrix) {
+        let mut account = self.account.borrow_mut();
+        account.add(matrix.format.to_string(), matrix.weights(), matrix.bytes());
+        account.matrix_weights += matrix.weights();
+        account.matrix_bytes += matrix.bytes();
     }
 
     fn report(&self, extra: u64) {
@@ -240,37 +317,6 @@ fn stored_format(dtype: Dtype) -> Option<Format> {
         _ => return None,
     };
     Some(Format::Grouped { bits, asymmetric, group: 32 })
-}
-
-/// `y = x · weightᵀ + bias`.
-#[derive(Clone, Debug)]
-pub struct Linear {
-    /// `[N, K]`.
-    pub weight: Matrix,
-    /// `[N]`.
-    pub bias: Option<Tensor>,
-}
-
-impl Linear {
-    /// Applies the layer to the last axis of `x`.
-    pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
-        ops::matmul(device, x, &self.weight, self.bias.as_ref())
-    }
-}
-
-/// A layer norm with its parameters.
-#[derive(Clone, Debug)]
-pub struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-    eps: f32,
-}
-
-impl LayerNorm {
-    /// Normalises the last axis of `x`.
-    pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
-        ops::layer_norm(device, x, &self.weight, &self.bias, self.eps)
-    }
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]

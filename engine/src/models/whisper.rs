@@ -1,0 +1,266 @@
+//! Whisper (Radford et al. 2022): an encoder of log-mel spectra behind two convolutions, and a
+//! decoder of text that attends to it.
+
+use super::{
+    Config, Decoder, Inputs, Model, Outputs, Rows, State,
+    blocks::transformer::{FeedForward, HeadShape, MultiHead},
+};
+use crate::{
+    device::Device,
+    error::{Error, Result},
+    kv::KvCache,
+    load::{Conv, ConvShape, LayerNorm, Linear, Loader},
+    ops::{self, Activation, Attention, KeysValues, Window},
+    quant::Matrix,
+    tensor::Tensor,
+};
+
+/// Of every layer norm: the configuration has no field for it.
+const EPS: f32 = 1e-5;
+const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
+
+pub(super) struct Whisper {
+    mel_bins: usize,
+    convolutions: [Conv; 2],
+    /// Sinusoids; what the file has is added as it is.
+    source_positions: Tensor,
+    encoder: Vec<EncoderLayer>,
+    encoder_norm: LayerNorm,
+
+    words: Matrix,
+    target_positions: Tensor,
+    decoder: Vec<DecoderLayer>,
+    decoder_norm: LayerNorm,
+    head: Linear,
+    heads: HeadShape,
+    stop: Vec<u32>,
+}
+
+struct EncoderLayer {
+    own_norm: LayerNorm,
+    own: MultiHead,
+    inner_norm: LayerNorm,
+    inner: FeedForward,
+}
+
+struct DecoderLayer {
+    /// All but attention to the encoder, which comes between the two.
+    layer: EncoderLayer,
+    cross_norm: LayerNorm,
+    cross: MultiHead,
+}
+
+impl Whisper {
+    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Whisper> {
+        config.architecture_of(&["WhisperForConditionalGeneration"])?;
+        let width = config.size_or("d_model", Some(384))?;
+        let mel_bins = config.size_or("num_mel_bins", Some(80))?;
+        let vocabulary = config.size_or("vocab_size", Some(51_865))?;
+        let sources = config.size_or("max_source_positions", Some(1500))?;
+        let targets = config.size_or("max_target_positions", Some(448))?;
+        let field = "activation_function";
+        let activation = Activation::named(field, config.text_or(field, "gelu")?)?;
+        let heads = |field| {
+            let heads = HeadShape::read(config, field, 6, width)?;
+            // A bias on keys moves all scores of a query alike, so Whisper has none.
+            Ok::<_, Error>(HeadShape { key_bias: false, ..heads })
+        };
+
+        let root = "model.encoder";
+        let convolution = |i: usize, channels, stride| async move {
+            let shape = ConvShape::plain(Window::line(3, stride, 1), true);
+            loader.conv(&format!("{root}.conv{i}"), width, channels, shape).await
+        };
+        let convolutions = [convolution(1, mel_bins, 1).await?, convolution(2, width, 2).await?];
+        let source_positions =
+            loader.tensor(&format!("{root}.embed_positions.weight"), &[sources, width]).await?;
+        let inner = config.size_or("encoder_ffn_dim", Some(1536))?;
+        let encoder_heads = heads("encoder_attention_heads")?;
+        let mut encoder = Vec::new();
+        for i in 0..config.size_or("encoder_layers", Some(4))? {
+            let name = format!("{root}.layers.{i}");
+            encoder
+                .push(EncoderLayer::load(loader, &name, encoder_heads, inner, activation).await?);
+        }
+        let encoder_norm = loader.layer_norm(&format!("{root}.layer_norm"), width, EPS).await?;
+
+        let root = "model.decoder";
+        let source = format!("{root}.embed_tokens.weight");
+        // transformers reads `scale_embedding` and leaves words as they are, as OpenAI does.
+        let words = loader.matrix(&source, vocabulary, width).await?;
+        let target_positions =
+            loader.tensor(&format!("{root}.embed_positions.weight"), &[targets, width]).await?;
+        let inner = config.size_or("decoder_ffn_dim", Some(1536))?;
+        let heads = heads("decoder_attention_heads")?;
+        let mut decoder = Vec::new();
+        for i in 0..config.size_or("decoder_layers", Some(4))? {
+            let name = format!("{root}.layers.{i}");
+            let cross = format!("{name}.encoder_attn");
+            decoder.push(DecoderLayer {
+                layer: EncoderLayer::load(loader, &name, heads, inner, activation).await?,
+                cross_norm: loader.layer_norm(&format!("{cross}_layer_norm"), width, EPS).await?,
+                cross: MultiHead::load(loader, &cross, PROJECTIONS, heads).await?,
+            });
+        }
+        let decoder_norm = loader.layer_norm(&format!("{root}.layer_norm"), width, EPS).await?;
+        let weight = match config.flag_or("tie_word_embeddings", true)? {
+            true => loader.tied("proj_out.weight", &source, &words).await?,
+            false => loader.matrix("proj_out.weight", vocabulary, width).await?,
+        };
+        Ok(Whisper {
+            mel_bins,
+            convolutions,
+            source_positions,
+            encoder,
+            encoder_norm,
+            words,
+            target_positions,
+            decoder,
+            decoder_norm,
+            head: Linear { weight, bias: None },
+            heads,
+            stop: config.stop_tokens(),
+        })
+    }
+
+    /// The encoder's last hidden state `[B, max_source_positions, C]`.
+    fn encode(&self, device: &Device, inputs: &Inputs) -> Result<Tensor> {
+        let (mels, sources) = (self.mel_bins, self.source_positions.rows());
+        let (shape, values) = inputs.floats("input_features")?;
+        let frames = 2 * sources;
+        let batch = match *shape {
+            [batch, m, f] if batch > 0 && [m, f] == [mels, frames] => batch,
+            _ => {
+                let message = format!("has shape {shape:?}, not [batch, {mels}, {frames}]: pad it");
+                return Err(Error::input("input_features", message));
+            }
+        };
+        let values = frames_first(values, mels, frames);
+        let mut x = device.upload(&[batch, 1, frames, mels], values);
+        for convolution in &self.convolutions {
+            // Whatever the layers' activation is, this one is GELU.
+            x = ops::activation(device, &convolution.forward(device, &x), Activation::Gelu);
+        }
+        let x = x.reshape(&[batch, sources, self.words.columns]);
+        let mut x = ops::add(device, &x, &self.source_positions);
+        for layer in &self.encoder {
+            let h = layer.own_norm.forward(device, &x);
+            x = ops::add(device, &layer.own.among(device, &h, layer.own.how()), &x);
+            x = layer.feed(device, &x);
+        }
+        Ok(self.encoder_norm.forward(device, &x))
+    }
+
+    /// A state that attends to encoded sound.
+    fn state(&self, device: &Device, encoded: &Tensor, capacity: usize) -> Result<State> {
+        let positions = self.target_positions.rows();
+        if capacity > positions {
+            let message = format!("{capacity} tokens, the model has {positions} positions");
+            return Err(Error::input("decoder_input_ids", message));
+        }
+        let (batch, HeadShape { heads, width, .. }) = (encoded.shape()[0], self.heads);
+        let cache = KvCache::new(device, self.decoder.len(), batch, heads, width, capacity);
+        let cross = self.decoder.iter().map(|layer| layer.cross.keys_values(device, encoded));
+        Ok(State { cross: cross.collect(), ..State::new(cache) })
+    }
+}
+
+/// `[B, T, C]` from `[B, C, T]`.
+fn frames_first(values: &[f32], channels: usize, frames: usize) -> Vec<f32> {
+    let mut turned = Vec::with_capacity(values.len());
+    for image in values.chunks_exact(channels * frames) {
+        for frame in 0..frames {
+            turned.extend((0..channels).map(|channel| image[channel * frames + frame]));
+        }
+    }
+    turned
+}
+
+impl EncoderLayer {
+    async fn load(
+        loader: &Loader<'_>,
+        root: &str,
+        heads: HeadShape,
+        inner: usize,
+        activation: Activation,
+    ) -> Result<EncoderLayer> {
+        let width = heads.model;
+        let name = |part: &str| format!("{root}.{part}");
+        let fc = [name("fc1"), name("fc2")];
+        Ok(EncoderLayer {
+            own_norm: loader.layer_norm(&name("self_attn_layer_norm"), width, EPS).await?,
+            own: MultiHead::load(loader, &name("self_attn"), PROJECTIONS, heads).await?,
+            inner_norm: loader.layer_norm(&name("final_layer_norm"), width, EPS).await?,
+            inner: FeedForward::load(loader, [&fc[0], &fc[1]], width, inner, activation).await?,
+        })
+    }
+
+    fn feed(&self, device: &Device, x: &Tensor) -> Tensor {
+        let h = self.inner_norm.forward(device, x);
+        ops::add(device, &self.inner.forward(device, &h), x)
+    }
+}
+
+impl Model for Whisper {
+    fn forward(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
+        let ids = inputs.ids("decoder_input_ids", self.words.rows)?;
+        let mask = inputs.mask("decoder_attention_mask", ids.batch, ids.tokens)?;
+        let mask = mask.map(|mask| device.upload(&[ids.batch, ids.tokens], mask));
+        let encoded = self.encode(device, inputs)?;
+        if encoded.shape()[0] != ids.batch {
+            let message = format!("has {} rows, input_features {}", ids.batch, encoded.shape()[0]);
+            return Err(Error::input("decoder_input_ids", message));
+        }
+        let state = self.state(device, &encoded, ids.tokens)?;
+        let rows = Rows { last: false, mask: mask.as_ref() };
+        let logits = self.step(device, &state, &ids.upload(device), rows);
+        Ok(vec![("logits", logits), ("encoder_last_hidden_state", encoded)])
+    }
+
+    fn decoder(&self) -> Option<&dyn Decoder> {
+        Some(self)
+    }
+}
+
+impl Decoder for Whisper {
+    fn prompt_input(&self) -> &'static str {
+        "decoder_input_ids"
+    }
+
+    fn begin(&self, device: &Device, inputs: &Inputs, capacity: usize) -> Result<State> {
+        let encoded = self.encode(device, inputs)?;
+        self.state(device, &encoded, capacity)
+    }
+
+    fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {
+        let [batch, tokens] = ids.shape()[..] else { panic!("two axes wanted") };
+        let (step, table) = (state.cache.step(), &self.target_positions);
+        let x = ops::embed(device, ids, &self.words);
+        let x = x.reshape(&[batch, tokens, self.words.columns]);
+        let mut x = ops::add_positions(device, &x, table, step);
+        for (i, DecoderLayer { layer, cross_norm, cross }) in self.decoder.iter().enumerate() {
+            let h = layer.own_norm.forward(device, &x);
+            let (k, v) = layer.own.keys_values(device, &h);
+            state.cache.append(device, i, &k, &v);
+            let how = Attention { causal: true, mask: rows.mask, ..layer.own.how() };
+            let kv = KeysValues::Cached(&state.cache, i);
+            x = ops::add(device, &layer.own.attend(device, &h, kv, how), &x);
+
+            let h = cross_norm.forward(device, &x);
+            let (k, v) = &state.cross[i];
+            let y = cross.attend(device, &h, KeysValues::Plain { k, v }, cross.how());
+            x = ops::add(device, &y, &x);
+            x = layer.feed(device, &x);
+        }
+        let x = self.decoder_norm.forward(device, &rows.pick(device, x));
+        self.head.forward(device, &x)
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.words.rows
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        &self.stop
+    }
+}

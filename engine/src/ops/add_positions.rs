@@ -1,0 +1,68 @@
+//! `y = x + table[position]`: learnt positions of the tokens behind a cache.
+
+use super::{Check, WG, elements};
+use crate::{
+    device::{Bind, Device},
+    kv::Step,
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// Adds rows of `table: [P, C]` to the tokens of `x: [B, T, C]`, whose positions follow those of
+/// `step`. The caller sees to it that the table has them.
+pub fn add_positions(device: &Device, x: &Tensor, table: &Tensor, step: &Step) -> Tensor {
+    let [_, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
+    assert_eq!(table.columns(), columns);
+    match device {
+        Device::Cpu(_) => {
+            let first = step.position() * columns;
+            let rows = &table.f32s()[first..first + tokens * columns];
+            let sums = x.f32s().iter().zip(rows.iter().cycle()).map(|(x, row)| x + row);
+            Tensor::from_f32(x.shape(), sums.collect())
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(x.shape());
+            let count = x.count();
+            gpu.dispatch(
+                "add_positions",
+                &[("WG", WG)],
+                &[count, tokens, columns].map(|n| n as u32),
+                &[
+                    Bind::Read(1, x),
+                    Bind::Read(2, table),
+                    Bind::Read(3, step.tensor()),
+                    Bind::Write(4, &y),
+                ],
+                elements(count),
+            );
+            y
+        }
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    [0, 11]
+        .map(|before| {
+            Check::new(format!("add_positions after {before}"), move |device| {
+                let step = Step::new(device, before);
+                let x = device.upload(&[2, 5, 33], normal(1, 330));
+                let table = device.upload(&[16, 33], normal(2, 16 * 33));
+                vec![add_positions(device, &x, &table, &step)]
+            })
+        })
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_go_on_behind_the_cache() {
+        let device = Device::cpu();
+        let x = Tensor::from_f32(&[2, 1, 2], vec![1.0, 2.0, 3.0, 4.0]);
+        let table = Tensor::from_f32(&[3, 2], vec![0.0, 0.0, 0.0, 0.0, 10.0, 20.0]);
+        let y = add_positions(&device, &x, &table, &Step::new(&device, 2));
+        assert_eq!(y.f32s(), [11.0, 22.0, 13.0, 24.0]);
+    }
+}

@@ -1,0 +1,151 @@
+//! Tensors side by side, and a part of one: both copy a part of each row into a part of each row.
+
+use super::{Check, WG, elements};
+use crate::{
+    device::{Bind, Device},
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// Tensors behind one another along `axis`; they agree in all others. A part of fewer rows before
+/// `axis` repeats: a class token `[1, 1, C]` joins patches `[B, T, C]`.
+pub fn concat(device: &Device, parts: &[&Tensor], axis: usize) -> Tensor {
+    if let [part] = parts {
+        return (*part).clone();
+    }
+    let mut shape =
+        parts.iter().max_by_key(|part| outer(part, axis)).expect("a part").shape().to_vec();
+    let rows: usize = shape[..axis].iter().product();
+    for part in parts {
+        assert_eq!(part.shape()[axis + 1..], shape[axis + 1..], "axis {axis}");
+        assert!(outer(part, axis) == rows || outer(part, axis) == 1, "{:?}", part.shape());
+    }
+    shape[axis] = parts.iter().map(|part| part.shape()[axis]).sum();
+    let columns = shape[axis..].iter().product();
+    let mut y = Target::new(device, &shape, columns);
+    let mut first = 0;
+    for part in parts {
+        let (part_rows, stride) = (outer(part, axis), part.count() / outer(part, axis));
+        y.copy(part, Part { rows: part_rows, stride, first: 0 }, stride, first);
+        first += stride;
+    }
+    y.finish()
+}
+
+/// `len` of `x` from `start` along `axis`.
+pub fn narrow(device: &Device, x: &Tensor, axis: usize, start: usize, len: usize) -> Tensor {
+    let mut shape = x.shape().to_vec();
+    assert!(start + len <= shape[axis] && len > 0);
+    if len == shape[axis] {
+        return x.clone();
+    }
+    let inner: usize = shape[axis + 1..].iter().product();
+    let part = Part { rows: outer(x, axis), stride: shape[axis] * inner, first: start * inner };
+    shape[axis] = len;
+    let mut y = Target::new(device, &shape, len * inner);
+    y.copy(x, part, len * inner, 0);
+    y.finish()
+}
+
+/// Product of the axes before `axis`.
+fn outer(x: &Tensor, axis: usize) -> usize {
+    x.shape()[..axis].iter().product()
+}
+
+/// Rows of `stride` elements, each read from `first` on.
+struct Part {
+    rows: usize,
+    stride: usize,
+    first: usize,
+}
+
+/// A tensor that is being put together.
+struct Target<'a> {
+    device: &'a Device,
+    shape: Vec<usize>,
+    columns: usize,
+    cpu: Vec<f32>,
+    gpu: Option<Tensor>,
+}
+
+impl Target<'_> {
+    fn new<'a>(device: &'a Device, shape: &[usize], columns: usize) -> Target<'a> {
+        let (cpu, gpu) = match device {
+            Device::Cpu(_) => (vec![0.0; shape.iter().product()], None),
+            Device::Gpu(gpu) => (Vec::new(), Some(gpu.alloc(shape))),
+        };
+        Target { device, shape: shape.to_vec(), columns, cpu, gpu }
+    }
+
+    /// Fills `columns` of each row from `first` on.
+    fn copy(&mut self, x: &Tensor, part: Part, columns: usize, first: usize) {
+        match (self.device, &self.gpu) {
+            (Device::Gpu(gpu), Some(y)) => {
+                let count = y.count() / self.columns * columns;
+                let params =
+                    [count, columns, part.rows, part.stride, part.first, self.columns, first];
+                gpu.dispatch(
+                    "copy_columns",
+                    &[("WG", WG)],
+                    &params.map(|n| n as u32),
+                    &[Bind::Read(1, x), Bind::Write(2, y)],
+                    elements(count),
+                );
+            }
+            _ => {
+                for (row, y) in self.cpu.chunks_exact_mut(self.columns).enumerate() {
+                    let at = row % part.rows * part.stride + part.first;
+                    y[first..first + columns].copy_from_slice(&x.f32s()[at..at + columns]);
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Tensor {
+        self.gpu.unwrap_or_else(|| Tensor::from_f32(&self.shape, self.cpu))
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    let part = |device: &Device, shape: &[usize], seed| {
+        device.upload(shape, normal(seed, shape.iter().product()))
+    };
+    vec![
+        Check::new("concat tokens", move |device| {
+            let token = part(device, &[1, 1, 9], 1);
+            let (a, b) = (part(device, &[3, 5, 9], 2), part(device, &[3, 2, 9], 3));
+            vec![concat(device, &[&token, &a, &b], 1)]
+        }),
+        Check::new("concat columns", move |device| {
+            let (a, b) = (part(device, &[7, 11], 2), part(device, &[7, 3], 3));
+            vec![concat(device, &[&a, &b], 1)]
+        }),
+        Check::new("narrow", move |device| {
+            let x = part(device, &[3, 7, 9], 1);
+            vec![narrow(device, &x, 1, 1, 5), narrow(device, &x, 2, 4, 3)]
+        }),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_rows_repeat() {
+        let a = Tensor::from_f32(&[1, 1, 2], vec![1.0, 2.0]);
+        let b = Tensor::from_f32(&[2, 1, 2], vec![3.0, 4.0, 5.0, 6.0]);
+        let y = concat(&Device::cpu(), &[&a, &b], 1);
+        assert_eq!(y.shape(), [2, 2, 2]);
+        assert_eq!(y.f32s(), [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn what_was_joined_comes_apart() {
+        let a = Tensor::from_f32(&[2, 2, 1], vec![1.0, 2.0, 3.0, 4.0]);
+        let b = Tensor::from_f32(&[2, 1, 1], vec![5.0, 6.0]);
+        let y = concat(&Device::cpu(), &[&a, &b], 1);
+        assert_eq!(narrow(&Device::cpu(), &y, 1, 0, 2).f32s(), a.f32s());
+        assert_eq!(narrow(&Device::cpu(), &y, 1, 2, 1).f32s(), b.f32s());
+    }
+}

@@ -1,0 +1,350 @@
+//! Convolutions: windows of an image are laid out as rows, which a packed matrix multiplies.
+//!
+//! Images are `[B, H, W, C]`, channels last, so that the product is an image again and a token
+//! sequence `[B, T, C]` is an image of height 1. Kernels are rows of `(ky, kx, c)`; see
+//! [`crate::load::Loader::conv`]. Groups are convolved one after another, each with a matrix of its
+//! own: right for the sixteen groups of a positional convolution, slow for one group a channel.
+
+use super::{Check, WG, add, concat, elements, matmul};
+use crate::{
+    device::{Bind, Device},
+    quant::{Format, Matrix},
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// Bytes of windows laid out at a time: a photograph's would exceed what a binding may hold.
+const PIECE_BYTES: usize = 32 << 20;
+
+/// How a kernel moves over an image; vertical before horizontal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Size of the kernel.
+    pub kernel: [usize; 2],
+    /// Pixels from one window to the next.
+    pub stride: [usize; 2],
+    /// Pixels outside of the image on either side.
+    pub padding: [usize; 2],
+    /// Pixels from one of the kernel's elements to the next.
+    pub dilation: [usize; 2],
+}
+
+impl Window {
+    /// A square kernel.
+    pub fn square(kernel: usize, stride: usize, padding: usize) -> Window {
+        Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], dilation: [1; 2] }
+    }
+
+    /// A kernel over `[B, 1, T, C]`.
+    pub fn line(kernel: usize, stride: usize, padding: usize) -> Window {
+        Window { kernel: [1, kernel], stride: [1, stride], padding: [0, padding], dilation: [1; 2] }
+    }
+
+    /// Height and width of the result, or none where an axis of the image, padding included, is
+    /// shorter than the kernel.
+    pub fn output(&self, [height, width]: [usize; 2]) -> Option<[usize; 2]> {
+        let along = |axis: usize, size: usize| {
+            let reach = self.dilation[axis].checked_mul(self.kernel[axis].checked_sub(1)?)? + 1;
+            Some((size + 2 * self.padding[axis]).checked_sub(reach)? / self.stride[axis] + 1)
+        };
+        Some([along(0, height)?, along(1, width)?])
+    }
+
+    /// Whether windows are the pixels themselves.
+    fn is_pixel(&self) -> bool {
+        *self == Window::square(1, 1, 0)
+    }
+
+    /// The numbers that both kernels end in.
+    fn params(&self) -> [usize; 8] {
+        let Window { kernel, stride, padding, dilation } = self;
+        [kernel, stride, padding, dilation]
+            .map(|pair| *pair)
+            .concat()
+            .try_into()
+            .expect("four pairs")
+    }
+
+    /// Where in `[H, W]` an element of the kernel lies for an output, unless that is outside.
+    fn pixel(
+        &self,
+        [height, width]: [usize; 2],
+        output: [usize; 2],
+        element: [usize; 2],
+    ) -> Option<usize> {
+        let along = |axis: usize| {
+            let at = output[axis] * self.stride[axis] + element[axis] * self.dilation[axis];
+            at.checked_sub(self.padding[axis])
+        };
+        let (y, x) = (along(0)?, along(1)?);
+        (y < height && x < width).then_some(y * width + x)
+    }
+}
+
+/// `[B, H', W', O]` from `x: [B, H, W, C]`, one matrix `[O / G, KY · KX · C / G]` a group and
+/// `bias: [O]`. The image must hold a window.
+pub fn conv(
+    device: &Device,
+    x: &Tensor,
+    groups: &[Matrix],
+    bias: Option<&Tensor>,
+    window: Window,
+) -> Tensor {
+    let [batch, height, width, _] = x.shape()[..] else { panic!("four axes wanted") };
+    let [out_height, out_width] = window.output([height, width]).expect("the image holds a window");
+    let shape = |channels| [batch, out_height, out_width, channels];
+    if let [weight] = groups {
+        return conv_group(device, x, weight, bias, window, 0).reshape(&shape(weight.rows));
+    }
+    let parts: Vec<Tensor> = groups
+        .iter()
+        .enumerate()
+        .map(|(group, weight)| {
+            let channels = weight.columns / (window.kernel[0] * window.kernel[1]);
+            conv_group(device, x, weight, None, window, group * channels)
+        })
+        .collect();
+    let y = concat(device, &parts.iter().collect::<Vec<_>>(), 1);
+    let y = y.reshape(&shape(y.columns()));
+    bias.map_or(y.clone(), |bias| add(device, &y, bias))
+}
+
+/// `[M, O]`, a row for each output pixel.
+fn conv_group(
+    device: &Device,
+    x: &Tensor,
+    weight: &Matrix,
+    bias: Option<&Tensor>,
+    window: Window,
+    first_channel: usize,
+) -> Tensor {
+    let [batch, height, width, channels] = x.shape()[..] else { panic!("four axes wanted") };
+    if window.is_pixel() && weight.columns == channels {
+        return matmul(device, &x.reshape(&[batch * height * width, channels]), weight, bias);
+    }
+    let [out_height, out_width] = window.output([height, width]).expect("checked");
+    let rows = batch * out_height * out_width;
+    let step = (PIECE_BYTES / (weight.columns * 4)).max(1);
+    let pieces: Vec<Tensor> = (0..rows)
+        .step_by(step)
+        .map(|first| {
+            let count = step.min(rows - first);
+            let windows = patches(device, x, weight.columns, window, first_channel, first, count);
+            matmul(device, &windows, weight, bias)
+        })
+        .collect();
+    concat(device, &pieces.iter().collect::<Vec<_>>(), 0)
+}
+
+/// `[count, columns]`: the windows of outputs `first …`, of a group's channels.
+fn patches(
+    device: &Device,
+    x: &Tensor,
+    columns: usize,
+    window: Window,
+    first_channel: usize,
+    first: usize,
+    count: usize,
+) -> Tensor {
+    let [_, height, width, channels] = x.shape()[..] else { panic!("four axes wanted") };
+    let [kernel_y, kernel_x] = window.kernel;
+    let group_channels = columns / (kernel_y * kernel_x);
+    assert_eq!(columns, kernel_y * kernel_x * group_channels);
+    assert!(first_channel + group_channels <= channels);
+    let [out_height, out_width] = window.output([height, width]).expect("checked");
+    match device {
+        Device::Cpu(_) => {
+            let mut values = vec![0.0; count * columns];
+            for (row, values) in values.chunks_exact_mut(columns).enumerate() {
+                let m = first + row;
+                let output = [m / out_width % out_height, m % out_width];
+                let image = m / (out_width * out_height) * height * width;
+                for (k, values) in values.chunks_exact_mut(group_channels).enumerate() {
+                    let element = [k / kernel_x, k % kernel_x];
+                    if let Some(pixel) = window.pixel([height, width], output, element) {
+                        let at = (image + pixel) * channels + first_channel;
+                        values.copy_from_slice(&x.f32s()[at..at + group_channels]);
+                    }
+                }
+            }
+            Tensor::from_f32(&[count, columns], values)
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(&[count, columns]);
+            let image = [y.count(), first, height, width, channels, first_channel, group_channels];
+            let mut params = image.to_vec();
+            params.extend([out_height, out_width]);
+            params.extend(window.params());
+            gpu.dispatch(
+                "patches",
+                &[("WG", WG)],
+                &params.iter().map(|n| *n as u32).collect::<Vec<_>>(),
+                &[Bind::Read(1, x), Bind::Write(2, &y)],
+                elements(y.count()),
+            );
+            y
+        }
+    }
+}
+
+/// `[B, H', W', C]`: the largest of each window of `x: [B, H, W, C]`; padding does not count.
+pub fn max_pool(device: &Device, x: &Tensor, window: Window) -> Tensor {
+    let [batch, height, width, channels] = x.shape()[..] else { panic!("four axes wanted") };
+    let [out_height, out_width] = window.output([height, width]).expect("the image holds a window");
+    let shape = [batch, out_height, out_width, channels];
+    match device {
+        Device::Cpu(_) => {
+            let [kernel_y, kernel_x] = window.kernel;
+            let mut values = vec![f32::MIN; shape.iter().product()];
+            for (m, largest) in values.chunks_exact_mut(channels).enumerate() {
+                let output = [m / out_width % out_height, m % out_width];
+                let image = m / (out_width * out_height) * height * width;
+                for k in 0..kernel_y * kernel_x {
+                    let element = [k / kernel_x, k % kernel_x];
+                    if let Some(pixel) = window.pixel([height, width], output, element) {
+                        let pixel = &x.f32s()[(image + pixel) * channels..][..channels];
+                        largest.iter_mut().zip(pixel).for_each(|(y, x)| *y = y.max(*x));
+                    }
+                }
+            }
+            Tensor::from_f32(&shape, values)
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(&shape);
+            let mut params = vec![y.count(), height, width, channels, out_height, out_width];
+            params.extend(window.params());
+            gpu.dispatch(
+                "max_pool",
+                &[("WG", WG)],
+                &params.iter().map(|n| *n as u32).collect::<Vec<_>>(),
+                &[Bind::Read(1, x), Bind::Write(2, &y)],
+                elements(y.count()),
+            );
+            y
+        }
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    let wide = Window { kernel: [3, 2], stride: [2, 1], padding: [1, 2], dilation: [2, 3] };
+    let image = |device: &Device, channels| {
+        device.upload(&[2, 9, 8, channels], normal(1, 2 * 9 * 8 * channels))
+    };
+    let mut checks: Vec<Check> = [
+        ("patches", Window::square(4, 4, 0), 1),
+        ("3×3", Window::square(3, 2, 1), 1),
+        ("pixels", Window::square(1, 1, 0), 1),
+        ("dilated", wide, 1),
+        ("3×3 in groups", Window::square(3, 1, 1), 3),
+    ]
+    .into_iter()
+    .map(|(name, window, groups)| {
+        Check::new(format!("conv {name}"), move |device| {
+            let columns = window.kernel[0] * window.kernel[1] * 6 / groups;
+            let weight = super::matmul::sample_matrix(device, 5, columns, Format::F16);
+            let bias = device.upload(&[5 * groups], normal(2, 5 * groups));
+            let groups = vec![weight; groups];
+            vec![conv(device, &image(device, 6), &groups, Some(&bias), window)]
+        })
+    })
+    .collect();
+    checks.extend([Window::square(3, 2, 1), wide].map(|window| {
+        Check::new(format!("max_pool {:?}", window.kernel), move |device| {
+            vec![max_pool(device, &image(device, 5), window)]
+        })
+    }));
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        quant::{MatrixBuilder, RoundToNearest},
+        testing::rel_l2,
+    };
+
+    fn pack(rows: usize, columns: usize, values: &[f32]) -> Matrix {
+        let device = Device::reference();
+        let mut builder = MatrixBuilder::new(&device, "kernel", rows, columns, Format::F32);
+        builder.push_f32(values, &RoundToNearest).unwrap();
+        builder.finish()
+    }
+
+    /// Sums over the definition of a convolution, in f64.
+    #[test]
+    fn convolutions_equal_their_definition() {
+        let (batch, size, channels, outputs) = (2, [7, 6], 4, 6);
+        let image = normal(1, batch * 7 * 6 * channels);
+        for (window, groups) in [
+            (Window::square(3, 1, 1), 1),
+            (Window::square(2, 2, 0), 2),
+            (Window { kernel: [3, 2], stride: [1, 2], padding: [2, 1], dilation: [2, 2] }, 2),
+            (Window::square(3, 1, 1), 2),
+        ] {
+            let [ky, kx] = window.kernel;
+            let (inner, rows) = (channels / groups, outputs / groups);
+            let kernel = normal(2, outputs * ky * kx * inner);
+            let matrices: Vec<Matrix> = kernel
+                .chunks_exact(rows * ky * kx * inner)
+                .map(|values| pack(rows, ky * kx * inner, values))
+                .collect();
+            let device = Device::reference();
+            let x = Tensor::from_f32(&[batch, 7, 6, channels], image.clone());
+            let bias = Tensor::from_f32(&[outputs], normal(3, outputs));
+            let y = conv(&device, &x, &matrices, Some(&bias), window);
+            let [_, height, width, _] = y.shape()[..] else { unreachable!() };
+            let mut expected = Vec::new();
+            for at in 0..y.count() {
+                let (o, ox) = (at % outputs, at / outputs % width);
+                let (oy, b) = (at / (outputs * width) % height, at / (outputs * width * height));
+                let mut sum = f64::from(bias.f32s()[o]);
+                for k in 0..ky * kx * inner {
+                    let (c, dx, dy) = (k % inner, k / inner % kx, k / inner / kx);
+                    let along = |axis: usize, at: usize, step: usize| {
+                        (at * window.stride[axis] + step * window.dilation[axis]) as isize
+                            - window.padding[axis] as isize
+                    };
+                    let (iy, ix) = (along(0, oy, dy), along(1, ox, dx));
+                    if (0..7).contains(&iy) && (0..6).contains(&ix) {
+                        let pixel = (b * size[0] + iy as usize) * size[1] + ix as usize;
+                        let x = image[pixel * channels + o / rows * inner + c];
+                        sum += f64::from(x) * f64::from(kernel[o * ky * kx * inner + k]);
+                    }
+                }
+                expected.push(sum as f32);
+            }
+            let error = rel_l2(y.f32s(), &expected);
+            assert!(error < 1e-6, "{window:?} in {groups} groups: {error:.1e}");
+        }
+    }
+
+    #[test]
+    fn large_images_are_laid_out_in_pieces() {
+        // One row of windows is 4 MB, so that five rows need more than one piece.
+        let window = Window::line(1 << 20, 1, 0);
+        let device = Device::reference();
+        let count = (1 << 20) + 9;
+        let x = Tensor::from_f32(&[1, 1, count, 1], (0..count).map(|i| (i % 7) as f32).collect());
+        let mut kernel = vec![0.0; 1 << 20];
+        kernel[0] = 1.0;
+        let y = conv(&device, &x, &[pack(1, 1 << 20, &kernel)], None, window);
+        assert_eq!(y.shape(), [1, 1, 10, 1]);
+        assert_eq!(y.f32s(), &x.f32s()[..10]);
+    }
+
+    #[test]
+    fn padding_is_smaller_than_any_pixel() {
+        let x = Tensor::from_f32(&[1, 2, 2, 1], vec![-4.0, -3.0, -2.0, -1.0]);
+        let y = max_pool(&Device::cpu(), &x, Window::square(3, 1, 1));
+        assert_eq!(y.f32s(), [-1.0; 4]);
+        let y = max_pool(&Device::cpu(), &x, Window::square(2, 2, 1));
+        assert_eq!(y.f32s(), [-4.0, -3.0, -2.0, -1.0]);
+    }
+
+    #[test]
+    fn windows_that_do_not_fit_are_none() {
+        assert_eq!(Window::square(3, 2, 1).output([1, 2]), Some([1, 1]));
+        assert_eq!(Window::square(4, 4, 0).output([8, 3]), None);
+    }
+}
