@@ -103,7 +103,8 @@ impl Swin {
                 );
                 return Err(Error::config("window_size", message));
             }
-            if !last && !(height.is_multiple_of(2) && columns.is_multiple_of(2)) {
+            let halves = height.is_multiple_of(2) && columns.is_multiple_of(2);
+            if !last && !halves {
                 let message = format!("stage {s} cannot halve {height} × {columns} patches");
                 return Err(Error::config("depths", message));
             }
