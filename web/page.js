@@ -10,7 +10,8 @@ const FLURRY_MS = 15;
 
 const post = (event) => {
   events.push(event);
-  if (wake) setTimeout(wake, FLURRY_MS);
+  const waiting = wake;
+  if (waiting) setTimeout(waiting, FLURRY_MS);
 };
 
 const start = () => {
@@ -35,13 +36,16 @@ window.run = (request) => {
 /** Resolves to the events since the last call: as soon as there is one, or to none after a while. */
 window.next = (maxWaitMs) =>
   new Promise((resolve) => {
+    let timer = null;
     const give = () => {
-      clearTimeout(timer);
+      // Each waits once: a flurry that ends late must not swallow what a later call waits for.
+      if (wake !== give) return;
       wake = null;
+      clearTimeout(timer);
       resolve(events.splice(0));
     };
-    const timer = setTimeout(give, maxWaitMs);
     wake = give;
+    timer = setTimeout(give, maxWaitMs);
     if (events.length > 0) give();
   });
 

@@ -49,7 +49,7 @@ pub trait Host {
 pub async fn answer(request: Request, host: &dyn Host) -> Answer {
     match request {
         Request::Probe { backend, self_test } => {
-            Answer::Probe(probe(backend, self_test, host).await)
+            Answer::Probe(Box::new(probe(backend, self_test, host).await))
         }
         Request::Run(request) => Answer::Run(Box::new(run(&request, host).await)),
     }

@@ -149,7 +149,7 @@ mod tests {
             case "$line" in *'"backend":"native"'*) ;; *) exit 1;; esac
             echo '{"event":"done","answer":{"answer":"probe"}}'; sleep 60"#;
         let (answer, events) = ask_script(&format!("{STAGE}{script}"), LONG);
-        assert_eq!(answer.unwrap(), Answer::Probe(PageReport::default()));
+        assert_eq!(answer.unwrap(), Answer::Probe(Box::default()));
         assert_eq!(events, 2);
     }
 

@@ -86,7 +86,7 @@ pub enum Event {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
     /// To [`Request::Probe`].
-    Probe(PageReport),
+    Probe(Box<PageReport>),
     /// To [`Request::Run`].
     Run(Box<Outcome>),
 }

@@ -333,15 +333,13 @@ impl Gpu {
         }
     }
 
-    /// Runs `work` under an error scope and fails with what it caught.
-    pub async fn scoped<T>(&self, during: &str, work: impl FnOnce() -> T) -> Result<T> {
+    /// Runs `work` under an error scope; what it caught is known when the future is awaited.
+    pub fn scoped<T>(&self, work: impl FnOnce() -> T) -> (T, impl Future<Output = Option<String>>) {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = work();
         self.flush();
-        match scope.pop().await {
-            None => Ok(value),
-            Some(error) => Err(Error::device(during, error.to_string())),
-        }
+        let caught = scope.pop();
+        (value, async move { caught.await.map(|error| error.to_string()) })
     }
 
     fn uniform(&self, params: &[u32]) -> wgpu::Buffer {

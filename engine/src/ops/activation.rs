@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn activations_equal_their_definitions() {
         let x = Tensor::from_f32(&[4], vec![-3.0, -0.5, 0.25, 2.0]);
-        let expected: [[f32; 4]; 7] = [
+        let expected: [[f64; 4]; 7] = [
             [-0.004049694, -0.154268769, 0.149676581, 1.954499736],
             [-0.003637392, -0.154285990, 0.149675351, 1.954597694],
             [-0.018071310, -0.149611563, 0.151199650, 1.935658623],
@@ -164,7 +164,7 @@ mod tests {
         for (f, expected) in ALL.into_iter().zip(expected) {
             let y = activation(&Device::cpu(), &x, f);
             for (got, want) in y.f32s().iter().zip(expected) {
-                assert!((got - want).abs() < 1e-6, "{f:?}: {got} for {want}");
+                assert!((f64::from(*got) - want).abs() < 1e-6, "{f:?}: {got} for {want}");
             }
         }
     }

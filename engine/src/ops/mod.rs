@@ -66,12 +66,15 @@ fn subgroups(gpu: &Gpu) -> shaders::Define {
     ("SUBGROUPS", gpu.variant().subgroups)
 }
 
+/// Runs an op on a device and gives its outputs.
+pub type Run = dyn Fn(&Device) -> Vec<Tensor>;
+
 /// An op run on small data, for the self-test of a user's device and for tests.
 pub struct Check {
     /// Name of the op and its variant.
     pub op: String,
     /// Runs it on a device; the outputs are f32, or indices where `indices` is set.
-    pub run: Box<dyn Fn(&Device) -> Vec<Tensor>>,
+    pub run: Box<Run>,
     /// Whether the outputs are indices, which must be equal.
     pub indices: bool,
 }

@@ -128,7 +128,7 @@ mod tests {
         }
         for (count, share) in counts.iter().zip([0.5, 0.3, 0.2]) {
             // Four standard deviations of 20,000 draws.
-            let deviation = (20_000.0 * share * (1.0 - share) as f64).sqrt();
+            let deviation = f64::sqrt(20_000.0 * share * (1.0 - share));
             assert!((f64::from(*count) - 20_000.0 * share).abs() < 4.0 * deviation, "{counts:?}");
         }
     }

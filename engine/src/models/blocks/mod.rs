@@ -2,9 +2,10 @@
 //!
 //! Text: `bert_layer.rs` is a layer that normalises last, `decoder.rs` the decoder that LLaMA made
 //! common. Images: `encoder.rs` is a layer that normalises first, `patches.rs` turns an image into
-//! tokens, `clip.rs` makes CLIP's two towers of them, and `resnet.rs` is the convolutional backbone
-//! of DETR. Sounds: `transformer.rs` is what layers of speech are made of, `htsat.rs` folds a
-//! spectrogram into an image, which `swin.rs` reads in windows.
+//! tokens, `clip.rs` makes CLIP's two towers of them, `resnet.rs` is the convolutional backbone of
+//! DETR, and `pixel_positions.rs` tells where its pixels lie. Sounds: `transformer.rs` is what
+//! layers of speech are made of, `htsat.rs` folds a spectrogram into an image, which `swin.rs` reads
+//! in windows.
 
 pub(super) mod bert_layer;
 pub(super) mod clip;
@@ -12,6 +13,7 @@ pub(super) mod decoder;
 pub(super) mod encoder;
 pub(super) mod htsat;
 pub(super) mod patches;
+pub(super) mod pixel_positions;
 pub(super) mod resnet;
 pub(super) mod swin;
 pub(super) mod transformer;

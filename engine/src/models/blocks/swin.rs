@@ -103,7 +103,8 @@ impl Swin {
                 );
                 return Err(Error::config("window_size", message));
             }
-            if !last && [height, columns].iter().any(|size| size % 2 == 1) {
+            let halves = height.is_multiple_of(2) && columns.is_multiple_of(2);
+            if !last && !halves {
                 let message = format!("stage {s} cannot halve {height} × {columns} patches");
                 return Err(Error::config("depths", message));
             }
