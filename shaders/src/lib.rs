@@ -46,6 +46,7 @@ sources![
     "gated",
     "gather_rows",
     "grid",
+    "group_norm",
     "kv_append",
     "layer_norm",
     "matmul",

@@ -10,6 +10,7 @@ mod inputs;
 mod llama;
 mod qwen2;
 mod t5;
+mod wav2vec2;
 mod whisper;
 
 pub use config::Config;
@@ -128,6 +129,7 @@ pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<
         Class::Llama => Box::new(llama::load(config, loader).await?),
         Class::Qwen2 => Box::new(qwen2::load(config, loader).await?),
         Class::T5 => Box::new(t5::T5::load(config, loader).await?),
+        Class::Wav2vec2 => Box::new(wav2vec2::Wav2Vec2::load(config, loader).await?),
         Class::Whisper => Box::new(whisper::Whisper::load(config, loader).await?),
         other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),
     };

@@ -13,6 +13,7 @@ mod concat;
 mod conv;
 mod embed;
 mod gather_rows;
+mod group_norm;
 mod layer_norm;
 mod matmul;
 mod mean_pool;
@@ -31,6 +32,7 @@ pub use concat::{concat, narrow};
 pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
 pub use gather_rows::gather_rows;
+pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
 pub use matmul::matmul;
 pub use mean_pool::mean_pool;
@@ -90,6 +92,7 @@ pub fn checks() -> Vec<Check> {
         conv::checks(),
         embed::checks(),
         gather_rows::checks(),
+        group_norm::checks(),
         layer_norm::checks(),
         matmul::checks(),
         mean_pool::checks(),
