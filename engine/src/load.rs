@@ -9,7 +9,7 @@ use crate::{
     tensor::Tensor,
     weights::{Checkpoint, Dtype, Source},
 };
-use record::{Memory, PlanEntry};
+use record::{Bits, Memory, PlanEntry, Scheme};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +24,8 @@ pub struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
     precision: Precision,
+    /// Whether blocks of few bits run as the file holds them.
+    as_stored: bool,
     progress: &'a dyn Fn(u64, u64),
     done: Cell<u64>,
     used: RefCell<BTreeSet<String>>,
@@ -83,6 +85,8 @@ impl<'a> Loader<'a> {
             checkpoint,
             device,
             precision,
+            as_stored: precision.scheme == Scheme::Auto
+                && stored_bits(checkpoint).map(Bits::Fixed) == Some(precision.bits),
             progress,
             done: Cell::new(0),
             used: RefCell::default(),
@@ -132,9 +136,11 @@ impl<'a> Loader<'a> {
     pub async fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
         let info = self.expect(name, &[rows, columns])?;
         let (dtype, bytes) = (info.dtype, info.bytes());
-        let stored = stored_format(dtype).filter(|format| self.precision.keeps(*format));
+        let stored = stored_format(dtype).filter(|_| self.as_stored);
         let format = match stored {
             Some(format) => format,
+            // Blocks of five or six bits that have no format here lose next to nothing at eight.
+            None if self.as_stored && dtype.is_quantised() => EIGHT,
             None => self.precision.format()?,
         };
         let mut builder = MatrixBuilder::new(self.device, name, rows, columns, format);
@@ -350,6 +356,19 @@ impl<'a> Loader<'a> {
     }
 }
 
+const EIGHT: Format = Format::Grouped { bits: 8, asymmetric: false, group: 32 };
+
+/// Bits of the blocks that hold most of a checkpoint's weights.
+fn stored_bits(checkpoint: &Checkpoint) -> Option<u8> {
+    let mut weights: BTreeMap<u8, usize> = BTreeMap::new();
+    for info in checkpoint.tensors.values().filter(|info| info.dtype.is_quantised()) {
+        let bits = stored_format(info.dtype).map_or(0, |format| format.bits() as u8);
+        *weights.entry(bits).or_default() += info.len();
+    }
+    let (bits, _) = weights.into_iter().max_by_key(|(_, weights)| *weights)?;
+    (bits != 0).then_some(bits)
+}
+
 /// The format whose words are these blocks' own.
 fn stored_format(dtype: Dtype) -> Option<Format> {
     let (bits, asymmetric) = match dtype {
@@ -439,5 +458,37 @@ impl LayerNorm {
     /// Normalises the last axis of `x`.
     pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
         ops::layer_norm(device, x, &self.weight, &self.bias, self.eps)
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::{device::Gpu, models, weights::Folder};
+    use std::rc::Rc;
+
+    /// The account is what the GPU gave out, byte for byte, and the widths are what the format says.
+    #[test]
+    fn the_account_equals_what_was_allocated() {
+        let zoo = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/zoo/llama/llama-bias");
+        let source = Folder::new(zoo);
+        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+        let device = Device::Gpu(Rc::clone(&gpu));
+        for (bits, bpw) in [(16, 16.0), (8, 8.5), (4, 4.5), (3, 3.5), (2, 2.5)] {
+            gpu.forget();
+            assert_eq!(gpu.allocated_bytes(), 0);
+            pollster::block_on(async {
+                let files = source.files().unwrap();
+                let case = crate::case::Case::open(&source, &files).await.unwrap();
+                let bits = Bits::Fixed(bits);
+                let precision = Precision { bits, scheme: Scheme::Auto, group_size: 32 };
+                let loader = Loader::new(&source, &case.checkpoint, &device, precision, &|_, _| {});
+                let model = models::load(case.class, &case.config, &loader).await.unwrap();
+                let memory = loader.account().memory();
+                assert_eq!(memory.weights_bytes, gpu.allocated_bytes());
+                assert_eq!(memory.bpw, bpw);
+                drop(model);
+            });
+        }
     }
 }

@@ -22,6 +22,9 @@ use std::{cell::Cell, rc::Rc};
 /// New tokens where neither the case nor the request says how many.
 const DEFAULT_NEW_TOKENS: usize = 16;
 
+/// Loading is told of at most this often.
+const PROGRESS_MS: f64 = 100.0;
+
 /// What the engine needs of the page or program that it runs in.
 pub trait Host {
     /// The files of a case.
@@ -127,8 +130,12 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let load = |device: &Device| {
         let (case, source, device) = (&case, source.as_ref(), device.clone());
         async move {
+            let last = Cell::new(host.now());
             let progress = |done_bytes, total_bytes| {
-                host.emit(Event::Loading { done_bytes, total_bytes });
+                if host.now() - last.get() > PROGRESS_MS {
+                    last.set(host.now());
+                    host.emit(Event::Loading { done_bytes, total_bytes });
+                }
             };
             let precision = Precision {
                 bits: request.cell.bits,

@@ -61,7 +61,14 @@ extern "C" {
 /// How long a GPU process may take to start.
 const PATIENCE_MS: f64 = 8000.0;
 
+/// A file up to this size is fetched whole and kept for the next cell of its case; of a larger one,
+/// at least this much is fetched at a time: tensors are many and requests are slow.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Small files that are kept, in bytes.
+const KEPT_BYTES: usize = 16 << 20;
+
 thread_local! {
+    static KEPT: RefCell<BTreeMap<String, Rc<Vec<u8>>>> = const { RefCell::new(BTreeMap::new()) };
     static GPU: RefCell<Option<Rc<Gpu>>> = const { RefCell::new(None) };
 }
 
@@ -99,6 +106,7 @@ impl Host for Page {
             scope: self.scope.clone(),
             base: request.case_url.trim_end_matches('/').to_owned(),
             sizes: request.files.iter().map(size).collect(),
+            window: RefCell::default(),
         })
     }
 
@@ -188,6 +196,8 @@ struct Http {
     scope: WorkerGlobalScope,
     base: String,
     sizes: BTreeMap<String, u64>,
+    /// The last piece that was fetched: its file, where it starts, its bytes.
+    window: RefCell<(String, u64, Rc<Vec<u8>>)>,
 }
 
 impl Source for Http {
@@ -197,38 +207,81 @@ impl Source for Http {
 
     fn read<'a>(&'a self, file: &'a str, range: Range<u64>) -> LocalFuture<'a, Result<Vec<u8>>> {
         Box::pin(async move {
-            let failed = |message: String| Error::Read { file: file.to_owned(), message };
-            let length = range.end.saturating_sub(range.start);
-            let size = self.size(file).ok_or_else(|| failed("is not in the case".to_owned()))?;
+            let failed =
+                |message: &str| Error::Read { file: file.to_owned(), message: message.to_owned() };
+            let size = self.size(file).ok_or_else(|| failed("is not in the case"))?;
             if range.start > range.end || range.end > size {
-                return Err(failed(format!("bytes {range:?} of {size} do not exist")));
+                return Err(failed(&format!("bytes {range:?} of {size} do not exist")));
             }
-            if length == 0 {
+            if range.is_empty() {
                 return Ok(Vec::new());
             }
-            let thrown = |error: JsValue| failed(format!("{error:?}"));
-            let headers = web_sys::Headers::new().map_err(thrown)?;
-            let bytes = format!("bytes={}-{}", range.start, range.end - 1);
-            headers.set("Range", &bytes).map_err(thrown)?;
-            let init = RequestInit::new();
-            init.set_headers(&headers);
-            let name: String = file.split('/').map(encode).collect::<Vec<_>>().join("/");
-            let url = format!("{}/{name}", self.base);
-            let response = JsFuture::from(self.scope.fetch_with_str_and_init(&url, &init)).await;
-            let response: Response = response.map_err(thrown)?.unchecked_into();
-            if response.status() != 206 && !(response.status() == 200 && length == size) {
-                return Err(failed(format!("the server answered {}", response.status())));
+            if size <= WINDOW_BYTES {
+                let bytes = self.whole(file, size).await?;
+                return Ok(bytes[range.start as usize..range.end as usize].to_vec());
             }
-            let body = response.array_buffer().map_err(thrown)?;
-            let body = Uint8Array::new(&JsFuture::from(body).await.map_err(thrown)?);
-            if u64::from(body.length()) != length {
-                return Err(failed(format!("{} of {length} bytes came", body.length())));
+            if range.end - range.start >= WINDOW_BYTES {
+                return self.fetch(file, range, size).await;
             }
-            Ok(body.to_vec())
+            let (name, start, bytes) = self.window.borrow().clone();
+            let holds =
+                name == file && start <= range.start && range.end <= start + bytes.len() as u64;
+            let (start, bytes) = if holds {
+                (start, bytes)
+            } else {
+                let end = (range.start + WINDOW_BYTES).min(size);
+                let bytes = Rc::new(self.fetch(file, range.start..end, size).await?);
+                *self.window.borrow_mut() = (file.to_owned(), range.start, Rc::clone(&bytes));
+                (range.start, bytes)
+            };
+            Ok(bytes[(range.start - start) as usize..(range.end - start) as usize].to_vec())
         })
     }
 }
 
-fn encode(part: &str) -> String {
-    String::from(js_sys::encode_uri_component(part))
+impl Http {
+    /// A small file, fetched once for all cells of its case.
+    async fn whole(&self, file: &str, size: u64) -> Result<Rc<Vec<u8>>> {
+        let url = self.url(file);
+        if let Some(bytes) = KEPT.with_borrow(|kept| kept.get(&url).cloned()) {
+            return Ok(bytes);
+        }
+        let bytes = Rc::new(self.fetch(file, 0..size, size).await?);
+        KEPT.with_borrow_mut(|kept| {
+            if kept.values().map(|bytes| bytes.len()).sum::<usize>() > KEPT_BYTES {
+                kept.clear();
+            }
+            kept.insert(url, Rc::clone(&bytes));
+        });
+        Ok(bytes)
+    }
+
+    async fn fetch(&self, file: &str, range: Range<u64>, size: u64) -> Result<Vec<u8>> {
+        let failed = |message: String| Error::Read { file: file.to_owned(), message };
+        let thrown = |error: JsValue| failed(format!("{error:?}"));
+        let length = range.end - range.start;
+        let headers = web_sys::Headers::new().map_err(thrown)?;
+        headers
+            .set("Range", &format!("bytes={}-{}", range.start, range.end - 1))
+            .map_err(thrown)?;
+        let init = RequestInit::new();
+        init.set_headers(&headers);
+        let response = self.scope.fetch_with_str_and_init(&self.url(file), &init);
+        let response: Response = JsFuture::from(response).await.map_err(thrown)?.unchecked_into();
+        if response.status() != 206 && !(response.status() == 200 && length == size) {
+            return Err(failed(format!("the server answered {}", response.status())));
+        }
+        let body = response.array_buffer().map_err(thrown)?;
+        let body = Uint8Array::new(&JsFuture::from(body).await.map_err(thrown)?);
+        if u64::from(body.length()) != length {
+            return Err(failed(format!("{} of {length} bytes came", body.length())));
+        }
+        Ok(body.to_vec())
+    }
+
+    fn url(&self, file: &str) -> String {
+        let encode = |part| String::from(js_sys::encode_uri_component(part));
+        let name: Vec<String> = file.split('/').map(encode).collect();
+        format!("{}/{}", self.base, name.join("/"))
+    }
 }

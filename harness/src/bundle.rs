@@ -8,9 +8,13 @@
 //! ```
 //!
 //! It is made anew only when something that goes into it has changed: the sources, the dependencies,
-//! the compiler, the optimiser, or the commit that the engine names in every record. A hash of all
-//! of these lies beside the folder. The folder is replaced in one step, under a lock, so a run never
+//! the compiler, this file, or the commit that the engine names in every record. A
+//! hash of all of these lies beside the folder. The folder is replaced in one step, under a lock, so a run never
 //! serves half of one.
+//!
+//! wasm-opt has no part in it: what it adds to a link with full LTO is size, which a page on the same
+//! machine does not feel, and the version of Debian 12 writes modules that browsers refuse, as it
+//! exports the wrong one of two tables.
 
 use crate::{
     setup::{
@@ -25,22 +29,11 @@ use sha2::{Digest, Sha256};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 use wasm_bindgen_cli_support::Bindgen;
 
 /// What the bundle is made from, below the root of the repository.
 const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "engine", "shaders", "web"];
-
-/// WebAssembly features that wasm-opt has to accept in what rustc and wasm-bindgen write.
-const WASM_OPT_FEATURES: [&str; 6] = [
-    "--enable-simd",
-    "--enable-bulk-memory",
-    "--enable-sign-ext",
-    "--enable-nontrapping-float-to-int",
-    "--enable-mutable-globals",
-    "--enable-reference-types",
-];
 
 /// Gives the folder of the page, building it first if anything in it has changed.
 pub fn ensure(ui: &Ui) -> Result<PathBuf> {
@@ -52,7 +45,6 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     let toolchain = Toolchain::find(&places).with_context(|| {
         format!("no compiler for {TRIPLE} is here; `cargo harness setup` installs one")
     })?;
-    let optimiser = places.program(&["wasm-opt"], None);
     let commit = commit(&root);
 
     let target = root.join("target");
@@ -61,7 +53,7 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     let lock = fs::File::create(target.join("web.lock")).context("cannot make target/web.lock")?;
     lock.lock().context("cannot lock target/web.lock")?;
 
-    let stamp = stamp(&root, &toolchain, optimiser.as_deref(), commit.as_deref())?;
+    let stamp = stamp(&root, &toolchain, commit.as_deref())?;
     let stamp_file = target.join("web.stamp");
     if bundle.is_dir() && fs::read_to_string(&stamp_file).is_ok_and(|last| last == stamp) {
         return Ok(bundle);
@@ -74,12 +66,6 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     copy_folder(&root.join("web"), &new)?;
     bar.message("wasm-bindgen");
     bind(&engine, &new.join("pkg"))?;
-    if let Some(optimiser) = optimiser {
-        bar.message("wasm-opt");
-        if let Err(error) = optimise(&optimiser, &new.join("pkg/engine_bg.wasm"), &bar) {
-            ui.warn(format!("the bundle is used as rustc made it: {error:#}"));
-        }
-    }
     bar.finish();
 
     // Without a stamp a folder counts as stale, so a stop between these steps costs a build at most.
@@ -105,22 +91,16 @@ fn commit(root: &Path) -> Option<String> {
 }
 
 /// A hash of everything that decides what the bundle is.
-fn stamp(
-    root: &Path,
-    toolchain: &Toolchain,
-    optimiser: Option<&Path>,
-    commit: Option<&str>,
-) -> Result<String> {
+fn stamp(root: &Path, toolchain: &Toolchain, commit: Option<&str>) -> Result<String> {
     let mut hash = Sha256::new();
     // Each part ends with a byte that no text has, so that parts cannot run into each other.
     let mut add = |part: &[u8]| {
         hash.update(part);
         hash.update([0xff]);
     };
+    add(include_bytes!("bundle.rs"));
     add(toolchain.version()?.as_bytes());
     add(toolchain.rustflags().join(" ").as_bytes());
-    let optimiser = optimiser.and_then(|path| command::answer(path.to_str()?, &["--version"]));
-    add(optimiser.unwrap_or_default().as_bytes());
     add(commit.unwrap_or_default().as_bytes());
     for source in SOURCES {
         for file in files(&root.join(source))? {
@@ -155,16 +135,9 @@ fn compile(
 fn bind(engine: &Path, folder: &Path) -> Result<()> {
     let mut bindgen = Bindgen::new();
     bindgen.input_path(engine).out_name("engine").typescript(false);
+    // The page calls the module's `default()` without an address: it loads its own neighbour.
+    bindgen.omit_default_module_path(false);
     bindgen.web(true)?.generate(folder).context("wasm-bindgen cannot make the bindings")
-}
-
-/// Lets wasm-opt rewrite `module` in place.
-fn optimise(wasm_opt: &Path, module: &Path, bar: &crate::ui::Bar) -> Result<()> {
-    let smaller = module.with_extension("opt");
-    let mut command = Command::new(wasm_opt);
-    command.arg("-O3").args(WASM_OPT_FEATURES).arg(module).arg("-o").arg(&smaller);
-    command::run(command, bar)?;
-    fs::rename(&smaller, module).context("cannot put the optimised module in place")
 }
 
 /// Every file at or below `path`, sorted; none if nothing is there.
@@ -229,7 +202,7 @@ mod tests {
 
     fn stamp_of(root: &Path) -> String {
         let toolchain = Toolchain::Ready { library: PathBuf::new() };
-        stamp(root, &toolchain, None, Some("0123abc")).unwrap()
+        stamp(root, &toolchain, Some("0123abc")).unwrap()
     }
 
     #[test]

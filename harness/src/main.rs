@@ -1,2 +1,8 @@
 //! The command line of Fewbit.
-fn main() {}
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::main(harness::cli::Cli::parse())
+}

@@ -80,6 +80,14 @@ impl Ui {
         }
     }
 
+    /// The one line that says why nothing was done.
+    pub fn error(&self, message: impl AsRef<str>) {
+        match self.mode {
+            Mode::Json => write_json(&json!({"error": message.as_ref()})),
+            _ => self.line(&format!("error: {}", message.as_ref())),
+        }
+    }
+
     /// A result: `text` on stdout, or `value` as one JSON line with `--json`.
     pub fn result(&self, text: impl AsRef<str>, value: Value) {
         match self.mode {

@@ -123,8 +123,8 @@ names! {
 names! {
     /// How group-quantised weights map integers to values.
     "scheme" Scheme {
-        /// Blocks that the file already holds at the requested bits run as they are stored; all
-        /// else is quantised symmetrically.
+        /// A file whose weights are mostly blocks of the requested bits runs as it is stored, its
+        /// other blocks included; all else is quantised symmetrically.
         Auto = "auto",
         /// `w = d · (q − b)`, one f16 scale a group.
         Symmetric = "symmetric",

@@ -150,6 +150,11 @@ impl Gpu {
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
+    /// Bytes held now.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.pool.borrow().allocated()
+    }
+
     /// Most bytes held at once since [`Gpu::forget`].
     pub fn peak_bytes(&self) -> u64 {
         self.pool.borrow().peak()

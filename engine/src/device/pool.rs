@@ -80,6 +80,11 @@ impl Pool {
         })
     }
 
+    /// Bytes held now.
+    pub(super) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
     /// Most bytes held at once since the last [`Pool::clear`].
     pub(super) fn peak(&self) -> u64 {
         self.peak

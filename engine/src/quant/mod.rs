@@ -155,9 +155,4 @@ impl Precision {
             }
         }
     }
-
-    /// Whether blocks that the file holds in `format` run as they are stored.
-    pub fn keeps(self, format: Format) -> bool {
-        self.scheme == Scheme::Auto && self.bits == Bits::Fixed(format.bits() as u8)
-    }
 }

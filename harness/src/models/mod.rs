@@ -2,9 +2,9 @@
 //!
 //! Two small ones have a name: they come out of Python packages, so every machine that reaches a
 //! package index can have them, and their inputs and expected outputs are part of this repository
-//! ([`packaged`]). Any other comes from the Hugging Face Hub by its id ([`hub`]) and becomes a case
+//! (`packaged`). Any other comes from the Hugging Face Hub by its id (`hub`) and becomes a case
 //! once inputs and expected outputs lie beside it. Each is one folder of the user's cache
-//! ([`cache`]), which appears only when it is complete.
+//! (`cache`), which appears only when it is complete.
 
 mod cache;
 mod hub;
@@ -26,8 +26,8 @@ pub enum Command {
     List,
     /// Fetches a model into the cache
     Fetch {
-        /// minilm, smollm2-135m, or OWNER/NAME[@REVISION] on the Hugging Face Hub (HF_ENDPOINT,
-        /// HF_TOKEN and HF_HOME are respected)
+        /// minilm, smollm2-135m, or OWNER/NAME or OWNER/NAME@REVISION on the Hugging Face Hub
+        /// (HF_ENDPOINT, HF_TOKEN and HF_HOME are respected)
         name: String,
         /// Which .gguf file to take, for repositories that have several
         #[arg(long)]

@@ -1,12 +1,12 @@
 //! What must be on a machine before a page can be built and a browser driven.
 //!
-//! A fresh machine has rustup, a package manager, pip and npm. Everything else is a [`Tool`]: it is
+//! A fresh machine has rustup, a package manager, pip and npm. Everything else is a `Tool`: it is
 //! looked for first, in a few file accesses, and installed only when it is absent:
 //!
-//! - [`search`] knows where programs lie;
-//! - [`tools`] lists every tool, what finds it and what installs it;
-//! - [`wasm`] finds a compiler with a standard library for WebAssembly, of which there are two kinds;
-//! - [`apt`] installs packages on Debian and Ubuntu, [`command`] runs what takes long.
+//! - `search` knows where programs lie;
+//! - `tools` lists every tool, what finds it and what installs it;
+//! - `wasm` finds a compiler with a standard library for WebAssembly, of which there are two kinds;
+//! - `apt` installs packages on Debian and Ubuntu, `command` runs what takes long.
 //!
 //! On systems where nothing here may or can install, the error is the command to type.
 

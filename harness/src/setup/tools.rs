@@ -53,14 +53,6 @@ const WASM_TARGET: Tool = Tool {
     optional: None,
 };
 
-const WASM_OPT: Tool = Tool {
-    what: "wasm-opt",
-    find: |places| shown(places.program(&["wasm-opt"], None)),
-    install: Install::Packages(&["binaryen"]),
-    by_hand: "install binaryen from your package manager",
-    optional: Some("so the bundle is a little larger"),
-};
-
 const CHROME: Tool = Tool {
     what: "chrome or chromium",
     find: |places| {
@@ -151,7 +143,7 @@ const XVFB: Tool = Tool {
     optional: None,
 };
 
-static BUNDLE: [Tool; 2] = [WASM_TARGET, WASM_OPT];
+static BUNDLE: [Tool; 1] = [WASM_TARGET];
 static CHROME_TOOLS: [Tool; 2] = [CHROME, CHROMEDRIVER];
 static FIREFOX_TOOLS: [Tool; 3] = [FIREFOX, GECKODRIVER, VULKAN];
 static EDGE_TOOLS: [Tool; 2] = [EDGE, MSEDGEDRIVER];

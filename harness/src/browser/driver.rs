@@ -1,0 +1,127 @@
+//! Starts a driver under a guard and knows whether it still runs.
+
+use super::{Launch, guard};
+use crate::own_program;
+use anyhow::{Context, Result, bail};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, time};
+
+/// A driver that listens.
+#[derive(Debug)]
+pub struct Driver {
+    name: String,
+    folder: PathBuf,
+    guard: Child,
+    exited: watch::Receiver<Option<String>>,
+    port: u16,
+}
+
+impl Driver {
+    /// Starts the driver of `launch` and waits until it has a port, at most `limit`.
+    pub async fn start(launch: &Launch, limit: Duration) -> Result<Driver> {
+        let folder = tempfile::Builder::new().prefix("fewbit-").tempdir()?;
+        let mut guard = Command::new(own_program()?)
+            .arg("guard")
+            .arg(folder.path())
+            .arg("--")
+            .arg(&launch.driver)
+            .args(&launch.driver_args)
+            .envs(launch.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting the guard of the driver")?;
+        let told = guard.stdout.take().context("the guard has no stdout")?;
+        let (sender, exited) = watch::channel(None);
+        thread::spawn(move || {
+            for line in BufReader::new(told).lines().map_while(Result::ok) {
+                if let Some(exit) = line.strip_prefix("exited ") {
+                    sender.send_replace(Some(exit.to_owned()));
+                }
+            }
+            sender.send_if_modified(|exit| {
+                let silent = exit.is_none();
+                exit.get_or_insert_with(|| "its guard ended".to_owned());
+                silent
+            });
+        });
+        let name = launch.driver.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // From here on every way out drops the driver, which ends the guard.
+        let mut driver = Driver { name, folder: folder.keep(), guard, exited, port: 0 };
+        driver.port = driver.wait_for_port(launch.listening, limit).await?;
+        Ok(driver)
+    }
+
+    async fn wait_for_port(
+        &self,
+        listening: fn(&str) -> Option<u16>,
+        limit: Duration,
+    ) -> Result<u16> {
+        let started = Instant::now();
+        loop {
+            if let Some(port) = self.log().lines().find_map(listening) {
+                return Ok(port);
+            }
+            if let Some(exit) = self.exited.borrow().as_deref() {
+                bail!("{} exited as it started ({exit}){}", self.name, self.log_tail());
+            }
+            if started.elapsed() > limit {
+                bail!("{} took no port within {limit:?}{}", self.name, self.log_tail());
+            }
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port)
+    }
+
+    /// How the driver ended, waiting a moment for news; none while it runs.
+    pub async fn exited(&self) -> Option<String> {
+        let mut exited = self.exited.clone();
+        let news = exited.wait_for(Option::is_some);
+        let exit = time::timeout(Duration::from_millis(500), news).await.ok()?.ok()?.clone()?;
+        Some(format!("{} ended ({exit}){}", self.name, self.log_tail()))
+    }
+
+    fn log(&self) -> String {
+        let bytes = fs::read(self.folder.join(guard::LOG)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The last lines the driver printed, to be appended to a message.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(4)..];
+        if last.is_empty() { String::new() } else { format!("\nit printed:\n{}", last.join("\n")) }
+    }
+}
+
+impl Drop for Driver {
+    /// Closes the guard's stdin and waits for it, so that nothing is left when this returns.
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        for _ in 0..500 {
+            if matches!(self.guard.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        // Without effect when the guard did its work; needed when the guard itself was killed.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+        if self.folder.exists() {
+            guard::sweep(&self.folder, None);
+            guard::remove(&self.folder);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Finds case folders and says what is wrong with one.
+//!
+//! A case folder holds a model as Hugging Face or llama.cpp publish it, plus `case.json` that names
+//! the class and the files with inputs and expected outputs:
+//!
+//! ```text
+//! bert-tiny/
+//!   config.json  model.safetensors        or *.gguf
+//!   case.json    {"class": "bert", "inputs": "inputs.safetensors", "expected": "expected.safetensors"}
+//!   inputs.safetensors  expected.safetensors
+//! ```
+
+use anyhow::{Context, Result, bail, ensure};
+use record::{CaseFile, Class};
+use serde::Deserialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A case folder that has all its pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// Name of the folder.
+    pub name: String,
+    /// What `case.json` says.
+    pub class: Class,
+    /// The folder.
+    pub folder: PathBuf,
+    /// Every file in it.
+    pub files: Vec<CaseFile>,
+    /// The arguments that select this case on the command line.
+    pub selector: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseJson {
+    class: String,
+    inputs: String,
+    expected: String,
+}
+
+impl Case {
+    /// Reads the case in `folder`.
+    pub fn open(folder: &Path, selector: Vec<String>) -> Result<Case> {
+        Case::read(folder, selector).with_context(|| format!("case folder {}", folder.display()))
+    }
+
+    fn read(folder: &Path, selector: Vec<String>) -> Result<Case> {
+        let folder = folder.canonicalize().context("it does not exist or cannot be read")?;
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let name = name.context("its name is not UTF-8")?.to_owned();
+        let mut files = Vec::new();
+        list(&folder, "", &mut files)?;
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        let has = |name: &str| files.iter().any(|file| file.name == name);
+        let ends = |end: &str| files.iter().any(|file| file.name.ends_with(end));
+
+        ensure!(has("case.json"), "case.json is missing; it names class, inputs and expected");
+        let text = fs::read_to_string(folder.join("case.json")).context("reading case.json")?;
+        let case: CaseJson = serde_json::from_str(&text).context("case.json is malformed")?;
+        let class = case.class.parse().context("case.json is malformed")?;
+        for (field, file) in [("inputs", &case.inputs), ("expected", &case.expected)] {
+            ensure!(has(file), "case.json names {file:?} as {field}, but there is no such file");
+        }
+
+        let weights = |file: &CaseFile| {
+            file.name.ends_with(".safetensors")
+                && file.name != case.inputs
+                && file.name != case.expected
+        };
+        if !ends(".gguf") {
+            ensure!(has("config.json"), "neither config.json nor a .gguf file is there");
+            let text = fs::read_to_string(folder.join("config.json")).context("config.json")?;
+            serde_json::from_str::<serde_json::Map<_, _>>(&text)
+                .context("config.json is not a JSON object")?;
+            ensure!(
+                files.iter().any(weights),
+                "the weights are missing: neither model.safetensors nor a .gguf file is there"
+            );
+        }
+        Ok(Case { name, class, folder, files, selector })
+    }
+}
+
+/// Lists the regular files below `folder`, symlinks followed, hidden ones left out.
+fn list(folder: &Path, prefix: &str, files: &mut Vec<CaseFile>) -> Result<()> {
+    // Deep enough for any published model, and an end to symlinks that form a circle.
+    ensure!(prefix.matches('/').count() < 4, "{prefix} is nested too deeply for a case");
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_str().with_context(|| format!("{name:?} is not UTF-8"))?;
+        if name.starts_with('.') {
+            continue;
+        }
+        let name = format!("{prefix}{name}");
+        let metadata = fs::metadata(entry.path())
+            .with_context(|| format!("{name} cannot be read; is it a dangling symlink?"))?;
+        if metadata.is_dir() {
+            list(&entry.path(), &format!("{name}/"), files)?;
+        } else if metadata.is_file() {
+            files.push(CaseFile { name, bytes: metadata.len() });
+        }
+    }
+    Ok(())
+}
+
+/// The case in `path`, or the cases in the folders directly below it.
+pub fn given(path: &Path) -> Result<Vec<Case>> {
+    let selector = |path: &Path| vec!["--cases".to_owned(), path.display().to_string()];
+    if path.join("case.json").exists() || path.join("config.json").exists() {
+        return Ok(vec![Case::open(path, selector(path))?]);
+    }
+    let mut cases = Vec::new();
+    for folder in folders(path)? {
+        cases.push(Case::open(&folder, selector(&folder))?);
+    }
+    if cases.is_empty() {
+        bail!(
+            "{} is neither a case folder nor a folder of them: case.json is missing",
+            path.display()
+        );
+    }
+    Ok(cases)
+}
+
+/// The cases that are committed with the harness, ordered by class: `tests/zoo/<class>/<name>/`.
+pub fn committed(zoo: &Path) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for class in Class::ALL {
+        let folder = zoo.join(class.name());
+        if !folder.is_dir() {
+            continue;
+        }
+        for folder in folders(&folder)? {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let case = Case::open(&folder, vec!["--models".to_owned(), name])?;
+            ensure!(
+                case.class == *class,
+                "{} is a case of {} in the folder of {class}",
+                folder.display(),
+                case.class
+            );
+            cases.push(case);
+        }
+    }
+    Ok(cases)
+}
+
+fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    let context = || format!("reading the folder {}", path.display());
+    for entry in fs::read_dir(path).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if !hidden && entry.path().is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    const CASE: (&str, &str) =
+        ("case.json", r#"{"class":"vit","inputs":"i.safetensors","expected":"e.safetensors"}"#);
+    const REST: [(&str, &str); 4] = [
+        ("config.json", "{}"),
+        ("i.safetensors", "1"),
+        ("e.safetensors", "22"),
+        ("model.safetensors", "333"),
+    ];
+
+    #[test]
+    fn a_whole_case_is_listed_with_sizes() {
+        let folder = folder(&[&[CASE], &REST[..]].concat());
+        let case = &given(folder.path()).unwrap()[0];
+        assert_eq!(case.class, Class::Vit);
+        assert_eq!(case.files.len(), 5);
+        assert!(case.files.contains(&CaseFile { name: "model.safetensors".into(), bytes: 3 }));
+        assert_eq!(case.selector, ["--cases", &folder.path().display().to_string()]);
+    }
+
+    #[test]
+    fn each_missing_piece_is_named() {
+        let whole = [&[CASE], &REST[..]].concat();
+        for (left_out, said) in [
+            ("case.json", "case.json is missing"),
+            ("config.json", "neither config.json nor a .gguf"),
+            ("i.safetensors", "\"i.safetensors\" as inputs"),
+            ("e.safetensors", "\"e.safetensors\" as expected"),
+            ("model.safetensors", "the weights are missing"),
+        ] {
+            let files: Vec<_> =
+                whole.iter().copied().filter(|(name, _)| *name != left_out).collect();
+            let folder = folder(&files);
+            let error = format!("{:#}", Case::open(folder.path(), vec![]).unwrap_err());
+            assert!(error.contains(said), "{left_out}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_class_is_answered_with_the_known_ones() {
+        let bad = (
+            "case.json",
+            r#"{"class":"gpt2","inputs":"i.safetensors","expected":"e.safetensors"}"#,
+        );
+        let folder = folder(&[&[bad], &REST[..]].concat());
+        let error = format!("{:#}", given(folder.path()).unwrap_err());
+        assert!(error.contains("unknown class \"gpt2\"; known: bert"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn symlinks_to_files_count_and_dangling_ones_are_named() {
+        let whole = folder(&[&[CASE], &REST[..]].concat());
+        let linked = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(whole.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::os::unix::fs::symlink(entry.path(), linked.path().join(entry.file_name()))
+                .unwrap();
+        }
+        assert_eq!(given(linked.path()).unwrap()[0].files.len(), 5);
+        fs::remove_file(whole.path().join("model.safetensors")).unwrap();
+        let error = format!("{:#}", given(linked.path()).unwrap_err());
+        assert!(error.contains("model.safetensors cannot be read"), "{error}");
+    }
+}

@@ -1,0 +1,43 @@
+//! `harness test`: everything that must hold before a change is merged, on any machine and in CI.
+
+use crate::{
+    setup::{self, Need},
+    ui::Ui,
+};
+use anyhow::{Context, Result};
+use record::Browser;
+use std::{
+    env,
+    path::Path,
+    process::{Command, ExitCode},
+};
+
+const STEPS: [&[&str]; 4] = [
+    &["fmt", "--all", "--check"],
+    &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
+    &["doc", "--workspace", "--no-deps", "--quiet"],
+    // The last, so that its summary is the last that is printed.
+    &["test", "--workspace"],
+];
+
+/// Runs the steps until one fails, and ends as that one did.
+pub fn run(ui: &Ui) -> Result<ExitCode> {
+    let needs = [Need::WasmBundle, Need::Browser(Browser::Chrome), Need::Browser(Browser::Firefox)];
+    setup::ensure(&needs, ui)?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for step in STEPS {
+        ui.say(format!("cargo {}", step.join(" ")));
+        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(step)
+            .current_dir(&root)
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .status()
+            .with_context(|| format!("starting cargo {}", step[0]))?;
+        if !status.success() {
+            // A step that a signal ended has no code.
+            let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+            return Ok(ExitCode::from(code));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

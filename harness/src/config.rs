@@ -1,0 +1,177 @@
+//! What a run is to do, with every name resolved.
+
+use crate::{
+    browser::Look,
+    cases::{self, Case},
+    models,
+    ui::Ui,
+};
+use anyhow::{Context, Result, bail, ensure};
+use record::{Backend, Bits, Browser, Cell, Class, Scheme};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Browsers to drive.
+    pub browsers: Vec<Browser>,
+    /// Cases to run.
+    pub cases: Vec<Case>,
+    /// Bit-widths to run each case at.
+    pub bits: Vec<Bits>,
+    /// Backends to run each case on.
+    pub backends: Vec<Backend>,
+    /// How grouped weights map to values.
+    pub scheme: Scheme,
+    /// Weights that share a scale.
+    pub group_size: u32,
+    /// Measured passes.
+    pub repeat: u32,
+    /// Time allowed for one cell.
+    pub timeout: Duration,
+    /// Headless or not, and on which GPU.
+    pub look: Look,
+    /// Browsers that may run at once.
+    pub jobs: usize,
+}
+
+impl Config {
+    /// The case that `cell` is about.
+    pub fn case(&self, cell: &Cell) -> Option<&Case> {
+        self.cases.iter().find(|case| case.name == cell.case)
+    }
+
+    /// The command that repeats `cell` alone, under the same conditions.
+    pub fn repro(&self, cell: &Cell) -> String {
+        let mut words = vec!["cargo".to_owned(), "harness".to_owned(), "run".to_owned()];
+        let mut option = |name: &str, value: String| words.extend([format!("--{name}"), value]);
+        if cell.browser != Browser::Host {
+            option("browsers", cell.browser.to_string());
+        }
+        option("backends", cell.backend.to_string());
+        option("bits", cell.bits.to_string());
+        if cell.bits.is_grouped() {
+            option("scheme", cell.scheme.to_string());
+            option("group-size", cell.group_size.to_string());
+        }
+        option("repeat", self.repeat.to_string());
+        option("timeout", self.timeout.as_secs().to_string());
+        if self.look.gpu != crate::browser::Gpu::Software {
+            option("gpu", "hardware".to_owned());
+        }
+        if self.look.headed {
+            words.push("--headed".to_owned());
+        }
+        words.extend(self.case(cell).into_iter().flat_map(|case| case.selector.clone()));
+        words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A word as a POSIX shell reads it back.
+fn quote(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Where cases come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'a> {
+    /// Class names and model names.
+    pub models: &'a [String],
+    /// Case folders and folders of them.
+    pub paths: &'a [PathBuf],
+    /// The committed cases.
+    pub zoo: &'a Path,
+    /// Whether models that are not on this machine are fetched.
+    pub may_fetch: bool,
+}
+
+impl Selection<'_> {
+    /// The cases that are asked for: the named models and the given folders, or, if neither is
+    /// there, every committed case.
+    pub fn cases(&self, ui: &Ui) -> Result<Vec<Case>> {
+        let mut chosen: Vec<Case> = Vec::new();
+        let committed = if self.models.is_empty() && !self.paths.is_empty() {
+            Vec::new()
+        } else {
+            cases::committed(self.zoo)?
+        };
+        for name in self.models {
+            chosen.extend(self.named(name, &committed, ui)?);
+        }
+        if self.models.is_empty() {
+            chosen.extend(committed);
+        }
+        for path in self.paths {
+            chosen.extend(cases::given(path)?);
+        }
+        let mut cases: Vec<Case> = Vec::new();
+        for case in chosen {
+            match cases.iter().find(|other| other.name == case.name) {
+                None => cases.push(case),
+                // Named twice, by its class and by its own name for example.
+                Some(other) if other.folder == case.folder => {}
+                Some(other) => bail!(
+                    "two cases are called {:?}: {} and {}; rename one folder",
+                    case.name,
+                    other.folder.display(),
+                    case.folder.display()
+                ),
+            }
+        }
+        ensure!(!cases.is_empty(), "there is no case to run; name some with --cases PATH");
+        Ok(cases)
+    }
+
+    fn named(&self, name: &str, committed: &[Case], ui: &Ui) -> Result<Vec<Case>> {
+        if let Some(case) = committed.iter().find(|case| case.name == name) {
+            return Ok(vec![case.clone()]);
+        }
+        if let Ok(class) = name.parse::<Class>() {
+            let of_class: Vec<Case> =
+                committed.iter().filter(|case| case.class == class).cloned().collect();
+            ensure!(!of_class.is_empty(), "there is no committed case of the class {class}");
+            return Ok(of_class);
+        }
+        if models::NAMES.contains(&name) {
+            if models::case_folder(name).is_none() && self.may_fetch {
+                models::fetch(name, ui).with_context(|| format!("fetching the model {name}"))?;
+            }
+            let folder = models::case_folder(name).with_context(|| {
+                format!(
+                    "{name} is not on this machine; `cargo harness models fetch {name}` gets it"
+                )
+            })?;
+            let selector = vec!["--models".to_owned(), name.to_owned()];
+            let mut case = Case::open(&folder, selector)?;
+            // The cache may call the folder by another name than the command line does.
+            case.name = name.to_owned();
+            return Ok(vec![case]);
+        }
+        let classes = Class::ALL.iter().map(|class| class.name());
+        let known = classes
+            .chain(committed.iter().map(|case| case.name.as_str()))
+            .chain(models::NAMES.iter().copied());
+        bail!("unknown model {name:?}; known: {}", known.collect::<Vec<_>>().join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote("tests/zoo/bert-tiny"), "tests/zoo/bert-tiny");
+        assert_eq!(quote("my model"), "'my model'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+}

@@ -1,0 +1,30 @@
+//! The machine that a run runs on.
+
+use record::Host;
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+/// Asks the operating system; what it does not tell stays empty.
+pub fn host() -> Host {
+    let what = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing())
+        .with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(what).ok();
+    let cpus = system.as_ref().map(System::cpus).unwrap_or_default();
+    Host {
+        os: System::long_os_version().unwrap_or_default(),
+        kernel: System::kernel_version().unwrap_or_default(),
+        cpu: cpus.first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default(),
+        cores: cpus.len() as u32,
+        memory_bytes: system.as_ref().map(System::total_memory).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_host_has_cores_and_memory() {
+        let host = super::host();
+        assert!(host.cores >= 1 && host.memory_bytes > 1 << 20, "{host:?}");
+        assert!(!host.os.is_empty() && !host.kernel.is_empty(), "{host:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Which cells a configuration asks for, in the order in which they run. Pure.
+
+use crate::config::Config;
+use record::{Backend, Browser, Cell, Scheme};
+
+/// Every cell of `config`: browser by browser and backend by backend, so that one session after the
+/// other serves all its cells. The native backend has no browser, so it runs once, on the host.
+pub fn plan(config: &Config) -> Vec<Cell> {
+    let in_browsers =
+        config.browsers.iter().filter(|browser| **browser != Browser::Host).flat_map(|browser| {
+            let of_pages = config.backends.iter().filter(|backend| **backend != Backend::Native);
+            of_pages.map(move |backend| (*browser, *backend))
+        });
+    let on_host = config.backends.contains(&Backend::Native);
+    let places = in_browsers.chain(on_host.then_some((Browser::Host, Backend::Native)));
+
+    let mut cells = Vec::new();
+    for (browser, backend) in places {
+        for case in &config.cases {
+            for bits in &config.bits {
+                // Scheme and group size mean nothing to whole floats; one value keeps such cells
+                // comparable between runs.
+                let grouped = bits.is_grouped();
+                let cell = Cell {
+                    class: case.class,
+                    case: case.name.clone(),
+                    bits: *bits,
+                    scheme: if grouped { config.scheme } else { Scheme::Auto },
+                    group_size: if grouped { config.group_size } else { 32 },
+                    backend,
+                    browser,
+                };
+                if !cells.contains(&cell) {
+                    cells.push(cell);
+                }
+            }
+        }
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{browser::Look, cases::Case};
+    use record::{Bits, Class};
+    use std::time::Duration;
+
+    fn config() -> Config {
+        let case = |name: &str, class| Case {
+            name: name.into(),
+            class,
+            folder: "unused".into(),
+            files: vec![],
+            selector: vec!["--models".into(), name.into()],
+        };
+        Config {
+            browsers: vec![Browser::Chrome, Browser::Firefox],
+            cases: vec![case("bert-tiny", Class::Bert), case("my llama", Class::Llama)],
+            bits: vec![Bits::Fixed(16), Bits::Fixed(4)],
+            backends: vec![Backend::Webgpu, Backend::Wasm],
+            scheme: Scheme::Asymmetric,
+            group_size: 64,
+            repeat: 3,
+            timeout: Duration::from_secs(120),
+            look: Look::default(),
+            jobs: 1,
+        }
+    }
+
+    #[test]
+    fn cells_of_a_browser_and_of_a_backend_are_neighbours() {
+        let cells: Vec<_> = plan(&config()).iter().map(ToString::to_string).collect();
+        assert_eq!(cells.len(), 16);
+        assert_eq!(cells[0], "bert-tiny 16-bit webgpu chrome");
+        assert_eq!(cells[3], "my llama 4-bit webgpu chrome");
+        assert_eq!(cells[4], "bert-tiny 16-bit wasm chrome");
+        assert_eq!(cells[8], "bert-tiny 16-bit webgpu firefox");
+    }
+
+    #[test]
+    fn scheme_and_group_belong_to_grouped_weights_only() {
+        let cells = plan(&config());
+        assert_eq!((cells[0].scheme, cells[0].group_size), (Scheme::Auto, 32));
+        assert_eq!((cells[1].scheme, cells[1].group_size), (Scheme::Asymmetric, 64));
+    }
+
+    #[test]
+    fn native_runs_once_and_only_on_the_host() {
+        let mut config = config();
+        config.backends = vec![Backend::Native, Backend::Wasm];
+        config.browsers.push(Browser::Host);
+        let cells = plan(&config);
+        assert_eq!(cells.len(), 12);
+        assert!(
+            cells
+                .iter()
+                .all(|cell| (cell.browser == Browser::Host) == (cell.backend == Backend::Native))
+        );
+    }
+
+    #[test]
+    fn what_is_named_twice_runs_once() {
+        let mut config = config();
+        config.browsers = vec![Browser::Chrome, Browser::Chrome];
+        config.bits = vec![Bits::Fixed(4), Bits::Fixed(4)];
+        assert_eq!(plan(&config).len(), 4);
+    }
+
+    #[test]
+    fn a_cell_can_be_repeated_alone() {
+        let config = config();
+        let cells = plan(&config);
+        assert_eq!(
+            config.repro(&cells[0]),
+            "cargo harness run --browsers chrome --backends webgpu --bits 16 --repeat 3 \
+             --timeout 120 --models bert-tiny"
+        );
+        assert_eq!(
+            config.repro(&cells[3]),
+            "cargo harness run --browsers chrome --backends webgpu --bits 4 --scheme asymmetric \
+             --group-size 64 --repeat 3 --timeout 120 --models 'my llama'"
+        );
+    }
+}

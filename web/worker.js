@@ -1,0 +1,33 @@
+// Answers one request at a time in a thread of its own, so that the page stays responsive while a
+// model runs and can end it when it does not come back. Requests, events and answers are JSON text
+// that nobody reads here: their form is the business of the crate `record`.
+
+const post = (event) => self.postMessage(event);
+
+// The engine cannot speak for itself after a trap, and neither can a bundle that does not load.
+const fail = (error) => {
+  const text = String(error);
+  const stack = String(error?.stack ?? "");
+  const message = stack.includes(text) ? stack : `${text}\n${stack}`.trim();
+  post(JSON.stringify({ event: "failed", message }));
+};
+self.addEventListener("unhandledrejection", (event) => fail(event.reason));
+self.addEventListener("error", (event) => {
+  // It is told here, so the page need not hear of it as well.
+  event.preventDefault();
+  fail(event.error ?? event.message);
+});
+
+const engine = import("./pkg/engine.js").then(async (module) => {
+  await module.default({ module_or_path: new URL("pkg/engine_bg.wasm", import.meta.url) });
+  return module;
+});
+
+self.addEventListener("message", async ({ data: request }) => {
+  try {
+    const { answer } = await engine;
+    post(`{"event":"done","answer":${await answer(request, post)}}`);
+  } catch (error) {
+    fail(error);
+  }
+});
