@@ -71,6 +71,11 @@ pub trait Decoder {
     /// `state` holds. The caller advances the state.
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor;
 
+    /// Most tokens that a text may have, its prompt included.
+    fn positions(&self) -> usize {
+        usize::MAX
+    }
+
     /// Token ids there are.
     fn vocabulary(&self) -> usize;
 

@@ -256,6 +256,10 @@ impl Decoder for Whisper {
         self.head.forward(device, &x)
     }
 
+    fn positions(&self) -> usize {
+        self.target_positions.rows()
+    }
+
     fn vocabulary(&self) -> usize {
         self.words.rows
     }

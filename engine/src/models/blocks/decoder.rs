@@ -283,6 +283,10 @@ impl Decoder for TextDecoder {
         self.logits(device, state, self.embed(device, ids), rows)
     }
 
+    fn positions(&self) -> usize {
+        self.spec.positions
+    }
+
     fn vocabulary(&self) -> usize {
         self.words.rows
     }
