@@ -11,6 +11,7 @@ use crate::{
 };
 use record::{Bits, Memory, PlanEntry, Scheme};
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
 };
@@ -30,6 +31,7 @@ pub struct Loader<'a> {
     done: Cell<u64>,
     used: RefCell<BTreeSet<String>>,
     account: RefCell<Account>,
+    renames: Cell<&'static [(&'static str, &'static str)]>,
 }
 
 /// What a model's weights take.
@@ -91,6 +93,27 @@ impl<'a> Loader<'a> {
             done: Cell::new(0),
             used: RefCell::default(),
             account: RefCell::default(),
+            renames: Cell::new(&[]),
+        }
+    }
+
+    /// Parts of names as the class asks for them, and what older files have in their place: a name
+    /// that the file lacks is looked for with all of them put in.
+    pub fn rename(&self, table: &'static [(&'static str, &'static str)]) {
+        self.renames.set(table);
+    }
+
+    /// The name under which the file has a tensor.
+    fn resolve<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        if self.checkpoint.tensors.contains_key(name) || self.renames.get().is_empty() {
+            return Cow::Borrowed(name);
+        }
+        let put_in = |name: String, (new, old): &(&str, &str)| name.replace(new, old);
+        let old = self.renames.get().iter().fold(name.to_owned(), put_in);
+        match self.checkpoint.tensors.contains_key(&old) {
+            true => Cow::Owned(old),
+            // A tensor that is missing is missed under the name that the class knows.
+            false => Cow::Borrowed(name),
         }
     }
 
@@ -101,12 +124,12 @@ impl<'a> Loader<'a> {
 
     /// Whether the checkpoint has a tensor.
     pub fn has(&self, name: &str) -> bool {
-        self.checkpoint.tensors.contains_key(name)
+        self.checkpoint.tensors.contains_key(self.resolve(name).as_ref())
     }
 
     /// Marks a tensor as known though its values are not wanted, such as a copy of a tied one.
     pub fn skip(&self, name: &str) {
-        self.used.borrow_mut().insert(name.to_owned());
+        self.used.borrow_mut().insert(self.resolve(name).into_owned());
     }
 
     /// What was read.
@@ -134,6 +157,8 @@ impl<'a> Loader<'a> {
 
     /// A matrix that the precision applies to.
     pub async fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
+        let name = self.resolve(name);
+        let name = name.as_ref();
         let info = self.expect(name, &[rows, columns])?;
         let (dtype, bytes) = (info.dtype, info.bytes());
         let stored = stored_format(dtype).filter(|_| self.as_stored);
@@ -204,6 +229,8 @@ impl<'a> Loader<'a> {
     /// The numbers of a tensor, for what is folded or resized before it goes to the device by
     /// [`Loader::keep`] or [`Loader::pack`].
     pub async fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let name = self.resolve(name);
+        let name = name.as_ref();
         let bytes = self.expect(name, shape)?.bytes();
         let values = self.checkpoint.tensor_f32(self.source, name).await?;
         self.done.set(self.done.get() + bytes);
@@ -213,7 +240,7 @@ impl<'a> Loader<'a> {
 
     /// Shape of a tensor, where the checkpoint has it.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.checkpoint.tensors.get(name).map(|info| info.shape.as_slice())
+        self.checkpoint.tensors.get(self.resolve(name).as_ref()).map(|info| info.shape.as_slice())
     }
 
     /// Numbers that stay in f32.

@@ -12,26 +12,29 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
         "add",
         "add_positions",
         "argmax",
+        "blend",
         "copy_columns",
         "emit_token",
         "gather_rows",
         "kv_append",
         "max_pool",
+        "multiply",
         "pad_columns",
         "patches",
         "rope",
         "sample",
+        "similarity",
     ];
     for kernel in plain {
         variants.push((*kernel, vec![("WG", 64)]));
     }
     for kernel in ["activation", "gated"] {
-        for kind in 0..6 {
+        for kind in 0..7 {
             variants.push((kernel, vec![("WG", 64), ("KIND", kind)]));
         }
     }
     for subgroups in [0, 2] {
-        for kernel in ["group_norm", "layer_norm", "rms_norm", "softmax"] {
+        for kernel in ["group_norm", "layer_norm", "place_rows", "rms_norm", "softmax"] {
             variants.push((kernel, vec![("WG", 64), ("SUBGROUPS", subgroups)]));
         }
         for normalise in 0..2 {

@@ -1,4 +1,4 @@
-// The activation KIND: 0 gelu, 1 gelu by tanh, 2 quick gelu, 3 silu, 4 relu, 5 tanh.
+// The activation KIND: 0 gelu, 1 gelu by tanh, 2 quick gelu, 3 silu, 4 relu, 5 tanh, 6 sigmoid.
 
 // exp and tanh are only promised away from the ends of their range, hence the clamps.
 fn safe_tanh(x: f32) -> f32 {
@@ -28,7 +28,9 @@ fn activate(x: f32) -> f32 {
     return x * sigmoid(x);
 #elif KIND == 4
     return max(x, 0.0);
-#else
+#elif KIND == 5
     return safe_tanh(x);
+#else
+    return sigmoid(x);
 #endif
 }

@@ -1,4 +1,4 @@
-// y = f(x), element by element; KIND is 0 gelu, 1 gelu by tanh, 2 quick gelu, 3 silu, 4 relu, 5 tanh.
+// y = f(x), element by element; KIND is 0 gelu, 1 gelu by tanh, 2 quick gelu, 3 silu, 4 relu, 5 tanh, 6 sigmoid.
 
 struct Params {
     count: u32,

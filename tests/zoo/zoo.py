@@ -52,10 +52,24 @@ def mask(length, *kept, left=False):
     return torch.tensor([row[::-1] if left else row for row in rows])
 
 
-def outputs(model, inputs):
+def pixels(seed, *shape):
+    """Images or videos as they come from a preprocessor: around 0 with a spread of 1, and smooth
+    enough for neighbours to be alike."""
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return (noise + noise.roll(1, -1) + noise.roll(1, -2)) / 3**0.5
+
+
+def renamed(name, parts):
+    """A tensor's name with some of its parts exchanged."""
+    for old, new in parts.items():
+        name = name.replace(old, new)
+    return name
+
+
+def outputs(model, inputs, options):
     """The tensors of the forward pass, named as the fields of the output."""
     with torch.no_grad():
-        output = model(**inputs)
+        output = model(**inputs, **options)
     return {k: v.float() for k, v in output.items() if isinstance(v, torch.Tensor)}
 
 
@@ -81,7 +95,7 @@ def greedy(model, inputs, new_tokens, early_end):
     return sequence
 
 
-def write(folder, model, inputs, new_tokens, early_end, edit_config, edit_weights):
+def write(folder, model, inputs, new_tokens, early_end, edit_config, edit_weights, options):
     """Writes one case; says whether greedy decoding was far enough from ties to keep it."""
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
@@ -95,19 +109,25 @@ def write(folder, model, inputs, new_tokens, early_end, edit_config, edit_weight
         save_file(edit_weights(load_file(path)), path, metadata={"format": "pt"})
     # What is expected comes from the files as they lie there, not from the object in memory.
     model = type(model).from_pretrained(folder, attn_implementation="eager").eval()
-    expected = outputs(model, inputs)
-    if "attention_mask" in inputs:
-        unmasked = outputs(model, {k: v for k, v in inputs.items() if k != "attention_mask"})
-        for name in expected:
-            change = (unmasked[name] - expected[name]).norm() / expected[name].norm()
-            assert change > 0.01, f"{folder.name}: the mask changes {name} by {change:.1e} only"
+    expected = outputs(model, inputs, options)
+    for name in {"attention_mask", "pixel_mask"} & inputs.keys():
+        unmasked = {k: v for k, v in inputs.items() if k != name}
+        unmasked = outputs(model, unmasked, options)
+        for output in expected:
+            # A text's mask is nothing to what is seen or heard beside it.
+            if output in ("audio_embeds", "image_embeds", "video_embeds"):
+                continue
+            change = (unmasked[output] - expected[output]).norm() / expected[output].norm()
+            assert change > 0.01, f"{folder.name}: {name} changes {output} by {change:.1e} only"
     if new_tokens:
         sequence = greedy(model, inputs, new_tokens, early_end)
         if sequence is None:
             return False
         expected["generated_ids"] = sequence
     save_file({k: v.contiguous() for k, v in inputs.items()}, folder / "inputs.safetensors")
-    save_file({k: v.contiguous() for k, v in expected.items()}, folder / "expected.safetensors")
+    # Some outputs share memory, which the format does not know.
+    expected = {k: v.clone().contiguous() for k, v in expected.items()}
+    save_file(expected, folder / "expected.safetensors")
     case = {
         "class": folder.parent.name,
         "inputs": "inputs.safetensors",
@@ -126,11 +146,13 @@ def case(
     early_end=False,
     edit_config=None,
     edit_weights=None,
+    options=None,
 ):
     """Makes the case at `path`, with the first seed that keeps greedy decoding clear of ties.
 
     `edit_config` changes config.json and `edit_weights` gives other tensors, to be as published
-    files are; transformers reads them back so."""
+    files are; transformers reads them back so. `options` are arguments of forward() that are no
+    tensors."""
     if len(sys.argv) > 1 and path not in sys.argv[1:]:
         return
     folder = ZOO / path
@@ -138,7 +160,8 @@ def case(
         torch.manual_seed(seed)
         model = model_class(config).eval()
         randomise(model, seed)
-        if write(folder, model, inputs, new_tokens, early_end, edit_config, edit_weights):
+        edits = (edit_config, edit_weights)
+        if write(folder, model, inputs, new_tokens, early_end, *edits, options or {}):
             break
     else:
         raise SystemExit(f"{path}: no seed below 1000 decodes without near ties")

@@ -3,14 +3,13 @@
 //! `BertModel` gives hidden states, the pooled first token and a sentence embedding pooled as
 //! sentence-transformers does; `BertForMaskedLM` gives logits over the vocabulary.
 
-use super::{Config, Inputs, Model, Outputs};
+use super::{Config, Inputs, Model, Outputs, blocks::bert_layer::BertLayer};
 use crate::{
     device::Device,
     error::{Error, Result},
     load::{LayerNorm, Linear, Loader},
-    ops::{self, Activation, Attention, KeysValues},
+    ops::{self, Activation},
     quant::Matrix,
-    tensor::Tensor,
 };
 
 pub(super) struct Bert {
@@ -18,21 +17,8 @@ pub(super) struct Bert {
     positions: Matrix,
     types: Matrix,
     norm: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<BertLayer>,
     head: Head,
-    heads: usize,
-}
-
-struct Layer {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    output_norm: LayerNorm,
-    up: Linear,
-    activation: Activation,
-    down: Linear,
-    down_norm: LayerNorm,
 }
 
 enum Head {
@@ -43,13 +29,8 @@ enum Head {
 impl Bert {
     pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Bert> {
         let width = config.size("hidden_size")?;
-        let heads = config.size("num_attention_heads")?;
         let eps = config.number_or("layer_norm_eps", 1e-12)? as f32;
         let activation = Activation::named("hidden_act", config.text_or("hidden_act", "gelu")?)?;
-        if width % heads != 0 || width / heads > ops::MAX_HEAD_WIDTH {
-            let message = format!("{heads} heads do not divide hidden_size {width}");
-            return Err(Error::config("num_attention_heads", message));
-        }
         if config.text_or("position_embedding_type", "absolute")? != "absolute" {
             return Err(Error::config("position_embedding_type", "only absolute is supported"));
         }
@@ -72,24 +53,7 @@ impl Bert {
         loader.skip(&format!("{embeddings}.position_ids"));
         let norm = loader.layer_norm(&format!("{embeddings}.LayerNorm"), width, eps).await?;
 
-        let inner = config.size("intermediate_size")?;
-        let mut layers = Vec::new();
-        for i in 0..config.size("num_hidden_layers")? {
-            let name = |part: &str| format!("{root}encoder.layer.{i}.{part}");
-            layers.push(Layer {
-                query: loader.linear(&name("attention.self.query"), width, width, true).await?,
-                key: loader.linear(&name("attention.self.key"), width, width, true).await?,
-                value: loader.linear(&name("attention.self.value"), width, width, true).await?,
-                output: loader.linear(&name("attention.output.dense"), width, width, true).await?,
-                output_norm: loader
-                    .layer_norm(&name("attention.output.LayerNorm"), width, eps)
-                    .await?,
-                up: loader.linear(&name("intermediate.dense"), inner, width, true).await?,
-                activation,
-                down: loader.linear(&name("output.dense"), width, inner, true).await?,
-                down_norm: loader.layer_norm(&name("output.LayerNorm"), width, eps).await?,
-            });
-        }
+        let layers = BertLayer::load_all(config, loader, &format!("{root}encoder.")).await?;
 
         let pooler = format!("{root}pooler.dense");
         let has_pooler = loader.has(&format!("{pooler}.weight"));
@@ -128,7 +92,7 @@ impl Bert {
                 return Err(Error::config("architectures", message));
             }
         };
-        Ok(Bert { words, positions, types, norm, layers, head, heads })
+        Ok(Bert { words, positions, types, norm, layers, head })
     }
 }
 
@@ -159,7 +123,7 @@ impl Model for Bert {
         let x = ops::add(device, &x, &look_up(&self.positions, places));
         let mut x = self.norm.forward(device, &x).reshape(&[batch, tokens, self.words.columns]);
         for layer in &self.layers {
-            x = layer.forward(device, &x, self.heads, mask.as_ref());
+            x = layer.forward(device, &x, mask.as_ref());
         }
 
         match &self.head {
@@ -185,20 +149,5 @@ impl Model for Bert {
                 Ok(vec![("logits", logits)])
             }
         }
-    }
-}
-
-impl Layer {
-    fn forward(&self, device: &Device, x: &Tensor, heads: usize, mask: Option<&Tensor>) -> Tensor {
-        let width = x.columns() / heads;
-        let how = Attention { mask, ..Attention::new(heads, width) };
-        let q = self.query.forward(device, x);
-        let (k, v) = (self.key.forward(device, x), self.value.forward(device, x));
-        let y = ops::attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how);
-        let y = ops::add(device, &self.output.forward(device, &y), x);
-        let x = self.output_norm.forward(device, &y);
-        let y = ops::activation(device, &self.up.forward(device, &x), self.activation);
-        let y = ops::add(device, &self.down.forward(device, &y), &x);
-        self.down_norm.forward(device, &y)
     }
 }

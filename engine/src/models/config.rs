@@ -59,6 +59,16 @@ impl Config {
             .map(Some)
     }
 
+    /// Height and width: a pair, or one size for both.
+    pub fn pair_or(&self, field: &str, default: usize) -> Result<[usize; 2]> {
+        if self.get(field).is_some_and(Value::is_array) {
+            let sizes = self.sizes(field)?.unwrap_or_default();
+            return <[usize; 2]>::try_from(sizes)
+                .map_err(|sizes| Error::config(field, format!("{sizes:?} is not a pair")));
+        }
+        self.size_or(field, Some(default)).map(|size| [size; 2])
+    }
+
     /// A list of texts, where the field is there.
     pub fn texts(&self, field: &str) -> Result<Option<Vec<&str>>> {
         let Some(value) = self.get(field) else { return Ok(None) };
@@ -119,12 +129,27 @@ impl Config {
         }
     }
 
+    /// An object inside this one; where the field is absent or null, an empty one, all of whose fields
+    /// have their defaults.
+    pub fn part(&self, field: &str) -> Result<Config> {
+        Ok(self.object(field)?.unwrap_or_else(|| Config(Value::Object(Default::default()))))
+    }
+
     /// The first of `architectures`: it picks the head.
     pub fn architecture(&self) -> Result<&str> {
         self.get("architectures")
             .and_then(|list| list.get(0))
             .and_then(Value::as_str)
             .ok_or_else(|| Error::config("architectures", "is missing; it picks the head"))
+    }
+
+    /// How many labels a classifier has: those of `id2label`, or `num_labels`, or 2.
+    pub fn labels(&self) -> Result<usize> {
+        match self.get("id2label").and_then(Value::as_object).map(serde_json::Map::len) {
+            Some(0) => Err(Error::config("id2label", "is empty: there is nothing to classify")),
+            Some(labels) => Ok(labels),
+            None => self.size_or("num_labels", Some(2)),
+        }
     }
 
     /// The first of `architectures`, which must be one of `known`.
@@ -162,6 +187,8 @@ mod tests {
         assert_eq!(config.size("b").unwrap_err().to_string(), "config.json, b: is missing");
         assert_eq!(config.stop_tokens(), [1, 2]);
         assert_eq!(config.sizes("eos_token_id"), Ok(Some(vec![1, 2])));
+        assert_eq!(config.pair_or("eos_token_id", 9), Ok([1, 2]));
+        assert_eq!(config.pair_or("c", 9), Ok([3, 3]));
         assert_eq!(config.texts("d"), Ok(None));
         assert_eq!(
             config.texts("c").unwrap_err().to_string(),

@@ -27,6 +27,34 @@ pub struct Ids {
     pub values: Vec<u32>,
 }
 
+/// A batch of images, channels last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Images {
+    /// Axes before the channels: a batch, or a batch and its frames or tiles.
+    pub lead: Vec<usize>,
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Numbers of a pixel.
+    pub channels: usize,
+    /// `[lead.., height, width, channels]`.
+    pub values: Vec<f32>,
+}
+
+impl Images {
+    /// How many images there are.
+    pub fn count(&self) -> usize {
+        self.lead.iter().product()
+    }
+
+    /// Puts the images on a device as one batch `[B, H, W, C]`.
+    pub fn upload(&self, device: &Device) -> Tensor {
+        let shape = [self.count(), self.height, self.width, self.channels];
+        device.upload(&shape, self.values.clone())
+    }
+}
+
 impl Ids {
     /// Puts the ids on a device.
     pub fn upload(&self, device: &Device) -> Tensor {
@@ -54,6 +82,28 @@ impl Inputs {
             _ => Err(Error::input(name, format!("holds {id}, which is not in 0 … {}", limit - 1))),
         });
         Ok(Some(Ids { batch, tokens, values: values.collect::<Result<_>>()? }))
+    }
+
+    /// Images `[lead.., channels, H, W]` with `axes` axes before the channels, as torch orders them.
+    pub fn images(&self, name: &str, axes: usize, channels: usize) -> Result<Images> {
+        let (shape, values) = self.floats(name)?;
+        if shape.len() != axes + 3 || shape[axes] != channels || values.is_empty() {
+            let wanted = ["batch", "frames"][..axes].join(", ");
+            let message = format!("has shape {shape:?}, not [{wanted}, {channels}, height, width]");
+            return Err(Error::input(name, message));
+        }
+        let (height, width) = (shape[axes + 1], shape[axes + 2]);
+        let pixels = height * width;
+        let mut turned = vec![0.0; values.len()];
+        let images = turned.chunks_exact_mut(pixels * channels);
+        for (image, planes) in images.zip(values.chunks_exact(pixels * channels)) {
+            for (c, plane) in planes.chunks_exact(pixels).enumerate() {
+                for (pixel, value) in plane.iter().enumerate() {
+                    image[pixel * channels + c] = *value;
+                }
+            }
+        }
+        Ok(Images { lead: shape[..axes].to_vec(), height, width, channels, values: turned })
     }
 
     /// Shape and values of an input of floating-point numbers.

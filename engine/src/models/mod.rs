@@ -5,16 +5,21 @@
 
 mod bert;
 mod blocks;
+mod clap;
+mod clip;
 pub mod config;
+mod detr;
 mod inputs;
 mod llama;
 mod qwen2;
 mod t5;
+mod vit;
 mod wav2vec2;
 mod whisper;
+mod xclip;
 
 pub use config::Config;
-pub use inputs::{Ids, Inputs};
+pub use inputs::{Ids, Images, Inputs};
 
 use crate::{
     device::Device,
@@ -131,11 +136,16 @@ impl Rows<'_> {
 pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<Box<dyn Model>> {
     let model: Box<dyn Model> = match class {
         Class::Bert => Box::new(bert::Bert::load(config, loader).await?),
+        Class::Clap => Box::new(clap::Clap::load(config, loader).await?),
+        Class::Clip => Box::new(clip::Clip::load(config, loader).await?),
+        Class::Detr => Box::new(detr::Detr::load(config, loader).await?),
         Class::Llama => Box::new(llama::load(config, loader).await?),
         Class::Qwen2 => Box::new(qwen2::load(config, loader).await?),
         Class::T5 => Box::new(t5::T5::load(config, loader).await?),
         Class::Wav2vec2 => Box::new(wav2vec2::Wav2Vec2::load(config, loader).await?),
         Class::Whisper => Box::new(whisper::Whisper::load(config, loader).await?),
+        Class::Vit => Box::new(vit::Vit::load(config, loader).await?),
+        Class::Xclip => Box::new(xclip::XClip::load(config, loader).await?),
         other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),
     };
     loader.finish()?;

@@ -4,19 +4,18 @@
 
 use super::{
     Config, Inputs, Model, Outputs,
-    blocks::transformer::{FeedForward, HeadShape, MultiHead},
+    blocks::encoder::{Mlp, MultiHead, Sight, heads},
 };
 use crate::{
     device::Device,
     error::{Error, Result},
     load::{Conv, ConvShape, LayerNorm, Linear, Loader},
-    ops::{self, Activation, Attention, Window},
+    ops::{self, Activation, Window},
     tensor::Tensor,
 };
 
 /// Of the norms that the configuration has no field for.
 const EPS: f32 = 1e-5;
-const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
 
 pub(super) struct Wav2Vec2 {
     extractor: Vec<Extract>,
@@ -52,10 +51,10 @@ enum ExtractNorm {
 struct Layer {
     attention: MultiHead,
     norm: LayerNorm,
-    inner: FeedForward,
+    inner: Mlp,
     final_norm: LayerNorm,
     /// What a language adds to a layer.
-    adapter: Option<(LayerNorm, FeedForward)>,
+    adapter: Option<(LayerNorm, Mlp)>,
 }
 
 impl Wav2Vec2 {
@@ -81,7 +80,7 @@ impl Wav2Vec2 {
 
         let root = "wav2vec2.encoder";
         let stable = config.flag_or("do_stable_layer_norm", false)?;
-        let heads = HeadShape::read(config, "num_attention_heads", 12, width)?;
+        let heads = heads(config, "num_attention_heads", width, Some(12))?;
         let inner = config.size_or("intermediate_size", Some(3072))?;
         let adapter = match (stable, config.get("adapter_attn_dim")) {
             (true, Some(_)) => Some(config.size("adapter_attn_dim")?),
@@ -90,23 +89,26 @@ impl Wav2Vec2 {
         let mut layers = Vec::new();
         for i in 0..config.size_or("num_hidden_layers", Some(12))? {
             let name = |part: &str| format!("{root}.layers.{i}.{part}");
+            let attention = ["q_proj", "k_proj", "v_proj", "out_proj"];
+            let attention = attention.map(|part| name(&format!("attention.{part}")));
+            let attention = attention.each_ref().map(String::as_str);
             let feed = ["intermediate_dense", "output_dense"];
             let feed = feed.map(|part| name(&format!("feed_forward.{part}")));
-            let feed = [&*feed[0], &feed[1]];
+            let feed = feed.each_ref().map(String::as_str);
             layers.push(Layer {
-                attention: MultiHead::load(loader, &name("attention"), PROJECTIONS, heads).await?,
+                attention: MultiHead::load(loader, attention, width, heads, true).await?,
                 norm: loader.layer_norm(&name("layer_norm"), width, eps).await?,
-                inner: FeedForward::load(loader, feed, width, inner, inner_activation).await?,
+                inner: Mlp::load(loader, feed, width, inner, inner_activation).await?,
                 final_norm: loader.layer_norm(&name("final_layer_norm"), width, eps).await?,
                 adapter: match adapter {
                     Some(inner) => {
                         let norm = name("adapter_layer.norm");
                         let feed = ["linear_1", "linear_2"];
                         let feed = feed.map(|part| name(&format!("adapter_layer.{part}")));
-                        let feed = [&*feed[0], &feed[1]];
+                        let feed = feed.each_ref().map(String::as_str);
                         Some((
                             loader.layer_norm(&norm, width, EPS).await?,
-                            FeedForward::load(loader, feed, width, inner, Activation::Relu).await?,
+                            Mlp::load(loader, feed, width, inner, Activation::Relu).await?,
                         ))
                     }
                     None => None,
@@ -241,15 +243,15 @@ impl Extract {
 
 impl Layer {
     fn forward(&self, device: &Device, x: &Tensor, stable: bool, mask: Option<&Tensor>) -> Tensor {
-        let how = Attention { mask, ..self.attention.how() };
+        let sight = Sight { causal: false, mask };
         if !stable {
-            let x = ops::add(device, &self.attention.among(device, x, how), x);
+            let x = ops::add(device, &self.attention.forward(device, [x; 3], sight), x);
             let x = self.norm.forward(device, &x);
             let x = ops::add(device, &self.inner.forward(device, &x), &x);
             return self.final_norm.forward(device, &x);
         }
         let h = self.norm.forward(device, x);
-        let x = ops::add(device, &self.attention.among(device, &h, how), x);
+        let x = ops::add(device, &self.attention.forward(device, [&h; 3], sight), x);
         let h = self.final_norm.forward(device, &x);
         let x = ops::add(device, &self.inner.forward(device, &h), &x);
         match &self.adapter {

@@ -23,6 +23,8 @@ pub enum Activation {
     Relu = 4,
     /// `tanh(x)`.
     Tanh = 5,
+    /// `σ(x)`.
+    Sigmoid = 6,
 }
 
 impl Activation {
@@ -37,6 +39,7 @@ impl Activation {
             "silu" | "swish" => Ok(Activation::Silu),
             "relu" => Ok(Activation::Relu),
             "tanh" => Ok(Activation::Tanh),
+            "sigmoid" => Ok(Activation::Sigmoid),
             other => Err(Error::config(field, format!("unknown activation {other:?}"))),
         }
     }
@@ -52,6 +55,7 @@ impl Activation {
             Activation::Silu => x * sigmoid(x),
             Activation::Relu => x.max(0.0),
             Activation::Tanh => x.tanh(),
+            Activation::Sigmoid => sigmoid(x),
         }
     }
 }
@@ -108,13 +112,14 @@ pub fn gated(device: &Device, gate: &Tensor, up: &Tensor, f: Activation) -> Tens
     }
 }
 
-const ALL: [Activation; 6] = [
+const ALL: [Activation; 7] = [
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::QuickGelu,
     Activation::Silu,
     Activation::Relu,
     Activation::Tanh,
+    Activation::Sigmoid,
 ];
 
 /// Numbers that reach both ends of every activation.
@@ -147,13 +152,14 @@ mod tests {
     #[test]
     fn activations_equal_their_definitions() {
         let x = Tensor::from_f32(&[4], vec![-3.0, -0.5, 0.25, 2.0]);
-        let expected: [[f32; 4]; 6] = [
+        let expected: [[f32; 4]; 7] = [
             [-0.004049694, -0.154268769, 0.149676581, 1.954499736],
             [-0.003637392, -0.154285990, 0.149675351, 1.954597694],
             [-0.018071310, -0.149611563, 0.151199650, 1.935658623],
             [-0.142277620, -0.188770334, 0.140544125, 1.761594156],
             [0.000000000, 0.000000000, 0.250000000, 2.000000000],
             [-0.995054754, -0.462117157, 0.244918662, 0.964027580],
+            [0.047_425_87, 0.377_540_7, 0.562_176_5, 0.880_797_1],
         ];
         for (f, expected) in ALL.into_iter().zip(expected) {
             let y = activation(&Device::cpu(), &x, f);

@@ -9,6 +9,7 @@ mod add;
 mod add_positions;
 mod argmax;
 mod attention;
+mod blend;
 mod concat;
 mod conv;
 mod embed;
@@ -17,10 +18,13 @@ mod group_norm;
 mod layer_norm;
 mod matmul;
 mod mean_pool;
+mod multiply;
 mod pad_columns;
+mod place_rows;
 mod rms_norm;
 mod rope;
 mod sample;
+mod similarity;
 mod softmax;
 
 pub use activation::{Activation, activation, gated};
@@ -28,6 +32,7 @@ pub use add::add;
 pub use add_positions::add_positions;
 pub use argmax::argmax;
 pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
+pub use blend::blend;
 pub use concat::{concat, narrow};
 pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
@@ -36,10 +41,13 @@ pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
 pub use matmul::matmul;
 pub use mean_pool::mean_pool;
+pub use multiply::multiply;
 pub use pad_columns::pad_columns;
+pub use place_rows::place_rows;
 pub use rms_norm::rms_norm;
 pub use rope::{Angles, RopeScaling, rope};
 pub use sample::{Sampling, sample};
+pub use similarity::{similarity, unit_rows};
 pub use softmax::softmax;
 
 use crate::{
@@ -88,6 +96,7 @@ pub fn checks() -> Vec<Check> {
         add_positions::checks(),
         argmax::checks(),
         attention::checks(),
+        blend::checks(),
         concat::checks(),
         conv::checks(),
         embed::checks(),
@@ -96,10 +105,13 @@ pub fn checks() -> Vec<Check> {
         layer_norm::checks(),
         matmul::checks(),
         mean_pool::checks(),
+        multiply::checks(),
         pad_columns::checks(),
+        place_rows::checks(),
         rms_norm::checks(),
         rope::checks(),
         sample::checks(),
+        similarity::checks(),
         softmax::checks(),
         crate::kv::checks(),
     ]

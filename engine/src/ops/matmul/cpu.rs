@@ -72,7 +72,8 @@ fn round(x: &[f32]) -> Rounded {
     };
     for chunk in x.chunks_exact(CHUNK) {
         let largest = chunk.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-        let inverse = if largest > 0.0 { STEPS / largest } else { 0.0 };
+        // Below, the quotient could be infinite: such a chunk is nothing beside any other.
+        let inverse = if largest > 1e-30 { STEPS / largest } else { 0.0 };
         let scale = largest / STEPS;
         let mut sum = 0i32;
         for x in chunk {
@@ -186,6 +187,16 @@ fn dot_chunk(codes: &[i16], affine: &Affine, x: &Rounded, chunk: usize, at: usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_smallest_numbers_round_to_nothing() {
+        let mut x = [0.0; CHUNK];
+        x[3] = f32::from_bits(1);
+        x[4] = -1e-38;
+        assert_eq!(round(&x).values, [0; CHUNK]);
+        x[5] = 1e-29;
+        assert_eq!(round(&x).values[5], 32_767);
+    }
 
     #[test]
     fn halves_equal_the_crate_of_that_name() {
