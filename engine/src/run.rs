@@ -257,7 +257,9 @@ async fn checked_outputs(device: &Device, model: &dyn Model, case: &Case) -> Res
     if let Some(decoder) = model.decoder() {
         let ids = case.inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
         let inputs = decoder.row(&case.inputs, 0, ids.batch);
-        let prompt = &ids.values[..ids.tokens];
+        // A prompt that fills all positions is cut, so that there is one for the step.
+        let length = ids.tokens.min(decoder.positions().saturating_sub(1)).max(1);
+        let prompt = &ids.values[..length];
         let state = decoder.begin(device, &inputs, prompt.len() + 1)?;
         let rows = Rows { last: true, mask: None };
         let input = device.upload_u32(&[1, prompt.len()], prompt.to_vec());
@@ -317,6 +319,7 @@ impl Generator<'_> {
             let known = expected.map(|text| &text[length.min(text.len())..]);
             let limit = known.map_or(DEFAULT_NEW_TOKENS, <[u32]>::len);
             let limit = self.request.max_new_tokens.map_or(limit, |most| limit.min(most as usize));
+            let limit = limit.min(self.decoder.positions().saturating_sub(prompt.len()));
             let count = Cell::new(0);
             let options = Options {
                 max_new_tokens: limit,

@@ -34,7 +34,7 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
         }
     }
     for subgroups in [0, 2] {
-        for kernel in ["layer_norm", "place_rows", "rms_norm", "softmax"] {
+        for kernel in ["group_norm", "layer_norm", "place_rows", "rms_norm", "softmax"] {
             variants.push((kernel, vec![("WG", 64), ("SUBGROUPS", subgroups)]));
         }
         for normalise in 0..2 {

@@ -47,6 +47,7 @@ sources![
     "gated",
     "gather_rows",
     "grid",
+    "group_norm",
     "kv_append",
     "layer_norm",
     "matmul",

@@ -59,11 +59,10 @@ impl Loader<'_> {
         let weight = format!("{name}.weight");
         let line = self.shape(&weight).is_some_and(|shape| shape.len() == 3) && ky == 1;
         let file_shape = [outputs, inner, ky, kx];
-        let values = match line {
+        let mut values = match line {
             true => self.values(&weight, &[outputs, inner, kx]).await?,
             false => self.values(&weight, &file_shape).await?,
         };
-        let mut values = channels_last(&values, inner, ky * kx);
         let mut addend = match bias {
             true => Some(self.values(&format!("{name}.bias"), &[outputs]).await?),
             false => None,
@@ -81,12 +80,26 @@ impl Loader<'_> {
                 addend[o] = (addend[o] - mean[o]) * scale + offset[o];
             }
         }
+        let bias = addend.map(|values| self.keep(&[outputs], values));
+        self.pack_conv(&weight, [outputs, inner], values, bias, (groups, window))
+    }
+
+    /// A convolution, from the numbers of its kernel `[O, C / groups, KY, KX]`.
+    pub fn pack_conv(
+        &self,
+        name: &str,
+        [outputs, inner]: [usize; 2],
+        values: Vec<f32>,
+        bias: Option<Tensor>,
+        (groups, window): (usize, Window),
+    ) -> Result<Conv> {
+        let [ky, kx] = window.kernel;
+        let values = channels_last(&values, inner, ky * kx);
         let (rows, columns) = (outputs / groups, inner * ky * kx);
         let groups = values
             .chunks_exact(rows * columns)
-            .map(|values| self.pack(&weight, rows, columns, values))
+            .map(|values| self.pack(name, rows, columns, values))
             .collect::<Result<_>>()?;
-        let bias = addend.map(|values| self.keep(&[outputs], values));
         Ok(Conv { groups, bias, window })
     }
 }

@@ -16,6 +16,7 @@ mod llava_next;
 mod qwen2;
 mod t5;
 mod vit;
+mod wav2vec2;
 mod whisper;
 mod xclip;
 
@@ -82,6 +83,11 @@ pub trait Decoder {
     /// `state` holds. The caller advances the state.
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor;
 
+    /// Most tokens that a text may have, its prompt included.
+    fn positions(&self) -> usize {
+        usize::MAX
+    }
+
     /// Token ids there are.
     fn vocabulary(&self) -> usize;
 
@@ -145,10 +151,10 @@ pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<
         Class::LlavaNext => Box::new(llava_next::load(config, loader).await?),
         Class::Qwen2 => Box::new(qwen2::load(config, loader).await?),
         Class::T5 => Box::new(t5::T5::load(config, loader).await?),
+        Class::Wav2vec2 => Box::new(wav2vec2::Wav2Vec2::load(config, loader).await?),
         Class::Vit => Box::new(vit::Vit::load(config, loader).await?),
         Class::Whisper => Box::new(whisper::Whisper::load(config, loader).await?),
         Class::Xclip => Box::new(xclip::XClip::load(config, loader).await?),
-        other => return Err(Error::unsupported(format!("class {other} has no engine yet"))),
     };
     loader.finish()?;
     Ok(model)

@@ -65,3 +65,42 @@ pub(super) fn spec(config: &Config) -> Result<Spec> {
     }
     Ok(spec)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn windows(fields: Value) -> Result<Vec<Option<usize>>> {
+        let mut config = json!({"num_hidden_layers": 3, "sliding_window": 8});
+        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        Ok(spec(&Config::new(config)?)?.windows)
+    }
+
+    #[test]
+    fn windows_follow_number_or_name() {
+        assert_eq!(windows(json!({})), Ok(vec![None; 3]));
+        let first = |first| json!({"use_sliding_window": true, "max_window_layers": first});
+        assert_eq!(windows(first(0)), Ok(vec![Some(8); 3]));
+        assert_eq!(windows(first(2)), Ok(vec![None, None, Some(8)]));
+        assert_eq!(windows(first(9)), Ok(vec![None; 3]));
+        let kinds = ["sliding_attention", "full_attention", "sliding_attention"];
+        let named = windows(json!({"use_sliding_window": true, "layer_types": kinds}));
+        assert_eq!(named, Ok(vec![Some(8), None, Some(8)]));
+    }
+
+    #[test]
+    fn layers_that_cannot_slide_are_refused() {
+        for fields in [
+            json!({"layer_types": ["full_attention", "full_attention", "sliding_attention"]}),
+            json!({"layer_types": ["full_attention"]}),
+            json!({"layer_types": ["full_attention", "full_attention", "linear_attention"]}),
+            json!({"layer_types": "full_attention"}),
+            json!({"num_hidden_layers": 1 << 24}),
+        ] {
+            let field = fields.as_object().unwrap().keys().next().unwrap().clone();
+            let message = windows(fields).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("config.json, {field}: ")), "{message}");
+        }
+    }
+}

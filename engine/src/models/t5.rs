@@ -3,7 +3,7 @@
 
 use super::{
     Config, Decoder, Inputs, Model, Outputs, Rows, State,
-    blocks::transformer::{HeadShape, MultiHead},
+    blocks::encoder::{HeadShape, MultiHead},
 };
 use crate::{
     device::Device,
@@ -17,7 +17,6 @@ use crate::{
 
 /// Most elements of a table of biases, which grows with the square of the length.
 const MAX_BIAS: usize = 1 << 25;
-const PROJECTIONS: [&str; 4] = ["q", "k", "v", "o"];
 
 pub(super) struct T5 {
     encoder: Stack,
@@ -102,8 +101,16 @@ impl T5 {
         let mut x = self.encoder.embed(device, &ids.upload(device));
         for layer in &self.encoder.layers {
             let h = ops::rms_norm(device, &x, &layer.own_norm, self.encoder.eps);
-            let how = Attention { mask: mask.as_ref(), bias: Some(&bias), ..self.attention() };
-            x = ops::add(device, &layer.own.among(device, &h, how), &x);
+            // Scores stay as they are: the initial spread of T5's weights makes up for it.
+            let how = Attention {
+                mask: mask.as_ref(),
+                bias: Some(&bias),
+                scale: 1.0,
+                ..layer.own.plain()
+            };
+            let (k, v) = layer.own.keys_values(device, &h);
+            let kv = KeysValues::Plain { k: &k, v: &v };
+            x = ops::add(device, &layer.own.attend(device, &h, kv, how), &x);
             x = layer.feed(device, &x, self.encoder.eps);
         }
         Ok((ops::rms_norm(device, &x, &self.encoder.norm, self.encoder.eps), mask))
@@ -127,11 +134,6 @@ impl T5 {
             bias: Some(self.decoder.bias.table(device, capacity, "decoder_input_ids")?),
             ..State::new(cache)
         })
-    }
-
-    /// T5 leaves scores as they are: the initial spread of its weights makes up for it.
-    fn attention(&self) -> Attention<'static> {
-        Attention { scale: 1.0, ..Attention::new(self.heads.heads, self.heads.width) }
     }
 }
 
@@ -162,7 +164,14 @@ impl Sizes {
         Ok(Sizes {
             vocabulary: config.size_or("vocab_size", Some(32_128))?,
             model,
-            heads: HeadShape { model, heads, width, bias: false, key_bias: false },
+            heads: HeadShape {
+                model,
+                heads,
+                width,
+                bias: false,
+                key_bias: false,
+                output_bias: false,
+            },
             inner: config.size_or("d_ff", Some(2048))?,
             gated,
             activation: Activation::named(field, name)?,
@@ -186,7 +195,10 @@ impl Stack {
         // Files of the first release carry a bias for cross-attention that no release ever read.
         let unread = "layer.1.EncDecAttention.relative_attention_bias.weight";
         loader.skip(&format!("decoder.block.0.{unread}"));
-        let heads = sizes.heads;
+        let attention = |root: String| async move {
+            let names = ["q", "k", "v", "o"].map(|part| format!("{root}.{part}"));
+            MultiHead::load_shape(loader, names.each_ref().map(String::as_str), sizes.heads).await
+        };
         let mut all = Vec::new();
         for i in 0..layers {
             let part = |part: usize| format!("{root}.block.{i}.layer.{part}");
@@ -198,11 +210,11 @@ impl Stack {
             let last = part(if decoder { 2 } else { 1 });
             all.push(Layer {
                 own_norm: norm(part(0)).await?,
-                own: MultiHead::load(loader, &own, PROJECTIONS, heads).await?,
+                own: attention(own).await?,
                 cross: match decoder {
                     true => {
                         let norm = norm(part(1)).await?;
-                        Some((norm, MultiHead::load(loader, &cross, PROJECTIONS, heads).await?))
+                        Some((norm, attention(cross).await?))
                     }
                     false => None,
                 },
@@ -300,7 +312,8 @@ impl Decoder for T5 {
                 causal: true,
                 mask: rows.mask,
                 bias: state.bias.as_ref(),
-                ..self.attention()
+                scale: 1.0,
+                ..layer.own.plain()
             };
             let kv = KeysValues::Cached(&state.cache, i);
             x = ops::add(device, &layer.own.attend(device, &h, kv, how), &x);
@@ -308,7 +321,7 @@ impl Decoder for T5 {
             let (norm, cross) = layer.cross.as_ref().expect("a decoder's layer");
             let h = ops::rms_norm(device, &x, norm, eps);
             let (k, v) = &state.cross[i];
-            let how = Attention { mask: state.cross_mask.as_ref(), ..self.attention() };
+            let how = Attention { mask: state.cross_mask.as_ref(), scale: 1.0, ..cross.plain() };
             let kv = KeysValues::Plain { k, v };
             x = ops::add(device, &cross.attend(device, &h, kv, how), &x);
             x = layer.feed(device, &x, eps);

@@ -3,7 +3,7 @@
 
 use super::{
     Config, Decoder, Inputs, Model, Outputs, Rows, State,
-    blocks::transformer::{FeedForward, HeadShape, MultiHead},
+    blocks::encoder::{HeadShape, Layer, Mlp, MultiHead, Sight, heads},
 };
 use crate::{
     device::Device,
@@ -17,14 +17,13 @@ use crate::{
 
 /// Of every layer norm: the configuration has no field for it.
 const EPS: f32 = 1e-5;
-const PROJECTIONS: [&str; 4] = ["q_proj", "k_proj", "v_proj", "out_proj"];
 
 pub(super) struct Whisper {
     mel_bins: usize,
     convolutions: [Conv; 2],
     /// Sinusoids; what the file has is added as it is.
     source_positions: Tensor,
-    encoder: Vec<EncoderLayer>,
+    encoder: Vec<Layer>,
     encoder_norm: LayerNorm,
 
     words: Matrix,
@@ -32,20 +31,13 @@ pub(super) struct Whisper {
     decoder: Vec<DecoderLayer>,
     decoder_norm: LayerNorm,
     head: Linear,
-    heads: HeadShape,
+    shape: HeadShape,
     stop: Vec<u32>,
-}
-
-struct EncoderLayer {
-    own_norm: LayerNorm,
-    own: MultiHead,
-    inner_norm: LayerNorm,
-    inner: FeedForward,
 }
 
 struct DecoderLayer {
     /// All but attention to the encoder, which comes between the two.
-    layer: EncoderLayer,
+    layer: Layer,
     cross_norm: LayerNorm,
     cross: MultiHead,
 }
@@ -60,11 +52,8 @@ impl Whisper {
         let targets = config.size_or("max_target_positions", Some(448))?;
         let field = "activation_function";
         let activation = Activation::named(field, config.text_or(field, "gelu")?)?;
-        let heads = |field| {
-            let heads = HeadShape::read(config, field, 6, width)?;
-            // A bias on keys moves all scores of a query alike, so Whisper has none.
-            Ok::<_, Error>(HeadShape { key_bias: false, ..heads })
-        };
+        let shape =
+            |field| Ok::<_, Error>(HeadShape::shared(heads(config, field, width, Some(6))?, width));
 
         let root = "model.encoder";
         let convolution = |i: usize, channels, stride| async move {
@@ -75,12 +64,11 @@ impl Whisper {
         let source_positions =
             loader.tensor(&format!("{root}.embed_positions.weight"), &[sources, width]).await?;
         let inner = config.size_or("encoder_ffn_dim", Some(1536))?;
-        let encoder_heads = heads("encoder_attention_heads")?;
+        let encoder_shape = shape("encoder_attention_heads")?;
         let mut encoder = Vec::new();
         for i in 0..config.size_or("encoder_layers", Some(4))? {
             let name = format!("{root}.layers.{i}");
-            encoder
-                .push(EncoderLayer::load(loader, &name, encoder_heads, inner, activation).await?);
+            encoder.push(load_layer(loader, &name, encoder_shape, inner, activation).await?);
         }
         let encoder_norm = loader.layer_norm(&format!("{root}.layer_norm"), width, EPS).await?;
 
@@ -91,15 +79,15 @@ impl Whisper {
         let target_positions =
             loader.tensor(&format!("{root}.embed_positions.weight"), &[targets, width]).await?;
         let inner = config.size_or("decoder_ffn_dim", Some(1536))?;
-        let heads = heads("decoder_attention_heads")?;
+        let shape = shape("decoder_attention_heads")?;
         let mut decoder = Vec::new();
         for i in 0..config.size_or("decoder_layers", Some(4))? {
             let name = format!("{root}.layers.{i}");
             let cross = format!("{name}.encoder_attn");
             decoder.push(DecoderLayer {
-                layer: EncoderLayer::load(loader, &name, heads, inner, activation).await?,
+                layer: load_layer(loader, &name, shape, inner, activation).await?,
                 cross_norm: loader.layer_norm(&format!("{cross}_layer_norm"), width, EPS).await?,
-                cross: MultiHead::load(loader, &cross, PROJECTIONS, heads).await?,
+                cross: load_attention(loader, &cross, shape).await?,
             });
         }
         let decoder_norm = loader.layer_norm(&format!("{root}.layer_norm"), width, EPS).await?;
@@ -118,7 +106,7 @@ impl Whisper {
             decoder,
             decoder_norm,
             head: Linear { weight, bias: None },
-            heads,
+            shape,
             stop: config.stop_tokens(),
         })
     }
@@ -144,9 +132,7 @@ impl Whisper {
         let x = x.reshape(&[batch, sources, self.words.columns]);
         let mut x = ops::add(device, &x, &self.source_positions);
         for layer in &self.encoder {
-            let h = layer.own_norm.forward(device, &x);
-            x = ops::add(device, &layer.own.among(device, &h, layer.own.how()), &x);
-            x = layer.feed(device, &x);
+            x = layer.forward(device, &x, Sight::default());
         }
         Ok(self.encoder_norm.forward(device, &x))
     }
@@ -158,7 +144,7 @@ impl Whisper {
             let message = format!("{capacity} tokens, the model has {positions} positions");
             return Err(Error::input("decoder_input_ids", message));
         }
-        let (batch, HeadShape { heads, width, .. }) = (encoded.shape()[0], self.heads);
+        let (batch, HeadShape { heads, width, .. }) = (encoded.shape()[0], self.shape);
         let cache = KvCache::new(device, self.decoder.len(), batch, heads, width, capacity);
         let cross = self.decoder.iter().map(|layer| layer.cross.keys_values(device, encoded));
         Ok(State { cross: cross.collect(), ..State::new(cache) })
@@ -176,29 +162,30 @@ fn frames_first(values: &[f32], channels: usize, frames: usize) -> Vec<f32> {
     turned
 }
 
-impl EncoderLayer {
-    async fn load(
-        loader: &Loader<'_>,
-        root: &str,
-        heads: HeadShape,
-        inner: usize,
-        activation: Activation,
-    ) -> Result<EncoderLayer> {
-        let width = heads.model;
-        let name = |part: &str| format!("{root}.{part}");
-        let fc = [name("fc1"), name("fc2")];
-        Ok(EncoderLayer {
-            own_norm: loader.layer_norm(&name("self_attn_layer_norm"), width, EPS).await?,
-            own: MultiHead::load(loader, &name("self_attn"), PROJECTIONS, heads).await?,
-            inner_norm: loader.layer_norm(&name("final_layer_norm"), width, EPS).await?,
-            inner: FeedForward::load(loader, [&fc[0], &fc[1]], width, inner, activation).await?,
-        })
-    }
+/// Attention under `root`. A bias on keys moves all scores of a query alike, so there is none.
+async fn load_attention(loader: &Loader<'_>, root: &str, shape: HeadShape) -> Result<MultiHead> {
+    let names = ["q_proj", "k_proj", "v_proj", "out_proj"].map(|part| format!("{root}.{part}"));
+    let shape = HeadShape { key_bias: false, ..shape };
+    MultiHead::load_shape(loader, names.each_ref().map(String::as_str), shape).await
+}
 
-    fn feed(&self, device: &Device, x: &Tensor) -> Tensor {
-        let h = self.inner_norm.forward(device, x);
-        ops::add(device, &self.inner.forward(device, &h), x)
-    }
+/// All of a layer but attention to the encoder.
+async fn load_layer(
+    loader: &Loader<'_>,
+    root: &str,
+    shape: HeadShape,
+    inner: usize,
+    activation: Activation,
+) -> Result<Layer> {
+    let width = shape.model;
+    let name = |part: &str| format!("{root}.{part}");
+    let fc = [&*name("fc1"), &name("fc2")];
+    Ok(Layer {
+        attention_norm: loader.layer_norm(&name("self_attn_layer_norm"), width, EPS).await?,
+        attention: load_attention(loader, &name("self_attn"), shape).await?,
+        mlp_norm: loader.layer_norm(&name("final_layer_norm"), width, EPS).await?,
+        mlp: Mlp::load(loader, fc, width, inner, activation).await?,
+    })
 }
 
 impl Model for Whisper {
@@ -239,21 +226,26 @@ impl Decoder for Whisper {
         let x = x.reshape(&[batch, tokens, self.words.columns]);
         let mut x = ops::add_positions(device, &x, table, step);
         for (i, DecoderLayer { layer, cross_norm, cross }) in self.decoder.iter().enumerate() {
-            let h = layer.own_norm.forward(device, &x);
-            let (k, v) = layer.own.keys_values(device, &h);
+            let h = layer.attention_norm.forward(device, &x);
+            let own = &layer.attention;
+            let (k, v) = own.keys_values(device, &h);
             state.cache.append(device, i, &k, &v);
-            let how = Attention { causal: true, mask: rows.mask, ..layer.own.how() };
+            let how = Attention { causal: true, mask: rows.mask, ..own.plain() };
             let kv = KeysValues::Cached(&state.cache, i);
-            x = ops::add(device, &layer.own.attend(device, &h, kv, how), &x);
+            x = ops::add(device, &own.attend(device, &h, kv, how), &x);
 
             let h = cross_norm.forward(device, &x);
             let (k, v) = &state.cross[i];
-            let y = cross.attend(device, &h, KeysValues::Plain { k, v }, cross.how());
+            let y = cross.attend(device, &h, KeysValues::Plain { k, v }, cross.plain());
             x = ops::add(device, &y, &x);
             x = layer.feed(device, &x);
         }
         let x = self.decoder_norm.forward(device, &rows.pick(device, x));
         self.head.forward(device, &x)
+    }
+
+    fn positions(&self) -> usize {
+        self.target_positions.rows()
     }
 
     fn vocabulary(&self) -> usize {

@@ -14,6 +14,7 @@ mod concat;
 mod conv;
 mod embed;
 mod gather_rows;
+mod group_norm;
 mod layer_norm;
 mod matmul;
 mod mean_pool;
@@ -36,6 +37,7 @@ pub use concat::{concat, narrow};
 pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
 pub use gather_rows::gather_rows;
+pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
 pub use matmul::matmul;
 pub use mean_pool::mean_pool;
@@ -102,6 +104,7 @@ pub fn checks() -> Vec<Check> {
         conv::checks(),
         embed::checks(),
         gather_rows::checks(),
+        group_norm::checks(),
         layer_norm::checks(),
         matmul::checks(),
         mean_pool::checks(),

@@ -211,4 +211,19 @@ mod tests {
         // Wavelength 62.83 lies on the ramp: smooth = (64 / 62.83 − 1) / 3 = 0.006197.
         assert!((scaled(1, 0.1, scaling) - 0.013_042_27).abs() < 1e-6);
     }
+
+    /// Frequencies of transformers 5.23 for `head_dim` 16, `rope_theta` 10000, factor 4, original 32,
+    /// with the bounds of the ramp rounded and not.
+    #[test]
+    fn yarn_stretches_low_frequencies_only() {
+        for (fast, truncate, second) in [(32.0, true, 0.197_642_36), (16.0, false, 0.148_490_25)] {
+            let scaling =
+                RopeScaling::yarn(4.0, (fast, 1.0), truncate, 1.138_629_4, (1e4, 16, 32.0));
+            let expected = [1.0, second, 0.025, 0.007_905_695];
+            for (i, want) in expected.into_iter().enumerate() {
+                let got = scaled(i, (1.0 / 1e4f64.powf(i as f64 / 8.0)) as f32, scaling);
+                assert!((got - want).abs() < 2e-7 * want, "frequency {i}: {got} {want}");
+            }
+        }
+    }
 }

@@ -109,14 +109,15 @@ fn rope(config: &Config, width: usize, positions: usize) -> Result<(f64, RopeSca
         Some(rope) => Some(rope),
         None => config.object("rope_parameters")?,
     };
-    let base = config.number_or("rope_theta", 10_000.0)?;
+    let base = positive("rope_theta", config.number_or("rope_theta", 10_000.0)?)?;
     let Some(rope) = rope else { return Ok((base, RopeScaling::Default)) };
-    let theta = rope.number_or("rope_theta", base)?;
+    let theta = positive("rope_theta", rope.number_or("rope_theta", base)?)?;
     if rope.number_or("partial_rotary_factor", 1.0)? != 1.0 {
         return Err(Error::config("partial_rotary_factor", "only 1 is supported"));
     }
-    let number = |field| rope.number(field);
-    let original = rope.number_or("original_max_position_embeddings", positions as f64)?;
+    let number = |field| positive(field, rope.number(field)?);
+    let field = "original_max_position_embeddings";
+    let original = positive(field, rope.number_or(field, positions as f64)?)?;
     let kind = match rope.get("rope_type") {
         Some(_) => rope.text_or("rope_type", "default")?,
         None => rope.text_or("type", "default")?,
@@ -133,8 +134,9 @@ fn rope(config: &Config, width: usize, positions: usize) -> Result<(f64, RopeSca
             original: original as f32,
         },
         "yarn" => {
-            let factor = rope.number_or("factor", positions as f64 / original)?;
-            let turns = (rope.number_or("beta_fast", 32.0)?, rope.number_or("beta_slow", 1.0)?);
+            let or = |field, default| positive(field, rope.number_or(field, default)?);
+            let factor = or("factor", positions as f64 / original)?;
+            let turns = (or("beta_fast", 32.0)?, or("beta_slow", 1.0)?);
             let scale = |by: f64| if factor <= 1.0 { 1.0 } else { 0.1 * by * factor.ln() + 1.0 };
             let (above, below) =
                 (rope.number_or("mscale", 0.0)?, rope.number_or("mscale_all_dim", 0.0)?);
@@ -153,6 +155,13 @@ fn rope(config: &Config, width: usize, positions: usize) -> Result<(f64, RopeSca
         }
     };
     Ok((theta, scaling))
+}
+
+fn positive(field: &str, value: f64) -> Result<f64> {
+    match value > 0.0 && value < 1e12 {
+        true => Ok(value),
+        false => Err(Error::config(field, format!("{value}: use a positive number"))),
+    }
 }
 
 /// A loaded decoder with its head. As a model it reads text alone; models that read more put their
@@ -281,6 +290,10 @@ impl Decoder for TextDecoder {
 
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {
         self.logits(device, state, self.embed(device, ids), rows)
+    }
+
+    fn positions(&self) -> usize {
+        self.spec.positions
     }
 
     fn vocabulary(&self) -> usize {

@@ -39,6 +39,31 @@ pub fn heads(config: &Config, field: &str, width: usize, default: Option<usize>)
     Ok(heads)
 }
 
+/// What [`MultiHead`] has besides its names.
+#[derive(Clone, Copy)]
+pub struct HeadShape {
+    /// Width of the tokens.
+    pub model: usize,
+    /// How many there are.
+    pub heads: usize,
+    /// Width of one.
+    pub width: usize,
+    /// Whether projections of queries and values have a bias.
+    pub bias: bool,
+    /// Whether those of keys have one.
+    pub key_bias: bool,
+    /// Whether that of the output has one.
+    pub output_bias: bool,
+}
+
+impl HeadShape {
+    /// Heads that share the width of the tokens, with all biases.
+    pub fn shared(heads: usize, model: usize) -> HeadShape {
+        let width = model / heads;
+        HeadShape { model, heads, width, bias: true, key_bias: true, output_bias: true }
+    }
+}
+
 impl MultiHead {
     /// Reads the projections of queries, keys, values and the output from four names; `bias` is
     /// that of the first three.
@@ -49,27 +74,54 @@ impl MultiHead {
         heads: usize,
         bias: bool,
     ) -> Result<MultiHead> {
-        let [query, key, value, output] = names;
+        let shape = HeadShape { bias, key_bias: bias, ..HeadShape::shared(heads, width) };
+        MultiHead::load_shape(loader, names, shape).await
+    }
+
+    /// The same for heads of any shape.
+    pub async fn load_shape(
+        loader: &Loader<'_>,
+        [query, key, value, output]: [&str; 4],
+        shape: HeadShape,
+    ) -> Result<MultiHead> {
+        let HeadShape { model, heads, width, bias, key_bias, output_bias } = shape;
+        let inner = heads * width;
         Ok(MultiHead {
-            query: loader.linear(query, width, width, bias).await?,
-            key: loader.linear(key, width, width, bias).await?,
-            value: loader.linear(value, width, width, bias).await?,
-            output: loader.linear(output, width, width, true).await?,
+            query: loader.linear(query, inner, model, bias).await?,
+            key: loader.linear(key, inner, model, key_bias).await?,
+            value: loader.linear(value, inner, model, bias).await?,
+            output: loader.linear(output, model, inner, output_bias).await?,
             heads,
         })
     }
 
+    /// Plain attention of these heads, for [`MultiHead::attend`].
+    pub fn plain(&self) -> Attention<'static> {
+        Attention::new(self.heads, self.query.weight.rows / self.heads)
+    }
+
+    /// Keys and values `[B, S, H · D]` of `x: [B, S, C]`, which can be kept.
+    pub fn keys_values(&self, device: &Device, x: &Tensor) -> (Tensor, Tensor) {
+        (self.key.forward(device, x), self.value.forward(device, x))
+    }
+
+    /// `[B, T, C]`: what the tokens `x: [B, T, C]` see of keys and values.
+    pub fn attend(
+        &self,
+        device: &Device,
+        x: &Tensor,
+        kv: KeysValues<'_>,
+        how: Attention<'_>,
+    ) -> Tensor {
+        let q = self.query.forward(device, x);
+        self.output.forward(device, &ops::attention(device, &q, kv, how))
+    }
+
     /// `[B, T, C]` from queries made of `q: [B, T, C]`, keys of `k: [B, S, C]`, values of `v`.
     pub fn forward(&self, device: &Device, [q, k, v]: [&Tensor; 3], sight: Sight<'_>) -> Tensor {
-        let q = self.query.forward(device, q);
         let (k, v) = (self.key.forward(device, k), self.value.forward(device, v));
-        let how = Attention {
-            causal: sight.causal,
-            mask: sight.mask,
-            ..Attention::new(self.heads, q.columns() / self.heads)
-        };
-        let y = ops::attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how);
-        self.output.forward(device, &y)
+        let how = Attention { causal: sight.causal, mask: sight.mask, ..self.plain() };
+        self.attend(device, q, KeysValues::Plain { k: &k, v: &v }, how)
     }
 }
 

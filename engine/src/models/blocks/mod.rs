@@ -1,11 +1,10 @@
 //! Parts that several classes are made of: each loads itself and computes through ops.
 //!
 //! Text: `bert_layer.rs` is a layer that normalises last, `decoder.rs` the decoder that LLaMA made
-//! common. Images: `encoder.rs` is a layer that normalises first, `patches.rs` turns an image into
-//! tokens, `clip.rs` makes CLIP's two towers of them, `resnet.rs` is the convolutional backbone of
-//! DETR, and `pixel_positions.rs` tells where its pixels lie. Sounds: `transformer.rs` is what
-//! layers of speech are made of, `htsat.rs` folds a spectrogram into an image, which `swin.rs` reads
-//! in windows.
+//! common. Images: `encoder.rs` is a layer that normalises first, with its attention and feed-forward
+//! for others, `patches.rs` turns an image into tokens, `clip.rs` makes CLIP's two towers of them,
+//! `resnet.rs` is the convolutional backbone of DETR, and `pixel_positions.rs` tells where its pixels
+//! lie. Sounds: `htsat.rs` folds a spectrogram into an image, which `swin.rs` reads in windows.
 
 pub(super) mod bert_layer;
 pub(super) mod clip;
@@ -16,7 +15,6 @@ pub(super) mod patches;
 pub(super) mod pixel_positions;
 pub(super) mod resnet;
 pub(super) mod swin;
-pub(super) mod transformer;
 
 use crate::{device::Device, ops, tensor::Tensor};
 
