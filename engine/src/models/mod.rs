@@ -25,7 +25,7 @@ pub use inputs::{Ids, Images, Inputs};
 
 use crate::{
     device::Device,
-    error::{Error, Result},
+    error::Result,
     kv::KvCache,
     load::Loader,
     ops::{self, Angles},
