@@ -231,8 +231,8 @@ impl Runner<'_> {
         let show = &mut |event: &Event| show(bar, cell, event);
         let fault = match seat.ask(&request, self.config.timeout, show).await {
             Ok(record::Answer::Probe(report)) => {
-                seat.learn(backend, report.clone());
-                return Ok(report);
+                seat.learn(backend, (*report).clone());
+                return Ok(*report);
             }
             Ok(record::Answer::Run(_)) => mismatch("probe"),
             Err(fault) => fault,

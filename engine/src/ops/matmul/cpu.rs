@@ -54,38 +54,94 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Activations in chunks of 32 integers.
+///
+/// Where one activation dwarfs its neighbours, as some channels of language models do, a step that
+/// fits the large one is coarse for all others: such chunks get a second digit of 15 bits.
 pub(super) struct Rounded {
     /// `[M, chunks · 32]`.
     pub values: Vec<i16>,
     /// `[M, chunks]`: what one step is worth.
     pub scales: Vec<f32>,
-    /// `[M, chunks]`: sums of the rounded activations.
+    /// `[M, chunks]`: sums of the rounded activations, second digits included.
     pub sums: Vec<f32>,
+    /// Chunks that have a second digit, counted over all rows, ascending.
+    pub fine_chunks: Vec<usize>,
+    /// The second digits of those chunks, each worth a step over [`DIGIT`].
+    pub fine_values: Vec<i16>,
 }
+
+/// What the first digit is worth in units of the second.
+pub(super) const DIGIT: f32 = 32_768.0;
+/// A chunk gets a second digit when its largest activation is this many times its root mean square.
+const CREST: f32 = 4.0;
 
 fn round(x: &[f32]) -> Rounded {
     const STEPS: f32 = 32_767.0;
+    let chunks = x.len() / CHUNK;
     let mut rounded = Rounded {
         values: Vec::with_capacity(x.len()),
-        scales: Vec::with_capacity(x.len() / CHUNK),
-        sums: Vec::with_capacity(x.len() / CHUNK),
+        scales: Vec::with_capacity(chunks),
+        sums: Vec::with_capacity(chunks),
+        fine_chunks: Vec::new(),
+        fine_values: Vec::new(),
     };
-    for chunk in x.chunks_exact(CHUNK) {
+    for (at, chunk) in x.chunks_exact(CHUNK).enumerate() {
         let largest = chunk.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-        // Below, the quotient could be infinite: such a chunk is nothing beside any other.
-        let inverse = if largest > 1e-30 { STEPS / largest } else { 0.0 };
-        let scale = largest / STEPS;
+        // The reciprocal of a step is infinite for a chunk of subnormals: such a chunk counts as zero.
+        let inverse = if STEPS / largest < f32::MAX { STEPS / largest } else { 0.0 };
+        let scale = if inverse > 0.0 { largest / STEPS } else { 0.0 };
         let mut sum = 0i32;
         for x in chunk {
-            // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer on every target.
-            let q = ((x * inverse + 12_582_912.0) - 12_582_912.0) as i32;
-            sum += q;
+            let q = nearest(x * inverse);
+            sum += q as i32;
             rounded.values.push(q as i16);
         }
+        let mut fine_sum = 0i32;
+        let squares: f32 = chunk.iter().map(|x| (x * inverse) * (x * inverse)).sum();
+        if STEPS * STEPS * CHUNK as f32 > CREST * CREST * squares && inverse > 0.0 {
+            rounded.fine_chunks.push(at);
+            for x in chunk {
+                let q = nearest((x * inverse - nearest(x * inverse)) * DIGIT);
+                fine_sum += q as i32;
+                rounded.fine_values.push(q as i16);
+            }
+        }
         rounded.scales.push(scale);
-        rounded.sums.push(sum as f32 * scale);
+        rounded.sums.push((sum as f32 + fine_sum as f32 / DIGIT) * scale);
     }
     rounded
+}
+
+/// The nearest integer: adding and subtracting 1.5 · 2²³ rounds to it on every target.
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    (x + 12_582_912.0) - 12_582_912.0
+}
+
+impl Rounded {
+    /// What the second digits of one row of activations add to a dot product with `codes`.
+    fn fine<'a>(
+        &'a self,
+        row: usize,
+        chunks: usize,
+        affine: &'a Affine,
+        codes: impl Fn(usize) -> [i16; CHUNK] + 'a,
+    ) -> f32 {
+        let from = self.fine_chunks.partition_point(|at| *at < row * chunks);
+        let mut total = 0.0;
+        for (at, values) in
+            self.fine_chunks.iter().zip(self.fine_values.chunks_exact(CHUNK)).skip(from)
+        {
+            if *at >= (row + 1) * chunks {
+                break;
+            }
+            let chunk = at - row * chunks;
+            let pairs = codes(chunk).into_iter().zip(values);
+            let sum: i32 = pairs.map(|(c, q)| i32::from(c) * i32::from(*q)).sum();
+            total += affine.d[chunk] * self.scales[*at] * sum as f32;
+        }
+        total / DIGIT
+    }
 }
 
 fn integer<const BITS: u32>(x: &[f32], w: &Matrix) -> Vec<f32> {
@@ -101,14 +157,20 @@ fn integer<const BITS: u32>(x: &[f32], w: &Matrix) -> Vec<f32> {
             affine.load(w, shard, row);
             let n = shard.first + row;
             if m == 1 {
-                y[n] = dot_packed::<BITS>(codes, &affine, &x);
+                let unpacked = |chunk| unpack::<BITS>(&codes[chunk * chunk_words(BITS)..]);
+                y[n] =
+                    dot_packed::<BITS>(codes, &affine, &x) + x.fine(0, chunks, &affine, unpacked);
                 continue;
             }
             for (chunk, words) in codes.chunks_exact(chunk_words(BITS)).enumerate() {
                 panel[chunk * CHUNK..][..CHUNK].copy_from_slice(&unpack::<BITS>(words));
             }
             for i in 0..m {
-                y[i * w.rows + n] = dot_panel(&panel, &affine, &x, i);
+                let unpacked = |chunk| {
+                    panel[chunk * CHUNK..][..CHUNK].try_into().expect("a chunk has 32 codes")
+                };
+                y[i * w.rows + n] =
+                    dot_panel(&panel, &affine, &x, i) + x.fine(i, chunks, &affine, unpacked);
             }
         }
     }
