@@ -127,7 +127,7 @@ fn fault(status: Status, stage: &str, message: String) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{Backend, PageReport};
+    use record::Backend;
 
     /// Asks a shell script in place of the worker.
     fn ask_script(script: &str, limit: Duration) -> (Result<Answer, Fault>, usize) {

@@ -46,7 +46,7 @@ pub use pad_columns::pad_columns;
 pub use place_rows::place_rows;
 pub use rms_norm::rms_norm;
 pub use rope::{Angles, RopeScaling, rope};
-pub use sample::{Sampling, sample};
+pub use sample::{MAX_TOP_K, Sampling, sample};
 pub use similarity::{similarity, unit_rows};
 pub use softmax::softmax;
 
