@@ -406,18 +406,22 @@ fn verdict(correctness: &Correctness, tolerances: Tolerances) -> (Status, Option
 mod native {
     use super::*;
     use crate::weights::Folder;
-    use std::{cell::RefCell, time::Instant};
+    use std::{cell::RefCell, mem::ManuallyDrop, time::Instant};
+
+    thread_local! {
+        /// Opened once a thread and never closed: drivers may refuse after some tens of openings,
+        /// and must not be closed while a thread's other values are going.
+        static GPU: RefCell<Option<ManuallyDrop<Rc<Gpu>>>> = const { RefCell::new(None) };
+    }
 
     /// Answers a request in this process: `case_url` is a folder, and the GPU is wgpu's.
     pub fn answer_blocking(request: Request, emit: &mut dyn FnMut(Event)) -> Answer {
-        let host =
-            Native { start: Instant::now(), gpu: RefCell::default(), emit: RefCell::new(emit) };
+        let host = Native { start: Instant::now(), emit: RefCell::new(emit) };
         pollster::block_on(answer(request, &host))
     }
 
     struct Native<'a> {
         start: Instant,
-        gpu: RefCell<Option<Rc<Gpu>>>,
         emit: RefCell<&'a mut dyn FnMut(Event)>,
     }
 
@@ -428,11 +432,13 @@ mod native {
 
         fn gpu(&self) -> LocalFuture<'_, Result<Rc<Gpu>>> {
             Box::pin(async {
-                if let Some(gpu) = &*self.gpu.borrow() {
-                    return Ok(Rc::clone(gpu));
+                if let Some(gpu) = GPU.with_borrow(|gpu| gpu.as_deref().cloned())
+                    && gpu.check("an earlier cell").is_ok()
+                {
+                    return Ok(gpu);
                 }
                 let gpu = Gpu::open(None).await?;
-                *self.gpu.borrow_mut() = Some(Rc::clone(&gpu));
+                GPU.set(Some(ManuallyDrop::new(Rc::clone(&gpu))));
                 Ok(gpu)
             })
         }

@@ -12,9 +12,9 @@
 //! hash of all of these lies beside the folder. The folder is replaced in one step, under a lock, so a run never
 //! serves half of one.
 //!
-//! wasm-opt has no part in it: what it adds to a link with full LTO is size, which a page on the same
-//! machine does not feel, and the version of Debian 12 writes modules that browsers refuse, as it
-//! exports the wrong one of two tables.
+//! Where a wasm-opt of at least [`OLDEST_WASM_OPT`] is on PATH, it makes the module a sixth smaller
+//! (1,554 to 1,302 KB); `npm install --global binaryen` brings one. Older ones, Debian 12's among
+//! them, write modules that browsers refuse, and are left alone.
 
 use crate::{
     setup::{
@@ -35,6 +35,9 @@ use wasm_bindgen_cli_support::Bindgen;
 /// What the bundle is made from, below the root of the repository.
 const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "engine", "shaders", "web"];
 
+/// The first version of wasm-opt that is known to keep what wasm-bindgen's modules need.
+const OLDEST_WASM_OPT: u32 = 116;
+
 /// Gives the folder of the page, building it first if anything in it has changed.
 pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -53,7 +56,8 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     let lock = fs::File::create(target.join("web.lock")).context("cannot make target/web.lock")?;
     lock.lock().context("cannot lock target/web.lock")?;
 
-    let stamp = stamp(&root, &toolchain, commit.as_deref())?;
+    let optimiser = optimiser(&places);
+    let stamp = stamp(&root, &toolchain, commit.as_deref(), optimiser.as_deref())?;
     let stamp_file = target.join("web.stamp");
     if bundle.is_dir() && fs::read_to_string(&stamp_file).is_ok_and(|last| last == stamp) {
         return Ok(bundle);
@@ -66,6 +70,10 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     copy_folder(&root.join("web"), &new)?;
     bar.message("wasm-bindgen");
     bind(&engine, &new.join("pkg"))?;
+    if let Some(optimiser) = &optimiser {
+        bar.message("wasm-opt");
+        optimise(optimiser, &new.join("pkg/engine_bg.wasm"), &bar)?;
+    }
     bar.finish();
 
     // Without a stamp a folder counts as stale, so a stop between these steps costs a build at most.
@@ -91,7 +99,12 @@ fn commit(root: &Path) -> Option<String> {
 }
 
 /// A hash of everything that decides what the bundle is.
-fn stamp(root: &Path, toolchain: &Toolchain, commit: Option<&str>) -> Result<String> {
+fn stamp(
+    root: &Path,
+    toolchain: &Toolchain,
+    commit: Option<&str>,
+    optimiser: Option<&Path>,
+) -> Result<String> {
     let mut hash = Sha256::new();
     // Each part ends with a byte that no text has, so that parts cannot run into each other.
     let mut add = |part: &[u8]| {
@@ -102,6 +115,7 @@ fn stamp(root: &Path, toolchain: &Toolchain, commit: Option<&str>) -> Result<Str
     add(toolchain.version()?.as_bytes());
     add(toolchain.rustflags().join(" ").as_bytes());
     add(commit.unwrap_or_default().as_bytes());
+    add(optimiser.map(Path::to_string_lossy).unwrap_or_default().as_bytes());
     for source in SOURCES {
         for file in files(&root.join(source))? {
             let bytes =
@@ -138,6 +152,37 @@ fn bind(engine: &Path, folder: &Path) -> Result<()> {
     // The page calls the module's `default()` without an address: it loads its own neighbour.
     bindgen.omit_default_module_path(false);
     bindgen.web(true)?.generate(folder).context("wasm-bindgen cannot make the bindings")
+}
+
+/// A wasm-opt that can be trusted with the module.
+fn optimiser(places: &Places) -> Option<PathBuf> {
+    let program = places.program(&["wasm-opt"], None)?;
+    let version = command::answer(program.to_str()?, &["--version"])?;
+    (wasm_opt_version(&version)? >= OLDEST_WASM_OPT).then_some(program)
+}
+
+/// The number in `wasm-opt version 132 (version_132)`.
+fn wasm_opt_version(answer: &str) -> Option<u32> {
+    answer.split_whitespace().find_map(|word| word.parse().ok())
+}
+
+/// Makes a module smaller in place.
+fn optimise(optimiser: &Path, module: &Path, bar: &crate::ui::Bar) -> Result<()> {
+    let mut command = std::process::Command::new(optimiser);
+    command.arg("-O2");
+    for feature in [
+        "simd",
+        "bulk-memory",
+        "sign-ext",
+        "nontrapping-float-to-int",
+        "mutable-globals",
+        "reference-types",
+        "multivalue",
+    ] {
+        command.arg(format!("--enable-{feature}"));
+    }
+    command.arg(module).arg("-o").arg(module);
+    command::run(command, bar).context("wasm-opt cannot optimise the engine")
 }
 
 /// Every file at or below `path`, sorted; none if nothing is there.
@@ -202,7 +247,14 @@ mod tests {
 
     fn stamp_of(root: &Path) -> String {
         let toolchain = Toolchain::Ready { library: PathBuf::new() };
-        stamp(root, &toolchain, Some("0123abc")).unwrap()
+        stamp(root, &toolchain, Some("0123abc"), None).unwrap()
+    }
+
+    #[test]
+    fn the_version_of_wasm_opt_is_read_from_what_it_says() {
+        assert_eq!(wasm_opt_version("wasm-opt version 132 (version_132)"), Some(132));
+        assert_eq!(wasm_opt_version("wasm-opt version 108"), Some(108));
+        assert_eq!(wasm_opt_version("no such thing"), None);
     }
 
     #[test]
