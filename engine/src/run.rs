@@ -39,7 +39,7 @@ pub trait Host {
     /// Passes an event on.
     fn emit(&self, event: Event);
 
-    /// Size of the WASM memory.
+    /// Most bytes that were allocated at once in WASM memory since the request came.
     fn heap_bytes(&self) -> Option<u64> {
         None
     }

@@ -11,7 +11,14 @@ use crate::{
 };
 use js_sys::{Function, Uint8Array};
 use record::{CaseFile, Event, Request, RunRequest};
-use std::{cell::RefCell, collections::BTreeMap, ops::Range, rc::Rc};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::RefCell,
+    collections::BTreeMap,
+    ops::Range,
+    rc::Rc,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{RequestInit, Response, WorkerGlobalScope};
@@ -58,6 +65,40 @@ extern "C" {
     fn ask_for_subgroups();
 }
 
+/// Counts what is allocated: WASM memory never shrinks, so its size tells of the largest cell that a
+/// worker ever ran and not of the last.
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(now, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        let now = ALLOCATED.fetch_add(size, Ordering::Relaxed) + size;
+        PEAK.fetch_max(now, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
 /// How long a GPU process may take to start.
 const PATIENCE_MS: f64 = 8000.0;
 
@@ -82,6 +123,7 @@ pub async fn answer(request: String, emit: Function) -> Result<String, JsValue> 
     }));
     let request: Request = serde_json::from_str(&request)
         .map_err(|error| JsValue::from_str(&format!("the request is malformed: {error}")))?;
+    PEAK.store(ALLOCATED.load(Ordering::Relaxed), Ordering::Relaxed);
     let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
     let answer = run::answer(request, &Page { scope, emit }).await;
     serde_json::to_string(&answer).map_err(|error| JsValue::from_str(&error.to_string()))
@@ -136,7 +178,7 @@ impl Host for Page {
     }
 
     fn heap_bytes(&self) -> Option<u64> {
-        Some(core::arch::wasm32::memory_size(0) as u64 * 65_536)
+        Some(PEAK.load(Ordering::Relaxed) as u64)
     }
 }
 

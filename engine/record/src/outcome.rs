@@ -175,7 +175,7 @@ pub struct Memory {
     /// Most GPU memory held at once; absent on CPU backends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_peak_bytes: Option<u64>,
-    /// Size of the WASM memory at the end, which is its peak; absent outside a page.
+    /// Most bytes allocated at once in WASM memory while the cell ran; absent outside a page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wasm_heap_bytes: Option<u64>,
 }

@@ -31,7 +31,7 @@ pub(super) fn dot_panel(panel: &[i16], affine: &Affine, x: &Rounded, row: usize)
     let scales = &x.scales[row * chunks..(row + 1) * chunks];
     assert!(affine.d.len() >= chunks);
     let mut sums = f32x4_splat(0.0);
-    for chunk in 0..chunks {
+    for (chunk, scale) in scales.iter().enumerate() {
         // SAFETY: `panel` and `values` have the same length, a multiple of 32.
         let products = unsafe {
             let codes = panel.as_ptr().add(chunk * CHUNK).cast::<v128>();
@@ -39,7 +39,7 @@ pub(super) fn dot_panel(panel: &[i16], affine: &Affine, x: &Rounded, row: usize)
             let codes = [0, 1, 2, 3].map(|i| v128_load(codes.add(i)));
             dot_chunk(codes, x)
         };
-        let scale = f32x4_splat(affine.d[chunk] * scales[chunk]);
+        let scale = f32x4_splat(affine.d[chunk] * scale);
         sums = f32x4_add(sums, f32x4_mul(f32x4_convert_i32x4(products), scale));
     }
     total(sums) + offsets(affine, &x.sums[row * chunks..(row + 1) * chunks])
