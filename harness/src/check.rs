@@ -12,12 +12,13 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const STEPS: [&[&str]; 4] = [
+const STEPS: [&[&str]; 5] = [
     &["fmt", "--all", "--check"],
     &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
     &["doc", "--workspace", "--no-deps", "--quiet"],
+    &["test", "--workspace", "--doc", "--quiet"],
     // The last, so that its summary is the last that is printed.
-    &["test", "--workspace"],
+    &["test", "--workspace", "--lib", "--bins", "--tests"],
 ];
 
 /// Runs the steps until one fails, and ends as that one did.
