@@ -77,13 +77,21 @@ impl Bert {
                     loader.linear(&format!("{transform}.dense"), width, width, true).await?;
                 let norm = loader.layer_norm(&format!("{transform}.LayerNorm"), width, eps).await?;
                 let decoder = "cls.predictions.decoder";
-                let weight = match config.flag_or("tie_word_embeddings", true)? {
+                let tied = config.flag_or("tie_word_embeddings", true)?;
+                let weight = match tied {
                     true => words.clone(),
                     false => loader.matrix(&format!("{decoder}.weight"), vocabulary, width).await?,
                 };
+                // The decoder's own bias is a copy of the other one, unless nothing is tied: then
+                // it is the one that counts.
+                let (mut bias, mut copy) =
+                    ("cls.predictions.bias".to_owned(), format!("{decoder}.bias"));
+                if loader.has(&copy) && (!tied || !loader.has(&bias)) {
+                    std::mem::swap(&mut bias, &mut copy);
+                }
                 loader.skip(&format!("{decoder}.weight"));
-                loader.skip(&format!("{decoder}.bias"));
-                let bias = Some(loader.vector("cls.predictions.bias", vocabulary).await?);
+                loader.skip(&copy);
+                let bias = Some(loader.vector(&bias, vocabulary).await?);
                 let decoder = Linear { weight, bias };
                 Head::MaskedLm { dense, activation, norm, decoder }
             }

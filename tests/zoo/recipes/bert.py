@@ -47,3 +47,13 @@ def make():
         ),
         {"input_ids": ids(4, 90, 2, 9), "attention_mask": mask(9, 5, 9)},
     )
+    case(
+        "bert/bert-mlm-untied",
+        BertForMaskedLM,
+        BertConfig(
+            vocab_size=96, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=64, max_position_embeddings=24, hidden_act="relu",
+            tie_word_embeddings=False,
+        ),
+        {"input_ids": ids(5, 96, 2, 7)},
+    )
