@@ -12,7 +12,7 @@
 //! hash of all of these lies beside the folder. The folder is replaced in one step, under a lock, so a run never
 //! serves half of one.
 //!
-//! Where a wasm-opt of at least [`OLDEST_WASM_OPT`] is on PATH, it makes the module a sixth smaller
+//! Where a wasm-opt of version 116 or later is on PATH, it makes the module a sixth smaller
 //! (1,554 to 1,302 KB); `npm install --global binaryen` brings one. Older ones, Debian 12's among
 //! them, write modules that browsers refuse, and are left alone.
 
