@@ -2,7 +2,9 @@
 
 use crate::{
     error::{Error, Result},
+    generation_config::GenerationConfig,
     models::{Config, Inputs},
+    synthetic::{self, Described, VALUES},
     weights::{Checkpoint, Source},
 };
 use record::Class;
@@ -17,9 +19,11 @@ pub(crate) struct Case {
     pub class: Class,
     pub config: Config,
     pub checkpoint: Checkpoint,
+    /// Where the weights are computed, if no file holds them.
+    pub synthetic: Option<synthetic::Weights>,
     pub inputs: Inputs,
     pub expected: Expected,
-    pub stop_tokens: Option<Vec<u32>>,
+    pub generation: GenerationConfig,
 }
 
 /// What the f32 model gives, as somebody else computed it.
@@ -35,9 +39,28 @@ pub(crate) struct Expected {
 #[derive(Deserialize)]
 struct Manifest {
     class: Class,
-    inputs: String,
+    inputs: Given,
     #[serde(default)]
     expected: Option<String>,
+    #[serde(default)]
+    weights: Option<Seeded>,
+}
+
+/// Inputs: the name of a file, or what each of them is like.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Given {
+    File(String),
+    Described(BTreeMap<String, Described>),
+}
+
+/// Weights that no file holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seeded {
+    /// The list of their names and shapes.
+    tensors: String,
+    seed: u64,
 }
 
 impl Case {
@@ -45,10 +68,14 @@ impl Case {
         let manifest = json(source, "case.json").await?;
         let manifest: Manifest = serde_json::from_value(manifest)
             .map_err(|error| Error::malformed("case.json", error.to_string()))?;
-        let is_data =
-            |file: &&String| **file != manifest.inputs && Some(*file) != manifest.expected.as_ref();
-        let weights: Vec<String> = files.iter().filter(is_data).cloned().collect();
-        let checkpoint = Checkpoint::open(source, &weights).await?;
+        let (checkpoint, synthetic) = match &manifest.weights {
+            Some(Seeded { tensors, seed }) => {
+                let checkpoint = Checkpoint::listed(source, tensors, VALUES).await?;
+                let weights = synthetic::Weights::new(*seed, &checkpoint);
+                (checkpoint, Some(weights))
+            }
+            None => (Checkpoint::open(source, &manifest.weights_among(files)).await?, None),
+        };
         let config = match (source.size("config.json"), &checkpoint.config) {
             (Some(_), _) => json(source, "config.json").await?,
             (None, Some(config)) => config.clone(),
@@ -57,24 +84,49 @@ impl Case {
                 return Err(Error::Read { file: "config.json".to_owned(), message });
             }
         };
-        let stop_tokens = match source.size("generation_config.json") {
-            Some(_) => {
-                let config = Config::new(json(source, "generation_config.json").await?)?;
-                config.get("eos_token_id").is_some().then(|| config.stop_tokens())
+        let inputs = match &manifest.inputs {
+            Given::File(file) => read_inputs(source, file).await?,
+            Given::Described(described) => {
+                let seed = manifest.weights.as_ref().map_or(0, |weights| weights.seed);
+                synthetic::inputs(seed, described)?
             }
-            None => None,
         };
-        let inputs = read_inputs(source, &manifest.inputs).await?;
         let expected = match &manifest.expected {
             Some(file) => read_expected(source, file).await?,
             None => Expected::default(),
         };
         let config = Config::new(config)?;
-        Ok(Case { class: manifest.class, config, checkpoint, inputs, expected, stop_tokens })
+        let generation = GenerationConfig::read(source, &config).await?;
+        Ok(Case {
+            class: manifest.class,
+            config,
+            checkpoint,
+            synthetic,
+            inputs,
+            expected,
+            generation,
+        })
+    }
+
+    /// Where the weights are read: in the case's files, unless they are computed.
+    pub(crate) fn weights<'a>(&'a self, files: &'a dyn Source) -> &'a dyn Source {
+        self.synthetic.as_ref().map_or(files, |weights| weights)
     }
 }
 
-async fn json(source: &dyn Source, file: &str) -> Result<serde_json::Value> {
+impl Manifest {
+    /// The files of a case that may hold weights.
+    fn weights_among(&self, files: &[String]) -> Vec<String> {
+        let is_weights = |file: &&String| {
+            Some(*file) != self.expected.as_ref()
+                && !matches!(&self.inputs, Given::File(inputs) if inputs == *file)
+        };
+        files.iter().filter(is_weights).cloned().collect()
+    }
+}
+
+/// A JSON file that must be there.
+pub(crate) async fn json(source: &dyn Source, file: &str) -> Result<serde_json::Value> {
     let bytes = match source.size(file) {
         Some(bytes) if bytes <= MAX_JSON_BYTES => source.read(file, 0..bytes).await?,
         Some(bytes) => return Err(Error::malformed(file, format!("{bytes} bytes are too many"))),

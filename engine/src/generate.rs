@@ -16,6 +16,9 @@ use crate::{
 const MAX_BATCH: usize = 32;
 /// A batch is doubled while the last one took less.
 const QUICK_MS: f64 = 150.0;
+/// Added to a logit, leaves no chance: large and finite, since shader compilers may assume that
+/// there is no infinity.
+const UNLIKELY: f32 = -1e30;
 
 /// What to generate.
 #[derive(Clone, Debug)]
@@ -26,6 +29,44 @@ pub struct Options {
     pub sampling: Sampling,
     /// Tokens that end the text; they belong to it.
     pub stop_tokens: Vec<u32>,
+    /// Tokens that are not chosen.
+    pub suppressed: Suppressed,
+}
+
+/// Tokens that are not chosen however likely they are. Whisper has such: brackets and notes would
+/// describe a sound where its words are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Never.
+    pub always: Vec<u32>,
+    /// Not as the first new token.
+    pub first: Vec<u32>,
+}
+
+impl Suppressed {
+    /// Addends `[rows, V]` on the logits of consecutive positions, of which the one numbered `first`,
+    /// if it is among them, is followed by the first new token. None if no token is suppressed there.
+    pub(crate) fn addend(
+        &self,
+        device: &Device,
+        rows: usize,
+        vocabulary: usize,
+        first: Option<usize>,
+    ) -> Option<Tensor> {
+        let tokens = |row| match first == Some(row) {
+            true => [&self.always[..], &self.first].concat(),
+            false => self.always.clone(),
+        };
+        let mut values = vec![0.0; rows * vocabulary];
+        for (row, values) in values.chunks_exact_mut(vocabulary).enumerate() {
+            // As in transformers, ids beyond the vocabulary mean nothing.
+            for token in tokens(row).into_iter().filter(|token| (*token as usize) < vocabulary) {
+                values[token as usize] = UNLIKELY;
+            }
+        }
+        let any = values.iter().any(|value| *value != 0.0);
+        any.then(|| device.keep(&[rows, vocabulary], values))
+    }
 }
 
 /// What was generated, and how long it took.
@@ -66,14 +107,14 @@ pub async fn generate(
     let input = device.upload_u32(&[1, prompt.len()], prompt.to_vec());
     let rows = Rows { last: true, mask: None };
     let logits = decoder.prefill(device, &state, inputs, &input, rows)?;
-    let logits = logits.reshape(&[1, decoder.vocabulary()]);
-    let first = ops::sample(device, &logits, options.sampling, state.cache.step());
+    let addend = |first| options.suppressed.addend(device, 1, decoder.vocabulary(), first);
+    let first = choose(device, &logits, addend(Some(0)).as_ref(), options.sampling, &state);
     let first = device.read_u32(&first).await?[0];
     state.cache.advance(device, prompt.len());
     let prefill_ms = now() - start;
 
-    let mut text =
-        Text { ids: &mut ids, options, limit: prompt.len() + options.max_new_tokens, emit };
+    let limit = prompt.len() + options.max_new_tokens;
+    let mut text = Text { ids: &mut ids, options, addend: addend(None), limit, emit };
     let start = now();
     let mut decode_steps = 0;
     if text.push(&[first]) {
@@ -90,6 +131,8 @@ pub async fn generate(
 struct Text<'a> {
     ids: &'a mut Vec<u32>,
     options: &'a Options,
+    /// On the logits of all but the first new token.
+    addend: Option<Tensor>,
     limit: usize,
     emit: &'a dyn Fn(u32),
 }
@@ -110,6 +153,18 @@ impl Text<'_> {
     fn left(&self) -> usize {
         self.limit - self.ids.len()
     }
+
+    /// The token that follows `input`.
+    fn step(
+        &self,
+        device: &Device,
+        decoder: &dyn Decoder,
+        state: &State,
+        input: &Tensor,
+    ) -> Tensor {
+        let logits = decoder.step(device, state, input, Rows { last: true, mask: None });
+        choose(device, &logits, self.addend.as_ref(), self.options.sampling, state)
+    }
 }
 
 fn on_cpu(
@@ -123,7 +178,7 @@ fn on_cpu(
     let mut steps = 0;
     loop {
         let input = device.upload_u32(&[1, 1], vec![token]);
-        let chosen = step(device, decoder, state, &input, text.options.sampling);
+        let chosen = text.step(device, decoder, state, &input);
         state.cache.advance(device, 1);
         steps += 1;
         token = chosen.u32s()[0];
@@ -145,7 +200,7 @@ async fn on_gpu(
     let input = device.upload_u32(&[1, 1], vec![first]);
     let emitted = device.upload_u32(&[text.left()], vec![0; text.left()]);
     let plan = gpu.record(|| {
-        let chosen = step(device, decoder, state, &input, text.options.sampling);
+        let chosen = text.step(device, decoder, state, &input);
         let counts = state.cache.step().tensor();
         gpu.dispatch(
             "emit_token",
@@ -181,14 +236,18 @@ async fn on_gpu(
     }
 }
 
-fn step(
+/// One token of the logits of a last position.
+fn choose(
     device: &Device,
-    decoder: &dyn Decoder,
-    state: &State,
-    input: &Tensor,
+    logits: &Tensor,
+    addend: Option<&Tensor>,
     sampling: Sampling,
+    state: &State,
 ) -> Tensor {
-    let logits = decoder.step(device, state, input, Rows { last: true, mask: None });
-    let logits = logits.reshape(&[1, decoder.vocabulary()]);
+    let logits = logits.reshape(&[1, logits.count()]);
+    let logits = match addend {
+        Some(addend) => ops::add(device, &logits, addend),
+        None => logits,
+    };
     ops::sample(device, &logits, sampling, state.cache.step())
 }

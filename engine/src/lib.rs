@@ -7,26 +7,34 @@
 //! Reading order: [`weights`] opens a checkpoint, [`quant`] packs its matrices, [`load`] puts them
 //! on a [`device`]; [`ops`] compute on [`tensor`]s; [`models`] are written over ops, remember in
 //! [`kv`] and speak through [`generate`]; [`run`] answers one request with an outcome after
-//! [`selftest`] has passed.
+//! [`selftest`] has passed, and `infer` one that a person asks.
 
 mod case;
 mod compare;
 pub mod device;
 pub mod error;
 pub mod generate;
+mod generation_config;
+mod infer;
 pub mod kv;
 pub mod load;
 pub mod models;
 pub mod ops;
 pub mod preprocess;
+mod probe;
 pub mod quant;
 pub mod run;
 pub mod selftest;
 mod stats;
+mod synthetic;
 pub mod tensor;
 pub mod testing;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
+// The bytes in it can be checked wherever the tests run.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+#[path = "wasm/features.rs"]
+mod wasm_features;
 pub mod weights;
 
 #[cfg(not(target_arch = "wasm32"))]

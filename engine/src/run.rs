@@ -6,29 +6,35 @@ use crate::{
     device::{Device, Gpu},
     error::{Error, Result},
     generate::{Options, generate},
-    load::Loader,
-    models::{self, Decoder, Ids, Inputs, Model, Rows},
+    infer,
+    load::{Account, Loader},
+    models::{self, Config, Decoder, Ids, Inputs, Model, Rows},
     ops::{self, Sampling},
+    probe,
     quant::Precision,
-    selftest, stats,
-    weights::{LocalFuture, Source},
+    stats,
+    tensor::Tensor,
+    weights::{Checkpoint, LocalFuture, Source},
 };
 use record::{
-    Answer, Backend, Correctness, EngineInfo, Event, Memory, Outcome, PageReport, Request,
-    RunRequest, Status, Timing, Tolerances,
+    Answer, Backend, Capabilities, CaseFile, Class, Correctness, Event, Memory, Outcome, Request,
+    RunRequest, Status, Timing, Tolerances, Webnn,
 };
 use std::{cell::Cell, rc::Rc};
 
 /// New tokens where neither the case nor the request says how many.
 const DEFAULT_NEW_TOKENS: usize = 16;
 
+/// Room that a page needs beside the weights: activations, key-value caches, outputs to compare.
+const BESIDE_WEIGHTS: u64 = 300_000_000;
+
 /// Loading is told of at most this often.
 const PROGRESS_MS: f64 = 100.0;
 
 /// What the engine needs of the page or program that it runs in.
 pub trait Host {
-    /// The files of a case.
-    fn source(&self, request: &RunRequest) -> Box<dyn Source>;
+    /// Files below an URL in a page, in a folder on the host.
+    fn source(&self, url: &str, files: &[CaseFile]) -> Box<dyn Source>;
 
     /// The GPU, opened once and kept; after an error it is opened anew.
     fn gpu(&self) -> LocalFuture<'_, Result<Rc<Gpu>>>;
@@ -39,8 +45,23 @@ pub trait Host {
     /// Passes an event on.
     fn emit(&self, event: Event);
 
+    /// What the page can do; none outside a page.
+    fn capabilities(&self) -> LocalFuture<'_, Option<Capabilities>> {
+        Box::pin(async { None })
+    }
+
+    /// What the page's WebNN offers.
+    fn webnn(&self) -> LocalFuture<'_, Result<Webnn>> {
+        Box::pin(async { Err(Error::unsupported("WebNN is for pages, and this is none")) })
+    }
+
     /// Most bytes that were allocated at once in WASM memory since the request came.
     fn heap_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Bytes that this program can address, where that is less than machines have.
+    fn memory_limit(&self) -> Option<u64> {
         None
     }
 }
@@ -49,43 +70,19 @@ pub trait Host {
 pub async fn answer(request: Request, host: &dyn Host) -> Answer {
     match request {
         Request::Probe { backend, self_test } => {
-            Answer::Probe(Box::new(probe(backend, self_test, host).await))
+            Answer::Probe(Box::new(probe::probe(backend, self_test, host).await))
         }
         Request::Run(request) => Answer::Run(Box::new(run(&request, host).await)),
+        Request::Infer(request) => Answer::Infer(Box::new(infer::answer(&request, host).await)),
     }
 }
 
-async fn probe(backend: Backend, self_test: bool, host: &dyn Host) -> PageReport {
-    let mut report = PageReport { engine: engine_info(None), ..PageReport::default() };
-    host.emit(Event::Stage { stage: "self-test".to_owned() });
-    match open(backend, host).await {
-        Ok(device) => {
-            if self_test {
-                report.checks = selftest::run(&device).await;
-            }
-            report.engine = engine_info(Some(&device));
-            if let Device::Gpu(gpu) = device {
-                report.adapter = Some(gpu.description().clone());
-            }
-        }
-        Err(error) => report.unsupported = Some(error.to_string()),
-    }
-    report
-}
-
-fn engine_info(device: Option<&Device>) -> EngineInfo {
-    EngineInfo {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: option_env!("ENGINE_COMMIT").unwrap_or("unknown").to_owned(),
-        variant: device.map(Device::variant).unwrap_or_default(),
-    }
-}
-
-async fn open(backend: Backend, host: &dyn Host) -> Result<Device> {
+/// The device of a backend.
+pub(crate) async fn open(backend: Backend, host: &dyn Host) -> Result<Device> {
     match backend {
         Backend::Webgpu | Backend::Native => Ok(Device::Gpu(host.gpu().await?)),
         Backend::Wasm => Ok(Device::cpu()),
-        Backend::Webnn => Err(Error::unsupported("the engine has no WebNN backend")),
+        Backend::Webnn => Err(Error::unsupported(probe::NO_WEBNN_KERNELS)),
     }
 }
 
@@ -124,28 +121,22 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     if let Device::Gpu(gpu) = &device {
         gpu.forget();
     }
-    let source = host.source(request);
+    let source = host.source(&request.case_url, &request.files);
     let files: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
     let case = Case::open(source.as_ref(), &files).await?;
-    let load = |device: &Device| {
-        let (case, source, device) = (&case, source.as_ref(), device.clone());
-        async move {
-            let last = Cell::new(host.now());
-            let progress = |done_bytes, total_bytes| {
-                if host.now() - last.get() > PROGRESS_MS {
-                    last.set(host.now());
-                    host.emit(Event::Loading { done_bytes, total_bytes });
-                }
-            };
-            let precision = Precision {
-                bits: request.cell.bits,
-                scheme: request.cell.scheme,
-                group_size: request.cell.group_size,
-            };
-            let loader = Loader::new(source, &case.checkpoint, &device, precision, &progress);
-            let model = models::load(case.class, &case.config, &loader).await?;
-            Ok::<_, Error>((model, loader.account()))
-        }
+    let precision = Precision {
+        bits: request.cell.bits,
+        scheme: request.cell.scheme,
+        group_size: request.cell.group_size,
+    };
+    // Whatever can be told from names and shapes is told before a weight is read.
+    let plan = Loader::planning(&case.checkpoint, precision);
+    models::load(case.class, &case.config, &plan).await?;
+    must_fit(plan.account().memory().weights_bytes, host.memory_limit())?;
+    let load = async |device: &Device| {
+        let (config, checkpoint) = (&case.config, &case.checkpoint);
+        let weights = case.weights(source.as_ref());
+        load_model(case.class, config, checkpoint, weights, device, precision, host).await
     };
     let (model, account) = load(&device).await?;
     let mut timing = Timing { load_ms: host.now() - start, ..Timing::default() };
@@ -158,8 +149,17 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         timed_pass(&device, model.as_ref(), &case.inputs, host).await?;
     }
     for _ in 0..request.repeat.max(1) {
+        if let Device::Gpu(gpu) = &device {
+            gpu.start_lap();
+        }
         let sample = timed_pass(&device, model.as_ref(), &case.inputs, host).await?;
         timing.samples_ms.push(sample);
+    }
+    if let Device::Gpu(gpu) = &device
+        && let Some(samples) = gpu.end_laps().await?
+    {
+        timing.gpu_median_ms = Some(stats::median(&samples));
+        timing.gpu_samples_ms = samples;
     }
     timing.median_ms = stats::median(&timing.samples_ms);
     timing.ci95_ms = stats::median_ci95(&timing.samples_ms);
@@ -207,6 +207,42 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     })
 }
 
+/// Refuses weights that the memory has no room for. Those of a GPU count as well: its results are
+/// checked against the same weights in main memory.
+fn must_fit(weights: u64, limit: Option<u64>) -> Result<()> {
+    match limit {
+        Some(limit) if weights.saturating_add(BESIDE_WEIGHTS) > limit => {
+            Err(Error::unsupported(format!(
+                "the weights take {weights} bytes and the page up to {BESIDE_WEIGHTS} beside them, \
+                 WASM memory ends at {limit}; use fewer bits or a smaller model"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Loads a model and tells of it now and then.
+pub(crate) async fn load_model(
+    class: Class,
+    config: &Config,
+    checkpoint: &Checkpoint,
+    source: &dyn Source,
+    device: &Device,
+    precision: Precision,
+    host: &dyn Host,
+) -> Result<(Box<dyn Model>, Account)> {
+    let last = Cell::new(host.now());
+    let progress = |done_bytes, total_bytes| {
+        if host.now() - last.get() > PROGRESS_MS {
+            last.set(host.now());
+            host.emit(Event::Loading { done_bytes, total_bytes });
+        }
+    };
+    let loader = Loader::new(source, checkpoint, device, precision, &progress);
+    let model = models::load(class, config, &loader).await?;
+    Ok((model, loader.account()))
+}
+
 /// One measured pass, until its result is on the host: all outputs, or for decoders the first new
 /// token.
 async fn timed_pass(
@@ -228,14 +264,18 @@ async fn timed_pass(
         }
         None => {
             let outputs = model.forward(device, inputs)?;
-            device.read(&outputs.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>()).await?;
+            device.take(outputs.into_iter().map(|(_, tensor)| tensor).collect()).await?;
         }
     }
     Ok(host.now() - start)
 }
 
 /// The padding of the prompt: `attention_mask`, which belongs to the encoder where there is one.
-fn prompt_mask(decoder: &dyn Decoder, inputs: &Inputs, ids: &Ids) -> Result<Option<Vec<f32>>> {
+pub(crate) fn prompt_mask(
+    decoder: &dyn Decoder,
+    inputs: &Inputs,
+    ids: &Ids,
+) -> Result<Option<Vec<f32>>> {
     match decoder.prompt_input() {
         "input_ids" => inputs.mask("attention_mask", ids.batch, ids.tokens),
         _ => Ok(None),
@@ -249,11 +289,7 @@ async fn checked_outputs(device: &Device, model: &dyn Model, case: &Case) -> Res
     if let Device::Gpu(gpu) = device {
         gpu.set_poison(true);
     }
-    let mut outputs: Vec<(String, crate::tensor::Tensor)> = model
-        .forward(device, &case.inputs)?
-        .into_iter()
-        .map(|(name, tensor)| (name.to_owned(), tensor))
-        .collect();
+    let mut outputs = model.forward(device, &case.inputs)?;
     if let Some(decoder) = model.decoder() {
         let ids = case.inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
         let inputs = decoder.row(&case.inputs, 0, ids.batch);
@@ -267,15 +303,19 @@ async fn checked_outputs(device: &Device, model: &dyn Model, case: &Case) -> Res
         state.cache.advance(device, prompt.len());
         let next = device.upload_u32(&[1, 1], vec![prompt[0]]);
         let logits = decoder.step(device, &state, &next, rows);
-        outputs.push(("decode_logits".to_owned(), logits));
+        outputs.push(("decode_logits", logits));
     }
-    let tensors: Vec<_> = outputs.iter().map(|(_, tensor)| tensor).collect();
-    let values = device.read(&tensors).await;
+    let shape = |(name, tensor): &(&str, Tensor)| ((*name).to_owned(), tensor.shape().to_vec());
+    let shapes: Vec<_> = outputs.iter().map(shape).collect();
+    let values = device.take(outputs.into_iter().map(|(_, tensor)| tensor).collect()).await;
     if let Device::Gpu(gpu) = device {
         gpu.set_poison(false);
     }
-    let shapes = outputs.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec()));
-    Ok(shapes.zip(values?).map(|((name, shape), values)| (name, (shape, values))).collect())
+    Ok(shapes
+        .into_iter()
+        .zip(values?)
+        .map(|((name, shape), values)| (name, (shape, values)))
+        .collect())
 }
 
 struct Generator<'a> {
@@ -329,6 +369,7 @@ impl Generator<'_> {
                     Some(_) => Vec::new(),
                     None => self.stop_tokens(),
                 },
+                suppressed: self.case.generation.suppressed.clone(),
             };
             let emit = |id| {
                 count.set(count.get() + 1);
@@ -361,7 +402,11 @@ impl Generator<'_> {
     }
 
     fn stop_tokens(&self) -> Vec<u32> {
-        self.case.stop_tokens.clone().unwrap_or_else(|| self.decoder.stop_tokens().to_vec())
+        self.case
+            .generation
+            .stop_tokens
+            .clone()
+            .unwrap_or_else(|| self.decoder.stop_tokens().to_vec())
     }
 
     /// How many tokens of a known continuation are the most likely ones, each behind the right ones.
@@ -374,6 +419,15 @@ impl Generator<'_> {
         let input = self.device.upload_u32(&[1, ids.len()], ids);
         let rows = Rows { last: false, mask: None };
         let logits = self.decoder.prefill(self.device, &state, inputs, &input, rows)?;
+        let (first, vocabulary) = (Some(prompt.len() - 1), self.decoder.vocabulary());
+        let suppressed = &self.case.generation.suppressed;
+        let logits = match suppressed.addend(self.device, logits.rows(), vocabulary, first) {
+            Some(addend) => {
+                let logits = logits.reshape(addend.shape());
+                ops::add(self.device, &logits, &addend)
+            }
+            None => logits,
+        };
         let chosen = self.device.read_u32(&ops::argmax(self.device, &logits)).await?;
         let chosen = &chosen[prompt.len() - 1..];
         Ok(chosen.iter().zip(known).filter(|(a, b)| a == b).count())
@@ -426,8 +480,8 @@ mod native {
     }
 
     impl Host for Native<'_> {
-        fn source(&self, request: &RunRequest) -> Box<dyn Source> {
-            Box::new(Folder::new(&request.case_url))
+        fn source(&self, url: &str, _files: &[CaseFile]) -> Box<dyn Source> {
+            Box::new(Folder::new(url))
         }
 
         fn gpu(&self) -> LocalFuture<'_, Result<Rc<Gpu>>> {
@@ -455,3 +509,65 @@ mod native {
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::answer_blocking;
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::weights::Folder;
+    use record::{Bits, Browser, CaseFile, Cell, Class, Scheme};
+    use std::time::{Duration, Instant};
+
+    /// A page: it addresses 32 bits.
+    struct Page;
+
+    impl Host for Page {
+        fn source(&self, url: &str, _files: &[CaseFile]) -> Box<dyn Source> {
+            Box::new(Folder::new(url))
+        }
+
+        fn gpu(&self) -> LocalFuture<'_, Result<Rc<Gpu>>> {
+            Box::pin(async { Err(Error::unsupported("no GPU")) })
+        }
+
+        fn now(&self) -> f64 {
+            0.0
+        }
+
+        fn emit(&self, _event: Event) {}
+
+        fn memory_limit(&self) -> Option<u64> {
+            Some(1 << 32)
+        }
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_before_a_weight_is_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/published/llama-2-7b");
+        let files = Folder::new(folder).files().unwrap();
+        let request = RunRequest {
+            cell: Cell {
+                class: Class::Llama,
+                case: "llama-2-7b".to_owned(),
+                bits: Bits::Fixed(16),
+                scheme: Scheme::Auto,
+                group_size: 32,
+                backend: Backend::Wasm,
+                browser: Browser::Chrome,
+            },
+            case_url: folder.to_owned(),
+            files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),
+            repeat: 1,
+            warmup: 0,
+            max_new_tokens: None,
+        };
+        let start = Instant::now();
+        let outcome = pollster::block_on(run(&request, &Page));
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        assert_eq!(outcome.status, Status::Unsupported);
+        assert_eq!(
+            outcome.message.unwrap(),
+            "unsupported here: the weights take 13477363712 bytes and the page up to 300000000 \
+             beside them, WASM memory ends at 4294967296; use fewer bits or a smaller model"
+        );
+    }
+}

@@ -12,7 +12,7 @@ use crate::{
     tensor::Tensor,
     testing::rel_l2,
 };
-use record::SelfCheck;
+use record::{SelfCheck, VariantTrial};
 use std::rc::Rc;
 
 /// Largest distance of a GPU kernel from the reference: sums are in another order, and WGSL allows
@@ -21,15 +21,23 @@ const GPU_TOLERANCE: f64 = 2e-5;
 /// Largest distance of the CPU's integer kernels from the reference: activations have 15 bits.
 const CPU_TOLERANCE: f64 = 1e-4;
 
-/// Checks every op, and leaves a GPU with the fastest variant that passes.
-pub async fn run(device: &Device) -> Vec<SelfCheck> {
-    let Device::Gpu(gpu) = device else { return run_cpu(device) };
+/// Checks every op, and leaves a GPU with the fastest variant that passes. Gives the checks of the
+/// variant that it leaves, and what came of each variant that was tried.
+pub async fn run(device: &Device) -> (Vec<SelfCheck>, Vec<VariantTrial>) {
+    let Device::Gpu(gpu) = device else {
+        let checks = run_cpu(device);
+        let trial = trial(device.variant(), &checks);
+        return (checks, vec![trial]);
+    };
+    let mut tried = Vec::new();
     loop {
         let variant = gpu.variant();
         let checks = run_variant(gpu).await;
-        let failed = checks.iter().any(|check| check.error.is_some());
+        let trial = trial(variant.to_string(), &checks);
+        let failed = trial.failure.is_some();
+        tried.push(trial);
         if !failed || variant == Variant::default() {
-            return checks;
+            return (checks, tried);
         }
         // One feature less at a time: subgroups are the likelier culprit.
         gpu.set_variant(match variant.subgroups {
@@ -37,6 +45,13 @@ pub async fn run(device: &Device) -> Vec<SelfCheck> {
             _ => Variant { subgroups: 0, ..variant },
         });
     }
+}
+
+fn trial(variant: String, checks: &[SelfCheck]) -> VariantTrial {
+    let failure = checks
+        .iter()
+        .find_map(|check| check.error.as_ref().map(|error| format!("op {}: {error}", check.op)));
+    VariantTrial { variant, checks: checks.len() as u32, failure }
 }
 
 fn run_cpu(device: &Device) -> Vec<SelfCheck> {
@@ -122,6 +137,20 @@ mod tests {
         }
     }
 
+    /// A trial is what says in a record which variant a device had to do without, and why.
+    #[test]
+    fn a_trial_tells_the_first_failure() {
+        let check = |op: &str, error: Option<&str>| SelfCheck {
+            op: op.to_owned(),
+            rel_l2: 0.0,
+            error: error.map(str::to_owned),
+        };
+        let checks = [check("add", None), check("softmax", Some("all zeros"))];
+        assert_eq!(trial("f16".into(), &checks[..1]).failure, None);
+        let failed = trial("f16".into(), &checks);
+        assert_eq!((failed.checks, failed.failure.as_deref()), (2, Some("op softmax: all zeros")));
+    }
+
     #[test]
     fn every_op_is_right_on_the_cpu() {
         for check in run_cpu(&Device::cpu()) {
@@ -138,10 +167,16 @@ mod tests {
             run: Box::new(|device| {
                 let x = device.upload(&[4], vec![1.0; 4]);
                 if let Device::Gpu(gpu) = device {
-                    // `add` has three buffers: a layout without them is invalid.
+                    // `binary` has three buffers: a layout without them is invalid.
                     let y = gpu.alloc(&[4]);
                     let bind = crate::device::Bind::Write(3, &y);
-                    gpu.dispatch("add", &[("WG", 64)], &[4, 4], &[bind], [1, 1, 1]);
+                    gpu.dispatch(
+                        "binary",
+                        &[("WG", 64), ("PRODUCT", 0)],
+                        &[4, 4],
+                        &[bind],
+                        [1, 1, 1],
+                    );
                     return vec![y];
                 }
                 vec![x]

@@ -79,6 +79,14 @@ impl Tensor {
         }
     }
 
+    /// The numbers of a tensor in main memory, copied only where others share them.
+    pub(crate) fn into_f32s(self) -> Vec<f32> {
+        match self.data {
+            Data::F32(values) => Rc::unwrap_or_clone(values),
+            other => panic!("f32 in main memory wanted, got {other:?}"),
+        }
+    }
+
     /// The indices of a tensor in main memory.
     pub(crate) fn u32s(&self) -> &[u32] {
         match &self.data {

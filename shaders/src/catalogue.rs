@@ -9,7 +9,6 @@ use crate::Define;
 pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
     let mut variants = Vec::new();
     let plain: &[&str] = &[
-        "add",
         "add_positions",
         "argmax",
         "blend",
@@ -18,7 +17,6 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
         "gather_rows",
         "kv_append",
         "max_pool",
-        "multiply",
         "pad_columns",
         "patches",
         "rope",
@@ -28,14 +26,25 @@ pub fn catalogue() -> Vec<(&'static str, Vec<Define>)> {
     for kernel in plain {
         variants.push((*kernel, vec![("WG", 64)]));
     }
+    // Whisper's windows and CLAP's, and one that cannot be split.
+    for (window, first) in [(400, 20), (1024, 32), (101, 1)] {
+        variants.push(("log_mel", vec![("WG", 64), ("N", window), ("A", first)]));
+    }
     for kernel in ["activation", "gated"] {
         for kind in 0..7 {
             variants.push((kernel, vec![("WG", 64), ("KIND", kind)]));
         }
     }
+    for product in 0..2 {
+        variants.push(("binary", vec![("WG", 64), ("PRODUCT", product)]));
+    }
     for subgroups in [0, 2] {
-        for kernel in ["group_norm", "layer_norm", "place_rows", "rms_norm", "softmax"] {
+        for kernel in ["group_norm", "place_rows", "softmax"] {
             variants.push((kernel, vec![("WG", 64), ("SUBGROUPS", subgroups)]));
+        }
+        for rms in 0..2 {
+            let defines = vec![("WG", 64), ("SUBGROUPS", subgroups), ("RMS", rms)];
+            variants.push(("norm", defines));
         }
         for normalise in 0..2 {
             let defines = vec![("WG", 64), ("SUBGROUPS", subgroups), ("NORMALISE", normalise)];

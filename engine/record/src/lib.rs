@@ -8,11 +8,18 @@
 
 mod cell;
 mod environment;
+mod expectation;
+mod infer;
 mod outcome;
 mod request;
 
 pub use cell::{Backend, Bits, Browser, Cell, Class, Scheme, UnknownName};
-pub use environment::{Adapter, BrowserInfo, EngineInfo, Environment, Host};
+pub use environment::{
+    Adapter, BrowserInfo, Capabilities, EngineInfo, Environment, Host, Storage, VariantTrial,
+    Webnn, WebnnContext,
+};
+pub use expectation::{Expectation, Verdict};
+pub use infer::{Finding, Generation, InferRequest, Inference, Label, Place, Question};
 pub use outcome::{
     Correctness, Energy, EnergySource, Memory, Outcome, PlanEntry, Status, Timing, Tolerances,
 };
@@ -40,6 +47,47 @@ pub struct Record {
     pub outcome: Outcome,
     /// How often the cell was tried, at least 1.
     pub attempts: u32,
+    /// What came of the attempts before the last one, where there were several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Attempt>,
+    /// From the first attempt's beginning to the last one's end, waits between them included.
+    #[serde(default)]
+    pub duration_ms: f64,
+    /// Whether the weights were seeded numbers in the shapes of a published checkpoint: figures then
+    /// tell of speed, memory and kernels, and of nothing that the model has learnt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic_weights: bool,
     /// The command that repeats this cell.
     pub repro: String,
+    /// What a file of known failures says about this cell, where one was given and has an entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expectation: Option<Expectation>,
+    /// Which part of a plan the run was, where it was not all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// A part of a plan, with what it takes to prove that all parts together are the whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Which part, from 1.
+    pub index: u32,
+    /// How many parts there are.
+    pub count: u32,
+    /// Cells of the whole plan.
+    pub cells: u32,
+    /// SHA-256 over the cells of the whole plan, in hexadecimal.
+    pub plan: String,
+}
+
+/// What came of one attempt that was not the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The verdict that it would have had.
+    pub status: Status,
+    /// One line: why it was tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How long it took.
+    pub duration_ms: f64,
 }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Status {
     /// Ran, and every checked figure is within its tolerance.
     Pass,
+    /// Passed, but not at the first attempt: `Record::earlier` says what went wrong before.
+    Flaky,
     /// Ran, and a checked figure is out of its tolerance.
     Fail,
     /// This browser, backend or device cannot do it; `reason` says what is missing.
@@ -30,8 +32,9 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order in which reports list them.
-    pub const ALL: [Status; 8] = [
+    pub const ALL: [Status; 9] = [
         Status::Pass,
+        Status::Flaky,
         Status::Fail,
         Status::Unsupported,
         Status::Timeout,
@@ -45,6 +48,7 @@ impl Status {
     pub const fn name(self) -> &'static str {
         match self {
             Status::Pass => "pass",
+            Status::Flaky => "flaky",
             Status::Fail => "fail",
             Status::Unsupported => "unsupported",
             Status::Timeout => "timeout",
@@ -194,6 +198,13 @@ pub struct Timing {
     pub median_ms: f64,
     /// Its bootstrapped 95% confidence interval.
     pub ci95_ms: [f64; 2],
+    /// GPU time of each measured pass by timestamps, the host's work and waits left out; empty where
+    /// the adapter has no timestamps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpu_samples_ms: Vec<f64>,
+    /// Their median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_median_ms: Option<f64>,
     /// Prompt tokens a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefill_tps: Option<f64>,

@@ -1,6 +1,6 @@
 //! What the harness asks of a page and what the page says back.
 
-use crate::{Adapter, Backend, Cell, EngineInfo, Outcome};
+use crate::{Adapter, Backend, Capabilities, Cell, EngineInfo, InferRequest, Inference, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// One request to the page; it is answered before the next one is sent.
@@ -16,6 +16,8 @@ pub enum Request {
     },
     /// Runs one cell.
     Run(RunRequest),
+    /// Puts a question to a model.
+    Infer(Box<InferRequest>),
 }
 
 /// Everything the engine needs to run one cell.
@@ -68,6 +70,13 @@ pub enum Event {
         /// How many there are now.
         count: u32,
     },
+    /// A piece of a text that is being generated; the pieces of a row are its text.
+    Text {
+        /// Which of the prompts or recordings it belongs to.
+        row: usize,
+        /// The piece: whole characters.
+        text: String,
+    },
     /// The request is answered.
     Done {
         /// The answer.
@@ -89,6 +98,8 @@ pub enum Answer {
     Probe(Box<PageReport>),
     /// To [`Request::Run`].
     Run(Box<Outcome>),
+    /// To [`Request::Infer`].
+    Infer(Box<Inference>),
 }
 
 /// Who the page is.
@@ -99,6 +110,9 @@ pub struct PageReport {
     pub adapter: Option<Adapter>,
     /// The engine.
     pub engine: EngineInfo,
+    /// What the page can do, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
     /// Why the backend cannot be used here, such as `no navigator.gpu`.
     pub unsupported: Option<String>,
     /// What each op's self-test found.

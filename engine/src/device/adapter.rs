@@ -29,7 +29,7 @@ impl Gpu {
     /// Opens the GPU. In a page, `adapter` is what JavaScript tells of it; natively wgpu tells.
     ///
     /// `None` of an adapter is not the caller's to retry natively; in a page the GPU process may
-    /// still be starting, so `wasm.rs` asks again for some seconds.
+    /// still be starting, so `wasm` asks again for some seconds.
     pub async fn open(described: Option<record::Adapter>) -> Result<Rc<Gpu>> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance
@@ -39,7 +39,8 @@ impl Gpu {
             })
             .await
             .map_err(|error| Error::unsupported(format!("no GPU adapter: {error}")))?;
-        let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+        let wanted =
+            wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 required_features: adapter.features() & wanted,
@@ -70,8 +71,11 @@ fn has_subgroups(adapter: &record::Adapter) -> bool {
 fn describe(adapter: &wgpu::Adapter, device: &wgpu::Device) -> record::Adapter {
     let info = adapter.get_info();
     let features = device.features();
-    let named =
-        [(wgpu::Features::SHADER_F16, "shader-f16"), (wgpu::Features::SUBGROUP, "subgroups")];
+    let named = [
+        (wgpu::Features::SHADER_F16, "shader-f16"),
+        (wgpu::Features::SUBGROUP, "subgroups"),
+        (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
+    ];
     let limits = device.limits();
     record::Adapter {
         vendor: format!("{:#06x}", info.vendor),

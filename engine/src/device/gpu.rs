@@ -2,6 +2,8 @@
 
 use super::{
     adapter::Variant,
+    clock::Clock,
+    pipelines::Pipelines,
     pool::{Buffer, Pool},
 };
 use crate::{
@@ -11,7 +13,6 @@ use crate::{
 use shaders::Define;
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::{Arc, Mutex},
 };
@@ -30,10 +31,12 @@ pub struct Gpu {
     description: record::Adapter,
     variant: Cell<Variant>,
     pool: Rc<RefCell<Pool>>,
-    pipelines: RefCell<HashMap<PipelineKey, wgpu::ComputePipeline>>,
-    params: RefCell<HashMap<Vec<u32>, wgpu::Buffer>>,
+    pipelines: RefCell<Pipelines>,
+    clock: RefCell<Option<Clock>>,
     pending: RefCell<Vec<Dispatch>>,
     problems: Arc<Mutex<Vec<String>>>,
+    /// Bytes of a buffer that was asked for and is larger than a kernel can bind.
+    too_large: Cell<Option<u64>>,
     poison: Cell<bool>,
     recording: Cell<bool>,
 }
@@ -42,12 +45,6 @@ impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Gpu({})", self.description.device)
     }
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct PipelineKey {
-    kernel: &'static str,
-    defines: Vec<Define>,
 }
 
 /// One recorded dispatch.
@@ -70,7 +67,7 @@ pub enum Bind<'a> {
 }
 
 impl Bind<'_> {
-    fn entry(&self) -> (u32, bool, &wgpu::Buffer, u64) {
+    pub(super) fn entry(&self) -> (u32, bool, &wgpu::Buffer, u64) {
         match self {
             Bind::Read(at, tensor) => (*at, true, tensor.buffer().raw(), tensor.count() as u64 * 4),
             Bind::Write(at, tensor) => {
@@ -109,15 +106,16 @@ impl Gpu {
             }
         });
         Rc::new(Gpu {
+            clock: RefCell::new(Clock::new(&device, &queue)),
             device,
             queue,
             description,
             variant: Cell::new(variant),
             pool: Rc::default(),
             pipelines: RefCell::default(),
-            params: RefCell::default(),
             pending: RefCell::default(),
             problems,
+            too_large: Cell::new(None),
             poison: Cell::new(false),
             recording: Cell::new(false),
         })
@@ -164,12 +162,15 @@ impl Gpu {
     pub fn forget(&self) {
         self.flush();
         self.pool.borrow_mut().clear();
-        self.params.borrow_mut().clear();
+        self.pipelines.borrow_mut().forget_uniforms();
     }
 
     /// A tensor whose values are yet to be written.
     pub fn alloc(&self, shape: &[usize]) -> Tensor {
         let bytes = shape.iter().product::<usize>() as u64 * 4;
+        if bytes > self.max_binding_bytes() {
+            self.too_large.set(Some(bytes));
+        }
         let buffer = Pool::take(&self.pool, &self.device, bytes);
         if self.poison.get() {
             self.flush();
@@ -208,9 +209,12 @@ impl Gpu {
         if groups.contains(&0) {
             return;
         }
-        let pipeline = self.pipeline(kernel, defines, params.is_empty(), binds);
+        let mut pipelines = self.pipelines.borrow_mut();
+        let pipeline = pipelines.pipeline(&self.device, kernel, defines, params.is_empty(), binds);
         let layout = pipeline.get_bind_group_layout(0);
-        let uniform = (!params.is_empty()).then(|| self.uniform(params));
+        let uniform =
+            (!params.is_empty()).then(|| pipelines.uniform(&self.device, &self.queue, params));
+        drop(pipelines);
         let whole = |buffer, size| {
             wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer,
@@ -262,7 +266,7 @@ impl Gpu {
         let pending = self.pending.take();
         if !pending.is_empty() {
             let mut encoder = self.device.create_command_encoder(&Default::default());
-            encode(&mut encoder, &pending);
+            self.encode(&mut encoder, &pending);
             self.queue.submit([encoder.finish()]);
         }
         self.pool.borrow_mut().bury();
@@ -279,14 +283,34 @@ impl Gpu {
             mapped_at_creation: false,
         });
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encode(&mut encoder, &pending);
+        self.encode(&mut encoder, &pending);
         let mut offset = 0;
         for tensor in tensors {
             let bytes = tensor.count() as u64 * 4;
             encoder.copy_buffer_to_buffer(tensor.buffer().raw(), 0, &staging, offset, bytes);
             offset += bytes;
         }
-        self.queue.submit([encoder.finish()]);
+        self.fetch(&staging, encoder.finish(), |bytes| {
+            // Each tensor is copied out of the mapped memory once, and nothing else is.
+            let mut rest = &bytes[..total as usize];
+            let tensors = tensors.iter().map(|tensor| {
+                let (head, tail) = rest.split_at(tensor.count() * 4);
+                rest = tail;
+                bytemuck::pod_collect_to_vec(head)
+            });
+            tensors.collect()
+        })
+        .await
+    }
+
+    /// Submits `commands`, the last of which fill `staging`, and takes what that then holds.
+    async fn fetch<T>(
+        &self,
+        staging: &wgpu::Buffer,
+        commands: wgpu::CommandBuffer,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        self.queue.submit([commands]);
         self.pool.borrow_mut().bury();
 
         let (sender, receiver) = futures_channel::oneshot::channel();
@@ -310,23 +334,23 @@ impl Gpu {
         let view = staging
             .get_mapped_range(..)
             .map_err(|error| Error::device("reading from the GPU", error.to_string()))?;
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..total as usize]);
+        let taken = take(&view);
         drop(view);
         staging.destroy();
-        let mut rest = words.as_slice();
-        Ok(tensors
-            .iter()
-            .map(|tensor| {
-                let (head, tail) = rest.split_at(tensor.count());
-                rest = tail;
-                head.to_vec()
-            })
-            .collect())
+        Ok(taken)
     }
 
     /// Fails when the GPU has refused anything since the last check.
     pub fn check(&self, during: &str) -> Result<()> {
         let mut problems = self.problems.lock().expect("no panic while noting");
+        if let Some(bytes) = self.too_large.take() {
+            problems.clear();
+            let limit = self.max_binding_bytes();
+            return Err(Error::unsupported(format!(
+                "a tensor takes {bytes} bytes, kernels of this device can bind {limit}; use a \
+                 smaller input"
+            )));
+        }
         match problems.is_empty() {
             true => Ok(()),
             false => Err(Error::device(during, problems.drain(..).collect::<Vec<_>>().join("; "))),
@@ -342,90 +366,42 @@ impl Gpu {
         (value, async move { caught.await.map(|error| error.to_string()) })
     }
 
-    fn uniform(&self, params: &[u32]) -> wgpu::Buffer {
-        let mut cache = self.params.borrow_mut();
-        if let Some(buffer) = cache.get(params) {
-            return buffer.clone();
+    /// Notes the GPU time of what is dispatched from now on, as one lap behind those before; does
+    /// nothing where the adapter has no timestamps.
+    pub fn start_lap(&self) {
+        self.flush();
+        if let Some(clock) = &mut *self.clock.borrow_mut() {
+            clock.start_lap();
         }
-        let mut words = params.to_vec();
-        words.resize(params.len().next_multiple_of(4), 0);
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+    }
+
+    /// Ends the laps: the GPU time of each in milliseconds; none where the adapter has no
+    /// timestamps, or where the laps were too long for the clock.
+    pub async fn end_laps(&self) -> Result<Option<Vec<f64>>> {
+        self.flush();
+        let laps = self.clock.borrow_mut().as_mut().and_then(|clock| clock.end(&self.device));
+        let Some(laps) = laps else { return Ok(None) };
+        let ticks = self.fetch(&laps.staging, laps.commands, |bytes| {
+            bytemuck::pod_collect_to_vec::<u8, u64>(bytes)
+        });
+        Ok(Some(laps.times.of(&ticks.await?)))
+    }
+
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch]) {
+        if dispatches.is_empty() {
+            return;
+        }
+        let mut clock = self.clock.borrow_mut();
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: None,
-            size: words.len() as u64 * 4,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
+            timestamp_writes: clock.as_mut().and_then(Clock::tick),
         });
-        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
-        cache.insert(params.to_vec(), buffer.clone());
-        buffer
-    }
-
-    fn pipeline(
-        &self,
-        kernel: &'static str,
-        defines: &[Define],
-        bare: bool,
-        binds: &[Bind<'_>],
-    ) -> wgpu::ComputePipeline {
-        let key = PipelineKey { kernel, defines: defines.to_vec() };
-        if let Some(pipeline) = self.pipelines.borrow().get(&key) {
-            return pipeline.clone();
+        for dispatch in dispatches {
+            pass.set_pipeline(&dispatch.pipeline);
+            pass.set_bind_group(0, &dispatch.bindings, &[]);
+            let [x, y, z] = dispatch.groups;
+            pass.dispatch_workgroups(x, y, z);
         }
-        let text = shaders::compose(kernel, defines).unwrap_or_else(|error| panic!("{error}"));
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(kernel),
-            source: wgpu::ShaderSource::Wgsl(text.into()),
-        });
-        let slot = |binding, ty| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-            count: None,
-        };
-        let mut entries = Vec::new();
-        if !bare {
-            entries.push(slot(0, wgpu::BufferBindingType::Uniform));
-        }
-        entries.extend(binds.iter().map(|bind| {
-            let (binding, read_only, _, _) = bind.entry();
-            slot(binding, wgpu::BufferBindingType::Storage { read_only })
-        }));
-        let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(kernel),
-            entries: &entries,
-        });
-        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(kernel),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                // Kernels write workgroup memory before they read it.
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        self.pipelines.borrow_mut().insert(key, pipeline.clone());
-        pipeline
-    }
-}
-
-fn encode(encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch]) {
-    if dispatches.is_empty() {
-        return;
-    }
-    let mut pass = encoder.begin_compute_pass(&Default::default());
-    for dispatch in dispatches {
-        pass.set_pipeline(&dispatch.pipeline);
-        pass.set_bind_group(0, &dispatch.bindings, &[]);
-        let [x, y, z] = dispatch.groups;
-        pass.dispatch_workgroups(x, y, z);
     }
 }
 

@@ -1,11 +1,14 @@
 //! Where arithmetic runs: the CPU at once, or the GPU by recording.
 //!
-//! `adapter.rs` asks for a GPU and describes it; `pool.rs` lends its buffers; `gpu.rs` caches
-//! pipelines, collects dispatches and submits them when a value is read; `plan.rs` keeps the
-//! dispatches of one decode step so that each token only replays them.
+//! `adapter.rs` asks for a GPU and describes it; `pool.rs` lends its buffers, and
+//! `pipelines.rs` keeps its pipelines; `gpu.rs` collects dispatches and submits them when a value is
+//! read; `plan.rs` keeps the dispatches of one decode step so that each token only replays them;
+//! `clock.rs` measures what passes take on the GPU itself.
 
 mod adapter;
+mod clock;
 mod gpu;
+mod pipelines;
 mod plan;
 mod pool;
 
@@ -84,6 +87,14 @@ impl Device {
                 let words = gpu.read(tensors).await?;
                 Ok(words.into_iter().map(bytemuck::cast_vec).collect())
             }
+        }
+    }
+
+    /// Fetches tensors that nobody needs any more: in main memory they become what was fetched.
+    pub async fn take(&self, tensors: Vec<Tensor>) -> Result<Vec<Vec<f32>>> {
+        match self {
+            Device::Cpu(_) => Ok(tensors.into_iter().map(Tensor::into_f32s).collect()),
+            Device::Gpu(_) => self.read(&tensors.iter().collect::<Vec<_>>()).await,
         }
     }
 

@@ -1,6 +1,9 @@
 //! Puts a checkpoint's tensors on a device in the precision that was asked for, a few rows at a
 //! time, and keeps account of what it used.
 //!
+//! A loader may also only plan: it checks that the class and the checkpoint are of one mind on every
+//! name and shape, and says what the model would take, without reading a weight.
+//!
 //! This file reads tensors; `layers.rs` makes layers of them.
 
 mod layers;
@@ -8,17 +11,18 @@ mod layers;
 pub use layers::{Conv, ConvShape, LayerNorm, Linear};
 
 use crate::{
-    device::Device,
+    device::{Cpu, Device},
     error::{Error, Result},
     quant::{Format, Matrix, MatrixBuilder, Precision, RoundToNearest},
     tensor::Tensor,
-    weights::{Checkpoint, Dtype, Source},
+    weights::{Checkpoint, Dtype, Memory, Source},
 };
-use record::{Bits, Memory, PlanEntry, Scheme};
+use record::{Bits, PlanEntry, Scheme};
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    rc::Rc,
 };
 
 /// Bytes of two tensors that are compared at a time.
@@ -32,6 +36,8 @@ pub struct Loader<'a> {
     precision: Precision,
     /// Whether blocks of few bits run as the file holds them.
     as_stored: bool,
+    /// Whether names, shapes and bytes are all that is wanted.
+    plans: bool,
     progress: &'a dyn Fn(u64, u64),
     done: Cell<u64>,
     used: RefCell<BTreeSet<String>>,
@@ -51,12 +57,12 @@ pub struct Account {
 
 impl Account {
     /// The figures for a record, caches and peaks apart.
-    pub fn memory(&self) -> Memory {
-        Memory {
+    pub fn memory(&self) -> record::Memory {
+        record::Memory {
             weights_fp16_bytes: self.all_weights * 2,
             weights_bytes: self.all_bytes,
             bpw: self.matrix_bytes as f64 * 8.0 / self.matrix_weights.max(1) as f64,
-            ..Memory::default()
+            ..record::Memory::default()
         }
     }
 
@@ -94,12 +100,20 @@ impl<'a> Loader<'a> {
             precision,
             as_stored: precision.scheme == Scheme::Auto
                 && stored_bits(checkpoint).map(Bits::Fixed) == Some(precision.bits),
+            plans: false,
             progress,
             done: Cell::new(0),
             used: RefCell::default(),
             account: RefCell::default(),
             renames: Cell::new(&[]),
         }
+    }
+
+    /// Reads nothing: matrices that it gives have no weights and other tensors are zeros.
+    pub fn planning(checkpoint: &'a Checkpoint, precision: Precision) -> Loader<'a> {
+        const NO_FILES: &Memory = &Memory::new();
+        const HOST: &Device = &Device::Cpu(Cpu { exact: false });
+        Loader { plans: true, ..Loader::new(NO_FILES, checkpoint, HOST, precision, &|_, _| {}) }
     }
 
     /// Parts of names as the class asks for them, and what older files have in their place: a name
@@ -173,6 +187,9 @@ impl<'a> Loader<'a> {
             None if self.as_stored && dtype.is_quantised() => EIGHT,
             None => self.precision.format()?,
         };
+        if self.plans {
+            return Ok(self.plan_matrix(rows, columns, format));
+        }
         let mut builder = MatrixBuilder::new(self.device, name, rows, columns, format);
         let mut row = 0;
         while row < rows {
@@ -189,8 +206,15 @@ impl<'a> Loader<'a> {
         }
         self.done.set(self.done.get() + bytes);
         let matrix = builder.finish();
-        self.count_matrix(&matrix);
+        self.count_matrix(&matrix, matrix.bytes());
         Ok(matrix)
+    }
+
+    /// A matrix without its weights.
+    fn plan_matrix(&self, rows: usize, columns: usize, format: Format) -> Matrix {
+        let matrix = Matrix { rows, columns, format, shards: Rc::default() };
+        self.count_matrix(&matrix, format.bytes(rows, columns));
+        matrix
     }
 
     /// The matrix `name` of a model whose configuration ties it to `shared`, which was read from
@@ -208,6 +232,10 @@ impl<'a> Loader<'a> {
         let (a, b) = (self.checkpoint.info(a)?, self.checkpoint.info(b)?);
         if (&a.shape, a.dtype) != (&b.shape, b.dtype) {
             return Ok(false);
+        }
+        // A plan does not read: what can be one matrix is expected to be one.
+        if self.plans || a.is_same_place(b) {
+            return Ok(true);
         }
         let piece = (EQUAL_PIECE / (a.bytes() as usize / a.rows().max(1)).max(1)).max(1);
         for first in (0..a.rows()).step_by(piece) {
@@ -236,7 +264,11 @@ impl<'a> Loader<'a> {
     pub async fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let name = self.resolve(name);
         let name = name.as_ref();
-        let bytes = self.expect(name, shape)?.bytes();
+        let info = self.expect(name, shape)?;
+        let bytes = info.bytes();
+        if self.plans {
+            return info.zeros();
+        }
         let values = self.checkpoint.tensor_f32(self.source, name).await?;
         self.done.set(self.done.get() + bytes);
         self.report(0);
@@ -259,6 +291,9 @@ impl<'a> Loader<'a> {
     /// A matrix, from numbers, that the precision applies to.
     pub fn pack(&self, name: &str, rows: usize, columns: usize, values: &[f32]) -> Result<Matrix> {
         let format = self.precision.format()?;
+        if self.plans {
+            return Ok(self.plan_matrix(rows, columns, format));
+        }
         let mut builder = MatrixBuilder::new(self.device, name, rows, columns, format);
         let mut row = 0;
         while row < rows {
@@ -268,15 +303,15 @@ impl<'a> Loader<'a> {
             builder.push_f32(piece, &RoundToNearest)?;
         }
         let matrix = builder.finish();
-        self.count_matrix(&matrix);
+        self.count_matrix(&matrix, matrix.bytes());
         Ok(matrix)
     }
 
-    fn count_matrix(&self, matrix: &Matrix) {
+    fn count_matrix(&self, matrix: &Matrix, bytes: u64) {
         let mut account = self.account.borrow_mut();
-        account.add(matrix.format.to_string(), matrix.weights(), matrix.bytes());
+        account.add(matrix.format.to_string(), matrix.weights(), bytes);
         account.matrix_weights += matrix.weights();
-        account.matrix_bytes += matrix.bytes();
+        account.matrix_bytes += bytes;
     }
 
     fn report(&self, extra: u64) {
@@ -323,7 +358,6 @@ fn stored_format(dtype: Dtype) -> Option<Format> {
 mod tests {
     use super::*;
     use crate::{device::Gpu, models, weights::Folder};
-    use std::rc::Rc;
 
     /// The account is what the GPU gave out, byte for byte, and the widths are what the format says.
     #[test]
@@ -345,6 +379,9 @@ mod tests {
                 let memory = loader.account().memory();
                 assert_eq!(memory.weights_bytes, gpu.allocated_bytes());
                 assert_eq!(memory.bpw, bpw);
+                let plan = Loader::planning(&case.checkpoint, precision);
+                models::load(case.class, &case.config, &plan).await.unwrap();
+                assert_eq!(plan.account().plan(), loader.account().plan());
                 drop(model);
             });
         }

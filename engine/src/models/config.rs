@@ -161,6 +161,13 @@ impl Config {
         })
     }
 
+    /// A list of token ids; empty where the field is absent or null.
+    pub fn tokens(&self, field: &str) -> Result<Vec<u32>> {
+        let Some(value) = self.get(field) else { return Ok(Vec::new()) };
+        serde_json::from_value(value.clone())
+            .map_err(|_| Error::config(field, format!("{value} is not a list of tokens")))
+    }
+
     /// Ids of `eos_token_id`, which may be one, several or none.
     pub fn stop_tokens(&self) -> Vec<u32> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());

@@ -160,27 +160,36 @@ impl Tiles {
         gather(device, &all, order.into_iter())
     }
 
-    /// Tiles down and across of the resolution that keeps most of an image, and among equals wastes
-    /// least: transformers' `select_best_resolution`.
+    /// The grid of tiles for an image of a size.
     fn best(&self, size: [usize; 2]) -> [usize; 2] {
-        let [height, width] = size.map(|size| size as f64);
-        let (mut best, mut most, mut least) = (self.grids[0], 0.0, f64::INFINITY);
-        for grid in &self.grids {
-            let [down, across] = grid.map(|tiles| (tiles * self.side) as f64);
-            let scale = (across / width).min(down / height);
-            let kept = ((width * scale).trunc() * (height * scale).trunc()).min(width * height);
-            let wasted = down * across - kept;
-            if kept > most || (kept == most && wasted < least) {
-                (best, most, least) = (*grid, kept, wasted);
-            }
-        }
-        best
+        let sizes = self.grids.iter().map(|grid| grid.map(|tiles| tiles * self.side));
+        best_resolution(sizes, size).map(|side| side / self.side)
     }
+}
+
+/// Of several sizes, the one that keeps most of an image that is scaled to fit it, and of equals the one
+/// that wastes least: transformers' `select_best_resolution`.
+pub(crate) fn best_resolution(
+    sizes: impl Iterator<Item = [usize; 2]>,
+    image: [usize; 2],
+) -> [usize; 2] {
+    let [height, width] = image.map(|side| side as f64);
+    let (mut best, mut most, mut least) = ([0, 0], f64::NEG_INFINITY, f64::INFINITY);
+    for size in sizes {
+        let [down, across] = size.map(|side| side as f64);
+        let scale = (across / width).min(down / height);
+        let kept = ((width * scale).trunc() * (height * scale).trunc()).min(width * height);
+        let wasted = down * across - kept;
+        if kept > most || (kept == most && wasted < least) {
+            (best, most, least) = (size, kept, wasted);
+        }
+    }
+    best
 }
 
 /// Rows at the top and columns on the left of a grid that are padding, as many as on the other side:
 /// transformers' `unpad_image`.
-fn padding(size: [usize; 2], grid: [usize; 2]) -> [usize; 2] {
+pub(crate) fn padding(size: [usize; 2], grid: [usize; 2]) -> [usize; 2] {
     let [height, width] = size.map(|size| size as f64);
     let [rows, columns] = grid.map(|size| size as f64);
     // transformers rounds to seven digits, so that 23.99999999 rows are 24.

@@ -12,7 +12,7 @@ mod detr;
 mod inputs;
 mod llama;
 mod llava;
-mod llava_next;
+pub(crate) mod llava_next;
 mod qwen2;
 mod t5;
 mod vit;

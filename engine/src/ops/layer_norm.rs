@@ -26,10 +26,10 @@ pub fn layer_norm(device: &Device, x: &Tensor, weight: &Tensor, bias: &Tensor, e
         Device::Gpu(gpu) => {
             let y = gpu.alloc(x.shape());
             gpu.dispatch(
-                "layer_norm",
-                &[("WG", WG), subgroups(gpu)],
+                "norm",
+                &[("WG", WG), subgroups(gpu), ("RMS", 0)],
                 &[x.rows() as u32, columns as u32, eps.to_bits()],
-                &[Bind::Read(1, x), Bind::Read(2, weight), Bind::Read(3, bias), Bind::Write(4, &y)],
+                &[Bind::Read(1, x), Bind::Read(2, weight), Bind::Write(3, &y), Bind::Read(4, bias)],
                 grid(x.rows()),
             );
             y

@@ -5,10 +5,10 @@
 //! the CPU they compute. A wrong shape is a mistake in a model file, not in its input, and panics.
 
 mod activation;
-mod add;
 mod add_positions;
 mod argmax;
 mod attention;
+mod binary;
 mod blend;
 mod concat;
 mod conv;
@@ -16,9 +16,9 @@ mod embed;
 mod gather_rows;
 mod group_norm;
 mod layer_norm;
+mod log_mel;
 mod matmul;
 mod mean_pool;
-mod multiply;
 mod pad_columns;
 mod place_rows;
 mod rms_norm;
@@ -28,10 +28,10 @@ mod similarity;
 mod softmax;
 
 pub use activation::{Activation, activation, gated};
-pub use add::add;
 pub use add_positions::add_positions;
 pub use argmax::argmax;
 pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
+pub use binary::{add, multiply};
 pub use blend::blend;
 pub use concat::{concat, narrow};
 pub use conv::{Window, conv, max_pool};
@@ -39,9 +39,9 @@ pub use embed::embed;
 pub use gather_rows::gather_rows;
 pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
+pub use log_mel::log_mel;
 pub use matmul::matmul;
 pub use mean_pool::mean_pool;
-pub use multiply::multiply;
 pub use pad_columns::pad_columns;
 pub use place_rows::place_rows;
 pub use rms_norm::rms_norm;
@@ -95,10 +95,10 @@ impl Check {
 pub fn checks() -> Vec<Check> {
     [
         activation::checks(),
-        add::checks(),
         add_positions::checks(),
         argmax::checks(),
         attention::checks(),
+        binary::checks(),
         blend::checks(),
         concat::checks(),
         conv::checks(),
@@ -106,9 +106,9 @@ pub fn checks() -> Vec<Check> {
         gather_rows::checks(),
         group_norm::checks(),
         layer_norm::checks(),
+        log_mel::checks(),
         matmul::checks(),
         mean_pool::checks(),
-        multiply::checks(),
         pad_columns::checks(),
         place_rows::checks(),
         rms_norm::checks(),

@@ -24,8 +24,8 @@ pub fn rms_norm(device: &Device, x: &Tensor, weight: &Tensor, eps: f32) -> Tenso
         Device::Gpu(gpu) => {
             let y = gpu.alloc(x.shape());
             gpu.dispatch(
-                "rms_norm",
-                &[("WG", WG), subgroups(gpu)],
+                "norm",
+                &[("WG", WG), subgroups(gpu), ("RMS", 1)],
                 &[x.rows() as u32, columns as u32, eps.to_bits()],
                 &[Bind::Read(1, x), Bind::Read(2, weight), Bind::Write(3, &y)],
                 grid(x.rows()),

@@ -10,9 +10,10 @@ use crate::{
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     pad: u32,
+    pads_left: bool,
 }
 
-/// Texts of one batch, each padded on the right to the longest.
+/// Texts of one batch, each padded to the longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Token ids, row-major: `rows` × `len`.
@@ -59,7 +60,22 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|e| Error::malformed("tokenizer.json", format!("truncation: {e}")))?;
-        Ok(Tokenizer { inner, pad })
+        Ok(Tokenizer { inner, pad, pads_left: false })
+    }
+
+    /// Pads batches with another token or, for decoders that go on where texts end, on the left.
+    ///
+    /// # Errors
+    /// When the vocabulary has no such token.
+    pub fn with_padding(mut self, token: Option<&str>, on_the_left: bool) -> Result<Tokenizer> {
+        if let Some(token) = token {
+            self.pad = self.id(token).ok_or_else(|| {
+                let message = format!("pad_token: {token:?} is not in the vocabulary");
+                Error::malformed("tokenizer_config.json", message)
+            })?;
+        }
+        self.pads_left = on_the_left;
+        Ok(self)
     }
 
     /// Token ids of a text; `add_special` adds what the model expects around it, like `[CLS]` or
@@ -75,7 +91,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Token ids of several texts, padded on the right to the longest.
+    /// Token ids of several texts, padded to the longest.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -86,10 +102,14 @@ impl Tokenizer {
         let mut batch = Batch { ids: Vec::new(), mask: Vec::new(), rows, len };
         for row in encoded {
             let padding = len - row.len();
-            batch.mask.extend(std::iter::repeat_n(1, row.len()));
-            batch.mask.extend(std::iter::repeat_n(0, padding));
-            batch.ids.extend(row);
-            batch.ids.extend(std::iter::repeat_n(self.pad, padding));
+            let (left, right) = if self.pads_left { (padding, 0) } else { (0, padding) };
+            for (list, pad, row) in
+                [(&mut batch.mask, 0, vec![1; row.len()]), (&mut batch.ids, self.pad, row)]
+            {
+                list.extend(std::iter::repeat_n(pad, left));
+                list.extend(row);
+                list.extend(std::iter::repeat_n(pad, right));
+            }
         }
         Ok(batch)
     }

@@ -95,6 +95,13 @@ impl Format {
         }
     }
 
+    /// Bytes of a matrix, scales and padding included.
+    pub fn bytes(self, rows: usize, columns: usize) -> u64 {
+        let chunks = columns.div_ceil(CHUNK);
+        let codes = self.code_words(chunks) as u64 * rows as u64;
+        (codes + self.scale_words(self.groups(chunks) * rows) as u64) * 4
+    }
+
     /// The definitions that make a kernel read this format.
     pub fn defines(self) -> Vec<shaders::Define> {
         match self {

@@ -1,6 +1,6 @@
 //! One model's tensors, whatever files they are in.
 
-use super::{Dtype, MAX_TENSORS, Source, blocks, gguf, safetensors};
+use super::{Dtype, MAX_TENSORS, Source, blocks, gguf, list, safetensors};
 use crate::error::{Error, Result};
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -82,6 +82,36 @@ impl TensorInfo {
         &self.file
     }
 
+    /// The entry of another tensor that lies in the same place.
+    pub(super) fn copy_named(&self, name: String) -> TensorInfo {
+        TensorInfo { name, ..self.clone() }
+    }
+
+    /// Whether both entries are of the same bytes.
+    pub fn is_same_place(&self, other: &TensorInfo) -> bool {
+        (&self.file, self.offset, self.bytes()) == (&other.file, other.offset, other.bytes())
+    }
+
+    /// Where it begins in its file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// As many zeros as there are elements.
+    pub(crate) fn zeros(&self) -> Result<Vec<f32>> {
+        let mut zeros = self.room(self.len)?;
+        zeros.resize(self.len, 0.0);
+        Ok(zeros)
+    }
+
+    /// Room for some elements. A size that the memory does not have is an error, not an abort.
+    fn room<T>(&self, elements: usize) -> Result<Vec<T>> {
+        let mut room = Vec::new();
+        room.try_reserve_exact(elements)
+            .map_err(|_| self.refuse(format!("{elements} elements do not fit the memory")))?;
+        Ok(room)
+    }
+
     fn refuse(&self, message: impl Into<String>) -> Error {
         Error::tensor(&self.name, message)
     }
@@ -157,6 +187,17 @@ impl Checkpoint {
         for file in files {
             join(&mut tensors, safetensors::read(source, file).await?)?;
         }
+        Ok(Checkpoint { tensors, config: None, metadata: None })
+    }
+
+    /// Opens a list of names and shapes, whose values are f32 in the file `values` of whatever
+    /// source rows are read from later.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub async fn listed(source: &dyn Source, file: &str, values: &str) -> Result<Checkpoint> {
+        let mut tensors = BTreeMap::new();
+        join(&mut tensors, list::read(source, file, values).await?)?;
         Ok(Checkpoint { tensors, config: None, metadata: None })
     }
 
@@ -300,10 +341,7 @@ async fn convert<T>(
     elements: Range<usize>,
     mut piece: impl FnMut(&[u8], &mut Vec<T>) -> Result<()>,
 ) -> Result<Vec<T>> {
-    let mut out = Vec::new();
-    // A tensor of a size that the memory does not have is an error, not an abort.
-    out.try_reserve_exact(elements.len())
-        .map_err(|_| info.refuse(format!("{} elements do not fit the memory", elements.len())))?;
+    let mut out = info.room(elements.len())?;
     // Permuted tensors are read by heads, others by blocks.
     let block = info.dtype.block_len();
     let unit = info.head_rows.map_or(block, |rows| rows * info.row_len()).max(1);

@@ -6,14 +6,15 @@
 //! twice. Names are Hugging Face's whatever the file's format is.
 //!
 //! Reading order: [`dtype`] says how elements are stored and [`blocks`] turns them into f32;
-//! [`safetensors`] and [`gguf`] read one file's header into a table of tensors; [`checkpoint`] picks
-//! the files, joins their tables and reads rows. Files come from anywhere, so every count is checked
+//! [`safetensors`] and [`gguf`] read one file's header into a table of tensors, and [`list`] such a
+//! table alone; [`checkpoint`] picks the files, joins their tables and reads rows. Files come from anywhere, so every count is checked
 //! before memory is taken for it.
 
 pub mod blocks;
 pub mod checkpoint;
 pub mod dtype;
 pub mod gguf;
+pub mod list;
 pub mod safetensors;
 mod sources;
 #[cfg(all(test, not(target_arch = "wasm32")))]

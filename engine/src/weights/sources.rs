@@ -12,8 +12,8 @@ pub struct Memory {
 
 impl Memory {
     /// A source without files.
-    pub fn new() -> Memory {
-        Memory::default()
+    pub const fn new() -> Memory {
+        Memory { files: BTreeMap::new() }
     }
 
     /// Adds a file, or replaces one of the same name.

@@ -1,4 +1,4 @@
-"""Speech to text: two sizes of spectra, heads tied and not."""
+"""Speech to text: two sizes of spectra, heads tied and not, tokens suppressed."""
 
 import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
@@ -50,4 +50,17 @@ def make():
         ),
         {"input_features": features(43, 2, 128, 50), "decoder_input_ids": start(44, 2, 4)},
         new_tokens=16,
+    )
+    case(
+        "whisper/whisper-suppressed",
+        WhisperForConditionalGeneration,
+        config(d_model=24, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+               decoder_attention_heads=2),
+        {"input_features": features(45, 1, 80, 40), "decoder_input_ids": start(46, 1, 5)},
+        new_tokens=16,
+        # Every third token never, and most of the others not first.
+        generation={
+            "suppress_tokens": list(range(4, 96, 3)),
+            "begin_suppress_tokens": [i for i in range(96) if i % 3 != 1 and i not in (50, 90)],
+        },
     )

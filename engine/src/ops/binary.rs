@@ -1,0 +1,77 @@
+//! `y = a + b` and `y = a · b`, element by element, where `b` repeats along the outer axes of `a`.
+
+use super::{Check, WG, elements};
+use crate::{
+    device::{Bind, Device},
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// Adds; the shape of `b` is that of `a`, or of its last axes.
+pub fn add(device: &Device, a: &Tensor, b: &Tensor) -> Tensor {
+    binary(device, a, b, 0, |a, b| a + b)
+}
+
+/// Multiplies; the shape of `b` is that of `a`, or of its last axes.
+pub fn multiply(device: &Device, a: &Tensor, b: &Tensor) -> Tensor {
+    binary(device, a, b, 1, |a, b| a * b)
+}
+
+fn binary(
+    device: &Device,
+    a: &Tensor,
+    b: &Tensor,
+    product: u32,
+    on_cpu: fn(f32, f32) -> f32,
+) -> Tensor {
+    assert_eq!(a.count() % b.count(), 0, "{:?} and {:?}", a.shape(), b.shape());
+    match device {
+        Device::Cpu(_) => {
+            let pairs = a.f32s().iter().zip(b.f32s().iter().cycle());
+            Tensor::from_f32(a.shape(), pairs.map(|(a, b)| on_cpu(*a, *b)).collect())
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(a.shape());
+            let count = a.count();
+            gpu.dispatch(
+                "binary",
+                &[("WG", WG), ("PRODUCT", product)],
+                &[count as u32, b.count() as u32],
+                &[Bind::Read(1, a), Bind::Read(2, b), Bind::Write(3, &y)],
+                elements(count),
+            );
+            y
+        }
+    }
+}
+
+pub(super) fn checks() -> Vec<Check> {
+    type Op = fn(&Device, &Tensor, &Tensor) -> Tensor;
+    let check = |name: &str, op: Op, b_shape: &'static [usize]| {
+        Check::new(name, move |device| {
+            let count = b_shape.iter().product();
+            let a = device.upload(&[5, 7, 9], normal(1, 315));
+            vec![op(device, &a, &device.upload(b_shape, normal(2, count)))]
+        })
+    };
+    vec![
+        check("add", add, &[5, 7, 9]),
+        check("add row", add, &[9]),
+        check("add table", add, &[7, 9]),
+        check("multiply", multiply, &[5, 7, 9]),
+        check("multiply row", multiply, &[9]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_repeat() {
+        let a = Tensor::from_f32(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+        let b = Tensor::from_f32(&[2], vec![10.0, -1.0]);
+        assert_eq!(add(&Device::cpu(), &a, &b).f32s(), [11.0, 1.0, 13.0, 3.0]);
+        assert_eq!(multiply(&Device::cpu(), &a, &b).f32s(), [10.0, -2.0, 30.0, -4.0]);
+    }
+}

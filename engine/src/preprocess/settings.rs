@@ -1,0 +1,103 @@
+//! The files that say how inputs are prepared, as Hugging Face publishes them; all are optional.
+
+use crate::{
+    error::{Error, Result},
+    models::Config,
+    weights::Source,
+};
+use serde_json::{Map, Value};
+
+/// Largest JSON file that is read: tokenizers have megabytes, nobody has more.
+const MAX_JSON_BYTES: u64 = 64 << 20;
+
+/// An object of a file, whose complaints name that file.
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    file: &'static str,
+    config: Config,
+}
+
+/// What the files of a model say; sections of absent files are empty and give defaults.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// How images are prepared: `preprocessor_config.json`, or its place in `processor_config.json`.
+    pub images: Section,
+    /// How sounds are prepared: from the same files.
+    pub audio: Section,
+    /// `processor_config.json`: what ties text and images together.
+    pub processor: Section,
+    /// `tokenizer_config.json`.
+    pub tokenizer: Section,
+    /// `special_tokens_map.json`, which says again what some tokenizer_config.json leave out.
+    pub special: Section,
+    /// `generation_config.json`.
+    pub generation: Section,
+}
+
+impl Settings {
+    pub(super) async fn read(source: &dyn Source) -> Result<Settings> {
+        let section = async |file: &'static str| {
+            let value = match bytes(source, file).await? {
+                None => Value::Object(Map::new()),
+                Some(bytes) => serde_json::from_slice(&bytes)
+                    .map_err(|error| Error::malformed(file, error.to_string()))?,
+            };
+            let wrong = |_| Error::malformed(file, "is not a JSON object");
+            Ok::<_, Error>(Section { file, config: Config::new(value).map_err(wrong)? })
+        };
+        let own = section("preprocessor_config.json").await?;
+        let processor = section("processor_config.json").await?;
+        // transformers 5 writes one file with an object a modality, and prefers it.
+        let nested = |names: &[&str]| -> Result<Section> {
+            for name in names {
+                if let Some(config) = processor.read(|config| config.object(name))? {
+                    return Ok(Section { file: processor.file, config });
+                }
+            }
+            Ok(own.clone())
+        };
+        Ok(Settings {
+            images: nested(&["image_processor", "video_processor"])?,
+            audio: nested(&["feature_extractor", "audio_processor"])?,
+            processor,
+            tokenizer: section("tokenizer_config.json").await?,
+            special: section("special_tokens_map.json").await?,
+            generation: section("generation_config.json").await?,
+        })
+    }
+}
+
+impl Section {
+    /// Takes something from the object; what is wrong with it is said of this file.
+    pub(super) fn read<T>(&self, take: impl FnOnce(&Config) -> Result<T>) -> Result<T> {
+        take(&self.config).map_err(|error| match error {
+            Error::Config { field, message } => {
+                Error::malformed(self.file, format!("{field}: {message}"))
+            }
+            other => other,
+        })
+    }
+
+    /// Whether the object says anything about a field.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.config.get(field).is_some()
+    }
+
+    /// A token, which files spell as a string or as an object with `content`.
+    pub(super) fn token(&self, field: &str) -> Result<Option<String>> {
+        self.read(|config| match config.get(field) {
+            Some(Value::Object(_)) => Ok(Some(config.part(field)?.text_or("content", "")?.into())),
+            Some(_) => Ok(Some(config.text_or(field, "")?.into())),
+            None => Ok(None),
+        })
+    }
+}
+
+/// A whole file, where it is there.
+pub(super) async fn bytes(source: &dyn Source, file: &str) -> Result<Option<Vec<u8>>> {
+    match source.size(file) {
+        None => Ok(None),
+        Some(size) if size <= MAX_JSON_BYTES => Ok(Some(source.read(file, 0..size).await?)),
+        Some(size) => Err(Error::malformed(file, format!("{size} bytes are too many"))),
+    }
+}
