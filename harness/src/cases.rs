@@ -9,8 +9,19 @@
 //!   case.json    {"class": "bert", "inputs": "inputs.safetensors", "expected": "expected.safetensors"}
 //!   inputs.safetensors  expected.safetensors
 //! ```
+//!
+//! A case of a published size holds no weights. It lists their names and shapes, describes its
+//! inputs, and the engine computes seeded numbers for both; nothing is expected of them:
+//!
+//! ```text
+//! bert-base-uncased/
+//!   config.json  tensors.txt
+//!   case.json    {"class": "bert", "weights": {"tensors": "tensors.txt", "seed": 1},
+//!                 "inputs": {"input_ids": {"ids": {"shape": [1, 128], "below": 30522}}}}
+//! ```
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use record::{CaseFile, Class};
 use serde::Deserialize;
 use std::{
@@ -29,16 +40,57 @@ pub struct Case {
     pub folder: PathBuf,
     /// Every file in it.
     pub files: Vec<CaseFile>,
+    /// Whether its weights are seeded numbers.
+    pub synthetic_weights: bool,
     /// The arguments that select this case on the command line.
     pub selector: Vec<String>,
+}
+
+/// How large the committed cases are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Size {
+    /// Tiny models with seeded weights and what transformers computes with them.
+    #[default]
+    Tiny,
+    /// Published checkpoints by name, with seeded weights of their shapes: for speed and memory.
+    Published,
+}
+
+impl Size {
+    /// The committed cases of this size.
+    pub fn cases(self) -> Result<Vec<Case>> {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+        match self {
+            Size::Tiny => committed(&tests.join("zoo")),
+            Size::Published => published(&tests.join("published")),
+        }
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CaseJson {
     class: String,
-    inputs: String,
-    expected: String,
+    inputs: Inputs,
+    expected: Option<String>,
+    weights: Option<Seeded>,
+}
+
+/// The name of a file, or a description that the engine reads.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Inputs {
+    File(String),
+    Described(serde_json::Map<String, serde_json::Value>),
+}
+
+/// Weights that are computed from a seed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seeded {
+    tensors: String,
+    #[serde(rename = "seed")]
+    _seed: u64,
 }
 
 impl Case {
@@ -51,9 +103,7 @@ impl Case {
         let folder = folder.canonicalize().context("it does not exist or cannot be read")?;
         let name = folder.file_name().and_then(|name| name.to_str());
         let name = name.context("its name is not UTF-8")?.to_owned();
-        let mut files = Vec::new();
-        list(&folder, "", &mut files)?;
-        files.sort_by(|a, b| a.name.cmp(&b.name));
+        let files = files(&folder)?;
         let has = |name: &str| files.iter().any(|file| file.name == name);
         let ends = |end: &str| files.iter().any(|file| file.name.ends_with(end));
 
@@ -61,14 +111,25 @@ impl Case {
         let text = fs::read_to_string(folder.join("case.json")).context("reading case.json")?;
         let case: CaseJson = serde_json::from_str(&text).context("case.json is malformed")?;
         let class = case.class.parse().context("case.json is malformed")?;
-        for (field, file) in [("inputs", &case.inputs), ("expected", &case.expected)] {
+        let mut named = Vec::new();
+        match (&case.inputs, &case.weights) {
+            (Inputs::File(inputs), _) => named.push(("inputs", inputs)),
+            (Inputs::Described(inputs), _) => {
+                ensure!(!inputs.is_empty(), "case.json describes no inputs");
+            }
+        }
+        match (&case.expected, &case.weights) {
+            (Some(expected), None) => named.push(("expected", expected)),
+            (None, None) => bail!("case.json names no file as expected"),
+            (None, Some(weights)) => named.push(("tensors", &weights.tensors)),
+            (Some(_), Some(_)) => bail!("case.json expects outputs of weights that are made up"),
+        }
+        for (field, file) in &named {
             ensure!(has(file), "case.json names {file:?} as {field}, but there is no such file");
         }
 
         let weights = |file: &CaseFile| {
-            file.name.ends_with(".safetensors")
-                && file.name != case.inputs
-                && file.name != case.expected
+            file.name.ends_with(".safetensors") && named.iter().all(|(_, name)| **name != file.name)
         };
         if !ends(".gguf") {
             ensure!(has("config.json"), "neither config.json nor a .gguf file is there");
@@ -76,12 +137,21 @@ impl Case {
             serde_json::from_str::<serde_json::Map<_, _>>(&text)
                 .context("config.json is not a JSON object")?;
             ensure!(
-                files.iter().any(weights),
+                case.weights.is_some() || files.iter().any(weights),
                 "the weights are missing: neither model.safetensors nor a .gguf file is there"
             );
         }
-        Ok(Case { name, class, folder, files, selector })
+        let synthetic_weights = case.weights.is_some();
+        Ok(Case { name, class, folder, files, synthetic_weights, selector })
     }
+}
+
+/// The regular files below a folder, ordered by name.
+pub fn files(folder: &Path) -> Result<Vec<CaseFile>> {
+    let mut files = Vec::new();
+    list(folder, "", &mut files)?;
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
 }
 
 /// Lists the regular files below `folder`, symlinks followed, hidden ones left out.
@@ -146,6 +216,18 @@ pub fn committed(zoo: &Path) -> Result<Vec<Case>> {
             cases.push(case);
         }
     }
+    Ok(cases)
+}
+
+/// The checkpoints that are committed without their weights, ordered by class.
+fn published(folder: &Path) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for folder in folders(folder)? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let selector = ["--size", "published", "--models", &name].map(str::to_owned);
+        cases.push(Case::open(&folder, selector.to_vec())?);
+    }
+    cases.sort_by_key(|case| case.class);
     Ok(cases)
 }
 
@@ -221,6 +303,39 @@ mod tests {
         let folder = folder(&[&[bad], &REST[..]].concat());
         let error = format!("{:#}", given(folder.path()).unwrap_err());
         assert!(error.contains("unknown class \"gpt2\"; known: bert"), "{error}");
+    }
+
+    #[test]
+    fn a_case_may_list_weights_instead_of_holding_them() {
+        let open = |case: String| {
+            let files = [("case.json", case.as_str()), ("config.json", "{}"), ("t.txt", "w 2 2")];
+            let folder = folder(&files);
+            Case::open(folder.path(), vec![]).map_err(|error| format!("{error:#}"))
+        };
+        let inputs = r#""inputs":{"pixel_values":{"normal":[1,3,8,8]}}"#;
+        let listed = r#""weights":{"tensors":"t.txt","seed":1}"#;
+        let case = open(format!(r#"{{"class":"vit",{inputs},{listed}}}"#)).unwrap();
+        assert!(case.synthetic_weights && case.files.len() == 3);
+        for (fields, said) in [
+            (format!("{inputs},{}", listed.replace("t.txt", "u.txt")), "\"u.txt\" as tensors"),
+            (format!(r#"{inputs},{listed},"expected":"t.txt""#), "outputs of weights that are"),
+            (inputs.to_owned(), "names no file as expected"),
+            (format!(r#""inputs":{{}},{listed}"#), "describes no inputs"),
+            (format!(r#"{inputs},"weights":{{"tensors":"t.txt"}}"#), "missing field `seed`"),
+        ] {
+            let error = open(format!(r#"{{"class":"vit",{fields}}}"#)).unwrap_err();
+            assert!(error.contains(said), "{fields}: {error}");
+        }
+    }
+
+    #[test]
+    fn published_checkpoints_are_cases_that_select_themselves() {
+        let cases = Size::Published.cases().unwrap();
+        let case = cases.iter().find(|case| case.name == "vit-base-patch16-224").unwrap();
+        assert_eq!(case.class, Class::Vit);
+        assert_eq!(case.selector, ["--size", "published", "--models", "vit-base-patch16-224"]);
+        assert!(cases.iter().all(|case| case.synthetic_weights));
+        assert!(Size::Tiny.cases().unwrap().iter().all(|case| !case.synthetic_weights));
     }
 
     #[cfg(unix)]

@@ -23,7 +23,11 @@ const STEPS: [&[&str]; 5] = [
 
 /// Runs the steps until one fails, and ends as that one did.
 pub fn run(ui: &Ui) -> Result<ExitCode> {
-    let needs = [Need::WasmBundle, Need::Browser(Browser::Chrome), Need::Browser(Browser::Firefox)];
+    let mut needs =
+        vec![Need::WasmBundle, Need::Browser(Browser::Chrome), Need::Browser(Browser::Firefox)];
+    if cfg!(target_os = "linux") {
+        needs.push(Need::Browser(Browser::Webkitgtk));
+    }
     setup::ensure(&needs, ui)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for step in STEPS {

@@ -1,19 +1,23 @@
 //! The command line: names, defaults and help texts.
 
 use crate::{
-    browser::{Gpu, Look},
+    archive::{compare, export, gc, history},
+    browser::{GpuChoice, Look},
+    cases::Size,
     config::{Config, Selection},
-    models, setup,
+    expectations, infer,
+    merge::MergeArgs,
+    models, outputs,
+    profile::ConfigCommand,
+    server::{Listen, PublicUrl},
+    setup,
+    shard::Part,
     ui::Ui,
 };
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use record::{Backend, Bits, Browser, Scheme};
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Measures few-bit inference in real browsers.
 ///
@@ -31,6 +35,15 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
 
+    /// Take the defaults of options from this profile, one of harness.toml or a built-in one:
+    /// default, ci, nightly or gpu.
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
+    pub profile: Option<String>,
+
+    /// Read this file instead of harness.toml.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -39,18 +52,20 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    all went as asked: each cell passed, is unsupported here or was skipped
-  1    some cell failed: fail, error, crash or timeout
+  1    some cell failed: fail, error, crash or timeout, and was not expected to
   2    nothing was run: the command line, the cases or the set-up need a change
   3    no cell failed, but a browser session could not be had for some
-  130  stopped by Ctrl-C or SIGTERM; what was recorded until then is stored and rendered";
+  130  stopped by Ctrl-C, SIGTERM or --run-timeout; what was recorded is stored and rendered";
 
 /// What `harness` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run cells in browsers and render the reports.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the cells that `run` with the same options would run.
-    Plan(CellArgs),
+    Plan(PlanArgs),
+    /// Put a question to a model: a text, a sound, an image.
+    Infer(infer::Args),
     /// Say which tools are there, and how to get those that are not.
     Doctor,
     /// Install what is missing: browsers, drivers, the WASM target.
@@ -60,11 +75,29 @@ pub enum Command {
     Models(models::Command),
     /// Render the reports again from stored records.
     Report(ReportArgs),
+    /// Join the parts of a plan that were run with `--shard`.
+    Merge(MergeArgs),
+    /// Show the values of options and where they come from.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show what came of a cell, run after run.
+    History(history::Args),
+    /// Show what changed from one run to another.
+    Compare(compare::Args),
+    /// Write stored records as JSON lines, CSV or Parquet.
+    Export(export::Args),
+    /// Forget old runs.
+    Gc(gc::Args),
+    /// Rewrite a file of known failures from what a run found.
+    UpdateExpectations(expectations::UpdateArgs),
     /// Check the whole project: set-up, format, lints, docs and every test.
     Test,
     /// Supervise a driver: used by the harness itself.
     #[command(hide = true)]
     Guard {
+        /// Start an X server without a screen for it.
+        #[arg(long)]
+        display: bool,
         /// The scratch folder.
         folder: PathBuf,
         /// The driver and its arguments.
@@ -86,23 +119,29 @@ Examples:
       the committed cases of two classes at 4 bits, in Firefox alone
   cargo harness run --models smollm2-135m --backends webgpu --bits 4 3 --scheme asymmetric
       a real model, fetched if need be
+  cargo harness run --size published --models bert-base-uncased vit-base-patch16-224 --bits 4
+      the shapes of published checkpoints with seeded weights: for speed and memory
   cargo harness run --cases ./my-model
       your own model: a case folder, or a folder of them")]
 pub struct CellArgs {
     /// Browsers to drive.
-    #[arg(long, num_args = 1.., value_delimiter = ',', default_values = ["chrome", "firefox"])]
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub browsers: Vec<Browser>,
 
     /// Classes or models to run, such as `bert` or `smollm2-135m` [default: all committed cases].
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub models: Vec<String>,
 
+    /// Which committed cases the names are looked for in.
+    #[arg(long, value_enum)]
+    pub size: Size,
+
     /// Bits of the stored weights: 32, 16, 8, 4, 3, 2 or adaptive.
-    #[arg(long, num_args = 1.., value_delimiter = ',', default_values = ["16", "8", "4", "3", "2"])]
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub bits: Vec<Bits>,
 
     /// Where the arithmetic runs: webgpu, wasm or webnn in a page, native on the host.
-    #[arg(long, num_args = 1.., value_delimiter = ',', default_values = ["webgpu", "wasm"])]
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub backends: Vec<Backend>,
 
     /// Case folders, or folders of them, to run besides the models that are named.
@@ -110,39 +149,73 @@ pub struct CellArgs {
     pub cases: Vec<PathBuf>,
 
     /// How grouped weights map to values: auto, symmetric or asymmetric.
-    #[arg(long, default_value = "auto")]
+    #[arg(long)]
     pub scheme: Scheme,
 
     /// Weights that share a scale: 32, 64 or 128.
-    #[arg(long, default_value = "32", value_parser = group_size)]
+    #[arg(long, value_parser = group_size)]
     pub group_size: u32,
 
     /// Measured passes of each cell.
-    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
 
     /// Seconds allowed for each cell.
-    #[arg(long, default_value = "120", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: u64,
+
+    /// Seconds allowed for the whole run; what is left then can be run with `--resume`.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub run_timeout: Option<u64>,
+
+    /// Try a cell that failed so many times more; one that then passes is `flaky`. A session that
+    /// cannot be had is tried once more in any case.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..=10))]
+    pub retries: u32,
 
     /// Show the browsers' windows.
     #[arg(long)]
     pub headed: bool,
 
     /// What WebGPU runs on.
-    #[arg(long, value_enum, default_value_t)]
-    pub gpu: Gpu,
+    #[arg(long, value_enum)]
+    pub gpu: GpuChoice,
 
     /// Browsers to run at once; more than one disturbs the timings of each other.
-    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: u16,
+
+    /// Take the browsers of this Selenium Grid, as many at a time as it has slots. Its nodes must reach
+    /// the page: see --bind and --public-url.
+    #[arg(long, value_name = "URL")]
+    pub grid: Option<String>,
+
+    /// Run one part of the cells, such as 2/4: the other machines run the others, and `merge` joins
+    /// their records.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Part>,
+
+    /// Balance the parts by how long the cells of these records took; every part must be given the
+    /// same file [default: by the sizes of the models].
+    #[arg(long, value_name = "FILE", requires = "shard")]
+    pub durations: Option<PathBuf>,
+
+    /// Serve the page and the models here, for browsers on other machines; only who knows the random
+    /// token in the page's URL is answered.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub bind: SocketAddr,
+
+    /// How browsers reach the page, such as `https://runner.example:8443`. They offer WebGPU only
+    /// to pages from https or from their own machine.
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<PublicUrl>,
 
     /// Install and fetch nothing, and stop if something is missing.
     #[arg(long)]
     pub no_setup: bool,
 }
 
-fn group_size(text: &str) -> Result<u32, String> {
+pub(crate) fn group_size(text: &str) -> Result<u32, String> {
     match text {
         "32" => Ok(32),
         "64" => Ok(64),
@@ -154,11 +227,10 @@ fn group_size(text: &str) -> Result<u32, String> {
 impl CellArgs {
     /// Resolves every name.
     pub fn config(&self, may_fetch: bool, ui: &Ui) -> Result<Config> {
-        let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo");
         let selection = Selection {
             models: &self.models,
             paths: &self.cases,
-            zoo: &zoo,
+            size: self.size,
             may_fetch: may_fetch && !self.no_setup,
         };
         Ok(Config {
@@ -170,10 +242,36 @@ impl CellArgs {
             group_size: self.group_size,
             repeat: self.repeat,
             timeout: Duration::from_secs(self.timeout),
-            look: Look { headed: self.headed, gpu: self.gpu },
+            run_timeout: self.run_timeout.map(Duration::from_secs),
+            retries: self.retries,
+            grid: self.grid.clone(),
+            listen: Listen { bind: self.bind, public_url: self.public_url.clone() },
+            look: Look {
+                headed: self.headed,
+                gpu: self.gpu.settle(),
+                webnn: self.backends.contains(&Backend::Webnn),
+            },
             jobs: self.jobs.into(),
+            expectations: Default::default(),
         })
     }
+}
+
+/// What `plan` takes.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// Which cells.
+    #[command(flatten)]
+    pub cells: CellArgs,
+
+    /// Print the job matrix of a GitHub workflow instead: a job for each runner, browser and part.
+    #[arg(long)]
+    pub github_matrix: bool,
+
+    /// Parts for each runner and browser.
+    #[arg(long, value_name = "N", default_value = "1", requires = "github_matrix")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub shards: u32,
 }
 
 /// What `run` takes.
@@ -186,6 +284,14 @@ pub struct RunArgs {
     /// Where records and reports go.
     #[command(flatten)]
     pub outputs: OutputArgs,
+
+    /// Go on with a run that was cut short: its ID, or `latest`. Its own options are used, and those
+    /// given here go over them.
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<String>,
+    /// Known failures.
+    #[command(flatten)]
+    pub expectations: expectations::Args,
 
     /// Append each record to this file too, one JSON line each.
     #[arg(long, value_name = "FILE")]
@@ -205,12 +311,16 @@ pub struct OutputArgs {
     pub db: Option<PathBuf>,
 
     /// The compatibility matrix.
-    #[arg(long, value_name = "FILE", default_value = "matrix.html")]
+    #[arg(long, value_name = "FILE")]
     pub output_matrix: PathBuf,
 
     /// The performance report.
-    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    #[arg(long, value_name = "FILE")]
     pub output_report: PathBuf,
+
+    /// Files for machines.
+    #[command(flatten)]
+    pub formats: outputs::Args,
 }
 
 /// What `report` takes.
@@ -239,44 +349,4 @@ pub struct ReportArgs {
     /// List the runs instead.
     #[arg(long, conflicts_with = "run")]
     pub list: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split(' '))
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn lists_take_several_values() {
-        let cli = parse("harness run --browsers chrome firefox --bits 4,adaptive --models a b");
-        let Command::Run(args) = cli.unwrap().command else { panic!("another command") };
-        assert_eq!(args.cells.browsers, [Browser::Chrome, Browser::Firefox]);
-        assert_eq!(args.cells.bits, [Bits::Fixed(4), Bits::Adaptive]);
-        assert_eq!(args.cells.models, ["a", "b"]);
-        assert_eq!(args.cells.backends, [Backend::Webgpu, Backend::Wasm]);
-    }
-
-    #[test]
-    fn what_is_not_known_is_answered_with_what_is() {
-        for (line, said) in [
-            ("harness run --browsers opera", "unknown browser \"opera\"; known: chrome firefox"),
-            ("harness plan --bits 5", "unknown bit-width \"5\"; known: 32 16 8 4 3 2 adaptive"),
-            ("harness plan --backends cuda", "unknown backend \"cuda\"; known: webgpu wasm"),
-            ("harness run --scheme fancy", "unknown scheme \"fancy\"; known: auto symmetric"),
-            ("harness run --group-size 48", "groups of 32, 64 or 128"),
-            ("harness run --timeout 0", "0 is not in 1.."),
-        ] {
-            let error = parse(line).unwrap_err().to_string();
-            assert!(error.contains(said), "{line}: {error}");
-        }
-    }
 }

@@ -2,16 +2,15 @@
 
 use crate::{
     browser::Look,
-    cases::{self, Case},
+    cases::{self, Case, Size},
+    expectations::Expectations,
     models,
+    server::Listen,
     ui::Ui,
 };
 use anyhow::{Context, Result, bail, ensure};
 use record::{Backend, Bits, Browser, Cell, Class, Scheme};
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -32,10 +31,20 @@ pub struct Config {
     pub repeat: u32,
     /// Time allowed for one cell.
     pub timeout: Duration,
+    /// Time allowed for the whole run.
+    pub run_timeout: Option<Duration>,
+    /// How often a cell that failed is tried again.
+    pub retries: u32,
     /// Headless or not, and on which GPU.
     pub look: Look,
+    /// The address of a Selenium Grid that has the browsers.
+    pub grid: Option<String>,
+    /// Where the page and the cases are served.
+    pub listen: Listen,
     /// Browsers that may run at once.
     pub jobs: usize,
+    /// Known failures.
+    pub expectations: Expectations,
 }
 
 impl Config {
@@ -71,7 +80,7 @@ impl Config {
 }
 
 /// A word as a POSIX shell reads it back.
-fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()
@@ -87,8 +96,8 @@ pub struct Selection<'a> {
     pub models: &'a [String],
     /// Case folders and folders of them.
     pub paths: &'a [PathBuf],
-    /// The committed cases.
-    pub zoo: &'a Path,
+    /// Which committed cases there are to choose from.
+    pub size: Size,
     /// Whether models that are not on this machine are fetched.
     pub may_fetch: bool,
 }
@@ -101,7 +110,7 @@ impl Selection<'_> {
         let committed = if self.models.is_empty() && !self.paths.is_empty() {
             Vec::new()
         } else {
-            cases::committed(self.zoo)?
+            self.size.cases()?
         };
         for name in self.models {
             chosen.extend(self.named(name, &committed, ui)?);
@@ -140,7 +149,7 @@ impl Selection<'_> {
             ensure!(!of_class.is_empty(), "there is no committed case of the class {class}");
             return Ok(of_class);
         }
-        if models::NAMES.contains(&name) {
+        if self.size == Size::Tiny && models::NAMES.contains(&name) {
             if models::case_folder(name).is_none() && self.may_fetch {
                 models::fetch(name, ui).with_context(|| format!("fetching the model {name}"))?;
             }
@@ -158,7 +167,7 @@ impl Selection<'_> {
         let classes = Class::ALL.iter().map(|class| class.name());
         let known = classes
             .chain(committed.iter().map(|case| case.name.as_str()))
-            .chain(models::NAMES.iter().copied());
+            .chain(models::NAMES.iter().copied().filter(|_| self.size == Size::Tiny));
         bail!("unknown model {name:?}; known: {}", known.collect::<Vec<_>>().join(" "))
     }
 }

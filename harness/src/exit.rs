@@ -1,6 +1,6 @@
 //! How `harness` ends: the exit codes that scripts and CI can rely on.
 
-use record::Status;
+use record::{Record, Status, Verdict};
 use std::process::ExitCode;
 
 /// The exit codes of `harness`.
@@ -9,7 +9,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All went as asked: every cell passed, is unsupported here or was skipped.
     Ok = 0,
-    /// Some cell failed: its status is `fail`, `error`, `crash` or `timeout`.
+    /// Some cell failed: its status is `fail`, `error`, `crash` or `timeout`, and that was not expected.
+    /// For `compare`: some cell changed in a way that `--fail-on` names.
     CellFailed = 1,
     /// Nothing was run: the command line, the cases or the set-up need a change.
     Usage = 2,
@@ -20,16 +21,18 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The exit of a run whose cells ended so.
-    pub fn of(statuses: impl IntoIterator<Item = Status>) -> Exit {
+    /// The exit of a run with these records.
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Exit {
         let mut exit = Exit::Ok;
-        for status in statuses {
-            match status {
+        for record in records {
+            let verdict = record.expectation.as_ref().map(|expectation| expectation.verdict);
+            match record.outcome.status {
+                _ if verdict == Some(Verdict::Expected) => {}
                 Status::Fail | Status::Error | Status::Crash | Status::Timeout => {
                     return Exit::CellFailed;
                 }
                 Status::Infra => exit = Exit::NoSession,
-                Status::Pass | Status::Unsupported | Status::Skip => {}
+                Status::Pass | Status::Flaky | Status::Unsupported | Status::Skip => {}
             }
         }
         exit
@@ -45,14 +48,33 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::record;
+    use record::Expectation;
+
+    fn exit_of(statuses: &[Status]) -> Exit {
+        let records: Vec<_> = statuses.iter().map(|status| record("r", *status)).collect();
+        Exit::of(&records)
+    }
 
     #[test]
     fn a_failed_cell_outweighs_a_missing_browser() {
-        assert_eq!(Exit::of([]), Exit::Ok);
-        assert_eq!(Exit::of([Status::Pass, Status::Unsupported, Status::Skip]), Exit::Ok);
-        assert_eq!(Exit::of([Status::Infra, Status::Pass]), Exit::NoSession);
+        assert_eq!(exit_of(&[]), Exit::Ok);
+        assert_eq!(exit_of(&[Status::Pass, Status::Unsupported, Status::Skip]), Exit::Ok);
+        assert_eq!(exit_of(&[Status::Infra, Status::Pass]), Exit::NoSession);
         for status in [Status::Fail, Status::Error, Status::Crash, Status::Timeout] {
-            assert_eq!(Exit::of([Status::Infra, status]), Exit::CellFailed);
+            assert_eq!(exit_of(&[Status::Infra, status]), Exit::CellFailed);
+        }
+    }
+
+    #[test]
+    fn an_expected_failure_fails_no_run() {
+        for (verdict, exit) in
+            [(Verdict::Expected, Exit::Ok), (Verdict::Unexpected, Exit::CellFailed)]
+        {
+            let mut record = record("r", Status::Fail);
+            let (status, reason) = (vec![Status::Fail], "known".into());
+            record.expectation = Some(Expectation { verdict, status, reason, link: None });
+            assert_eq!(Exit::of([&record]), exit);
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The command line of Fewbit.
 
-use clap::Parser;
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 fn main() -> ExitCode {
-    harness::main(harness::cli::Cli::parse())
+    harness::main(&std::env::args_os().collect::<Vec<OsString>>())
 }

@@ -114,7 +114,10 @@ async fn listen(
         match event {
             Event::Stage { stage: name } => *stage = name,
             Event::Done { answer } => return Some(*answer),
-            Event::Failed { .. } | Event::Loading { .. } | Event::Token { .. } => {}
+            Event::Failed { .. }
+            | Event::Loading { .. }
+            | Event::Token { .. }
+            | Event::Text { .. } => {}
         }
     }
     None

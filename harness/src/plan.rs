@@ -52,6 +52,7 @@ mod tests {
             class,
             folder: "unused".into(),
             files: vec![],
+            synthetic_weights: false,
             selector: vec!["--models".into(), name.into()],
         };
         Config {
@@ -63,8 +64,13 @@ mod tests {
             group_size: 64,
             repeat: 3,
             timeout: Duration::from_secs(120),
+            run_timeout: None,
+            retries: 0,
             look: Look::default(),
+            grid: None,
+            listen: Default::default(),
             jobs: 1,
+            expectations: Default::default(),
         }
     }
 

@@ -4,11 +4,18 @@
 //! cell gets and whether the session can go on. A session ends on every path: [`Session::close`] asks
 //! the browser to quit, and dropping the driver ends whatever is left.
 
-use crate::browser::{Launch, Look, driver::Driver};
+use crate::{
+    browser::{Launch, Look, Wish, driver::Driver},
+    grid::{Grid, Held},
+};
 use anyhow::{Context, Result, bail, ensure};
-use fantoccini::{Client, ClientBuilder, error::CmdError};
-use hyper_util::client::legacy::connect::HttpConnector;
-use record::{Answer, BrowserInfo, Event, Outcome, Request, Status};
+use axum::{body::Body, http::Request as HttpRequest};
+use fantoccini::{Client, error::CmdError};
+use hyper_util::{
+    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use record::{Answer, Browser, BrowserInfo, Event, Outcome, Request, Status};
 use serde_json::{Map, Value, json};
 use std::{
     pin::pin,
@@ -18,10 +25,17 @@ use tokio::time::timeout;
 
 /// How long a driver and a browser may take to start; slow disks and first starts take long.
 const START: Duration = Duration::from_secs(45);
+/// How long a request may wait in the queue of a grid, whose own limit is 300 s by default.
+const QUEUE: Duration = Duration::from_secs(330);
 /// How long a command may take beyond the time that it waits in the page.
 const GRACE: Duration = Duration::from_secs(15);
+/// How long the news of a driver's end may take on a machine that is not busy.
+const NEWS: Duration = Duration::from_millis(500);
 /// How long one call of `window.next` waits for an event.
 const POLL: Duration = Duration::from_secs(2);
+
+/// Most bytes of an answer to a request for a session.
+const LARGEST_ANSWER: usize = 1 << 20;
 
 const RUN: &str = "window.run(arguments[0])";
 const NEXT: &str = "const [wait, done] = arguments; window.next(wait).then(done)";
@@ -51,32 +65,82 @@ impl Fault {
 #[derive(Debug)]
 pub struct Session {
     client: Client,
-    driver: Driver,
+    keeper: Keeper,
     info: BrowserInfo,
+    /// Whether the browser stays when its driver goes, and must be asked to quit.
+    must_be_asked: bool,
+}
+
+/// Who keeps the browser.
+#[derive(Debug)]
+enum Keeper {
+    /// A driver of this machine.
+    Driver(Driver),
+    /// A node of a grid.
+    Grid(Held),
+}
+
+impl Keeper {
+    /// How it ended; none while it is well.
+    async fn ended(&self, patience: Duration) -> Option<String> {
+        match self {
+            Keeper::Driver(driver) => driver.exited(patience).await,
+            Keeper::Grid(held) => held.lost().await,
+        }
+    }
 }
 
 impl Session {
-    /// Starts driver and browser and opens the page at `url`; tries twice.
+    /// Starts driver and browser and opens the page at `url`.
     pub async fn open(launch: &Launch, look: Look, url: &str) -> Result<Session> {
-        match Session::try_open(launch, look, url).await {
-            Ok(session) => Ok(session),
-            Err(first) => Session::try_open(launch, look, url)
-                .await
-                .with_context(|| format!("the first try failed as well: {first:#}")),
-        }
-    }
-
-    async fn try_open(launch: &Launch, look: Look, url: &str) -> Result<Session> {
         let driver = Driver::start(launch, START).await?;
         match Session::connect(launch, &driver, url).await {
             Ok((client, answered)) => {
-                Ok(Session { client, info: launch.info(look, &answered), driver })
+                let info = launch.info(look, &answered);
+                let must_be_asked = launch.takes_turns.is_some();
+                Ok(Session { client, keeper: Keeper::Driver(driver), info, must_be_asked })
             }
-            Err(error) => match driver.exited().await {
+            Err(error) => match driver.exited(NEWS).await {
                 Some(exit) => bail!("{exit}"),
-                None => bail!("{error:#}{}", driver.log_tail()),
+                None => {
+                    let said = format!("{error:#}");
+                    let remedy = (launch.remedy)(&said).map(|remedy| format!("; {remedy}"));
+                    bail!("{said}{}{}", remedy.unwrap_or_default(), driver.log_tail())
+                }
             },
         }
+    }
+
+    /// Asks a grid for a browser and opens the page at `url` in it.
+    pub async fn open_on(grid: &Grid, browser: Browser, look: Look, url: &str) -> Result<Session> {
+        let slots = grid.slots().await?;
+        // It would wait in the queue for what never comes.
+        ensure!(
+            slots.by_browser.contains_key(&browser),
+            "no node of the grid at {} has {browser}",
+            grid.url()
+        );
+        let wish = Wish::of(browser, look)?;
+        let (id, answered) = timeout(QUEUE, new_session(grid.url(), &wish.capabilities))
+            .await
+            .with_context(|| format!("the grid gave no session within {QUEUE:?}"))?
+            .context("the grid gives no session")?;
+        let client = Client::with_existing_session(grid.url(), &id, HttpConnector::new()).await?;
+        let keeper = Keeper::Grid(grid.hold(id).await);
+        if let Err(error) = open_page(&client, url).await {
+            return Err(error.context("can the node reach the page? see --bind and --public-url"));
+        }
+        let text = |key: &str| answered.get(key).and_then(Value::as_str).unwrap_or_default();
+        let info = BrowserInfo {
+            name: text("browserName").to_owned(),
+            version: text("browserVersion").to_owned(),
+            driver: "selenium grid".to_owned(),
+            driver_version: String::new(),
+            headless: !look.headed && browser != Browser::Safari,
+            flags: wish.flags,
+        };
+        // The node would keep the browser until it is silent for minutes.
+        Ok(Session { client, keeper, info, must_be_asked: true })
     }
 
     async fn connect(
@@ -84,23 +148,21 @@ impl Session {
         driver: &Driver,
         url: &str,
     ) -> Result<(Client, Map<String, Value>)> {
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(launch.capabilities.clone());
-        let client = timeout(START, builder.connect(&driver.url()))
+        let (id, answered) = timeout(START, new_session(&driver.url(), &launch.capabilities))
             .await
             .with_context(|| format!("no session within {START:?}"))?
             .context("the driver gives no session")?;
-        let answered = client.capabilities().cloned().unwrap_or_default();
-        timeout(START, client.goto(url))
-            .await
-            .with_context(|| format!("the page did not load within {START:?}"))?
-            .context("opening the page")?;
-        let ready = client.execute("return typeof window.run", vec![]).await?;
-        ensure!(
-            ready == "function",
-            "the page is there, but its script is not; is the bundle whole?"
-        );
-        Ok((client, answered))
+        let client =
+            Client::with_existing_session(&driver.url(), &id, HttpConnector::new()).await?;
+        match open_page(&client, url).await {
+            Ok(()) => Ok((client, answered)),
+            Err(error) => {
+                if launch.takes_turns.is_some() {
+                    let _ = timeout(GRACE, client.close()).await;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// What a record says about the browser.
@@ -133,7 +195,7 @@ impl Session {
                     Event::Stage { stage: name } => stage = name,
                     Event::Done { answer } => return Ok(*answer),
                     Event::Failed { message } => return Err(self.trapped(stage, message).await),
-                    Event::Loading { .. } | Event::Token { .. } => {}
+                    Event::Loading { .. } | Event::Token { .. } | Event::Text { .. } => {}
                 }
             }
         }
@@ -170,10 +232,14 @@ impl Session {
                 return Err(fault(Status::Timeout, message));
             }
         };
-        Err(match self.driver.exited().await {
+        // A driver that answers is alive; of one that does not, a busy machine may tell late.
+        let patience = if matches!(error, CmdError::Standard(_)) { NEWS } else { GRACE };
+        Err(match self.keeper.ended(patience).await {
             Some(exit) => fault(Status::Infra, exit),
-            None if is_script_error(&error) => fault(Status::Error, format!("the page: {error}")),
-            None => fault(Status::Crash, format!("the browser is gone: {error}")),
+            None if is_script_error(&error) => {
+                fault(Status::Error, format!("the page: {}", said(&error)))
+            }
+            None => fault(Status::Crash, format!("the browser is gone: {}", said(&error))),
         })
     }
 
@@ -181,13 +247,65 @@ impl Session {
     pub async fn close(self) {
         // Whatever does not quit in time is ended with the driver.
         let _ = timeout(GRACE, self.client.clone().close()).await;
-        self.kill().await;
+        self.end().await;
     }
 
     /// Ends browser and driver at once.
     pub async fn kill(self) {
+        // A Safari that is not asked stays paired with a driver that is gone, and refuses the next.
+        match self.must_be_asked {
+            true => self.close().await,
+            false => self.end().await,
+        }
+    }
+
+    async fn end(self) {
         // The drop waits for processes to end, which must not stop other sessions.
-        let _ = tokio::task::spawn_blocking(move || drop(self.driver)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(self.keeper)).await;
+    }
+}
+
+async fn open_page(client: &Client, url: &str) -> Result<()> {
+    timeout(START, client.goto(url))
+        .await
+        .with_context(|| format!("the page did not load within {START:?}"))?
+        .context("opening the page")?;
+    let ready = client.execute("return typeof window.run", vec![]).await?;
+    ensure!(ready == "function", "the page is there, but its script is not; is the bundle whole?");
+    Ok(())
+}
+
+/// Asks for a session with exactly these capabilities: fantoccini would ask every browser for Chrome's
+/// as well, which a driver may refuse.
+async fn new_session(
+    driver: &str,
+    capabilities: &Map<String, Value>,
+) -> Result<(String, Map<String, Value>)> {
+    let asked = json!({"capabilities": {"alwaysMatch": capabilities, "firstMatch": [{}]}});
+    let request = HttpRequest::post(format!("{driver}session"))
+        .header("content-type", "application/json; charset=utf-8")
+        .body(Body::from(asked.to_string()))?;
+    let http = HttpClient::builder(TokioExecutor::new()).build(HttpConnector::new());
+    let body = http.request(request).await?.into_body();
+    let text = axum::body::to_bytes(Body::new(body), LARGEST_ANSWER).await?;
+    let answer: Value = serde_json::from_slice(&text)
+        .with_context(|| format!("it answers no JSON: {}", String::from_utf8_lossy(&text)))?;
+    let value = &answer["value"];
+    if let Some(error) = value["error"].as_str() {
+        bail!("{error}: {}", value["message"].as_str().unwrap_or_default());
+    }
+    match (value["sessionId"].as_str(), value["capabilities"].as_object()) {
+        (Some(id), Some(answered)) => Ok((id.to_owned(), answered.clone())),
+        _ => bail!("it answers without a session: {answer}"),
+    }
+}
+
+/// What a driver said: its messages are empty at times, its codes never.
+fn said(error: &CmdError) -> String {
+    match error {
+        CmdError::Standard(error) if error.message.is_empty() => error.error.to_string(),
+        CmdError::Standard(error) => format!("{}: {}", error.error, error.message),
+        other => other.to_string(),
     }
 }
 

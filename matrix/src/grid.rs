@@ -72,6 +72,8 @@ pub struct Row<'a> {
     pub class: Class,
     /// Name of the case.
     pub case: &'a str,
+    /// Whether any of its weights were seeded numbers.
+    pub synthetic_weights: bool,
     /// One box a column, each with its entries from wide to narrow.
     pub boxes: Vec<Vec<Entry>>,
 }
@@ -150,7 +152,9 @@ impl<'a> Grid<'a> {
         }
         let rows = rows.into_iter().map(|((class, case), mut boxes)| {
             boxes.iter_mut().for_each(|entries| entries.sort_by_key(|e| e.precision.order()));
-            Row { class, case, boxes }
+            let mut all = boxes.iter().flatten().flat_map(|entry| &entry.records);
+            let synthetic_weights = all.any(|&index| records[index].synthetic_weights);
+            Row { class, case, synthetic_weights, boxes }
         });
         Ok(Grid { records, rows: rows.collect(), columns })
     }

@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "each test file uses its part of the samples")]
 mod records;
 
-use record::Record;
+use record::{Expectation, Record, Status, Verdict};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,8 @@ fn lines<'a>(html: &'a str, id: &str) -> Vec<&'a str> {
 
 /// Puts `text` into every string of a record that is not a name from a list.
 fn fill(value: &mut Value, text: &str) {
-    const NAMES: [&str; 7] = ["class", "bits", "scheme", "backend", "browser", "status", "source"];
+    const NAMES: [&str; 8] =
+        ["class", "bits", "scheme", "backend", "browser", "status", "source", "verdict"];
     match value {
         Value::String(string) => *string = text.to_owned(),
         Value::Array(values) => values.iter_mut().for_each(|value| fill(value, text)),
@@ -33,8 +34,11 @@ fn fill(value: &mut Value, text: &str) {
             if let Some(limits) = fields.get_mut("limits").and_then(Value::as_object_mut) {
                 *limits = std::iter::once((text.to_owned(), 1.into())).collect();
             }
+            if let Some(wasm) = fields.get_mut("wasm").and_then(Value::as_object_mut) {
+                *wasm = std::iter::once((text.to_owned(), true.into())).collect();
+            }
             for (name, value) in fields {
-                if !(NAMES.contains(&name.as_str()) && value.is_string()) {
+                if !NAMES.contains(&name.as_str()) || value.is_object() {
                     fill(value, text);
                 }
             }
@@ -43,8 +47,13 @@ fn fill(value: &mut Value, text: &str) {
     }
 }
 
+fn known(verdict: Verdict) -> Expectation {
+    Expectation { verdict, status: vec![Status::Fail], reason: "sums".into(), link: None }
+}
+
 fn filled(text: &str) -> Vec<Record> {
-    let records = records::records().into_iter().map(|record| {
+    let records = records::records().into_iter().map(|mut record| {
+        record.expectation = Some(known(Verdict::Unexpected));
         let mut value = serde_json::to_value(record).unwrap();
         fill(&mut value, text);
         serde_json::from_value(value).unwrap()
@@ -120,6 +129,37 @@ fn software_adapters_and_estimates_say_so() {
     // Two WebGPU columns in each of the four cases.
     assert_eq!(html.matches("software adapter: not representative of a GPU</span>").count(), 8);
     assert!(html.contains("12.4 <em>estimated</em>"));
+}
+
+#[test]
+fn what_a_file_of_known_failures_says_is_shown() {
+    let mut records = records::records();
+    let verdicts = [Verdict::Expected, Verdict::Expected, Verdict::NewlyPassing];
+    for (record, verdict) in records.iter_mut().zip(verdicts) {
+        record.expectation = Some(known(verdict));
+    }
+    let html = matrix::compatibility(&records).unwrap();
+    assert!(html.contains("; 2 known failures, 1 newly passing</small>"));
+    assert!(html.contains("newly passing; was a known failure: sums"));
+}
+
+#[test]
+fn synthetic_weights_are_named_beside_every_figure() {
+    let mut records = records::records();
+    for render in REPORTS {
+        assert!(!render(&records).unwrap().contains(">synthetic weights</span>"));
+    }
+    for record in records.iter_mut().filter(|record| record.cell.case == "minilm") {
+        record.synthetic_weights = true;
+    }
+    let label = |html: String| html.matches(">synthetic weights</span>").count();
+    // The row of the matrix; the heading and both tables of the report.
+    assert_eq!(label(matrix::compatibility(&records).unwrap()), 1);
+    assert_eq!(label(matrix::performance(&records).unwrap()), 3);
+    // Each of the 24 chips, and in the report those of both tables.
+    let tips = |html: String| html.matches("\nsynthetic weights").count();
+    assert_eq!(tips(matrix::compatibility(&records).unwrap()), 24);
+    assert_eq!(tips(matrix::performance(&records).unwrap()), 48);
 }
 
 #[test]

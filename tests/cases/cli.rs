@@ -94,3 +94,23 @@ fn with_json_every_line_on_stdout_is_an_object_and_records_are_among_them() {
     assert_eq!(record, faults.record("one"));
     assert_eq!(lines[1]["counts"]["pass"], 1);
 }
+
+#[test]
+fn parts_of_a_plan_are_merged_into_the_whole() {
+    let faults = Faults::with(&["one", "three", "two"]);
+    for shard in ["1/2", "2/2"] {
+        let mut run = faults.command(Browser::Chrome, &["wasm"]);
+        assert_eq!(run.args(["--shard", shard]).status().unwrap().code(), Some(0));
+        let merged = ["merge", "records.jsonl", "--db", "merged.sqlite", "--records", "merged"];
+        let (code, stdout, stderr) = harness(&faults, &merged);
+        match shard {
+            "1/2" => assert!(code == 2 && stderr.contains("part 2/2 is not"), "{stderr}"),
+            _ => assert!(code == 0 && stdout.contains("3 cells of 1 files"), "{stdout}{stderr}"),
+        }
+    }
+    let merged = harness::store::read_lines(&faults.path("merged")).unwrap();
+    assert!(merged.iter().all(|record| record.run_id == merged[0].run_id));
+    let mut cases: Vec<_> = merged.iter().map(|record| record.cell.case.as_str()).collect();
+    cases.sort_unstable();
+    assert_eq!(cases, ["one", "three", "two"]);
+}

@@ -2,50 +2,74 @@
 //! it can, and nothing stays behind.
 
 use nix::sys::signal::Signal;
-use record::{Browser, Status};
+use record::{Attempt, Browser, Record, Status};
 use tests::{Faults, signal, wait};
 
-/// The second cell waits for half a minute, long enough to be hit.
+/// The second cell waits for some seconds, long enough to be hit.
 const CASES: [&str; 3] = ["first", "waits", "well again"];
 
 /// What the first process of each browser is called, by who built it.
 const CHROME: &[&str] = &["chromium", "chrome"];
 const FIREFOX: &[&str] = &["firefox", "firefox-esr", "firefox-bin"];
 
-fn killing(browser: Browser, processes: &[&str], expected: Status) {
+/// Kills one of `processes` during the second cell, which gets no retries. Whatever happens to that
+/// cell, the others pass, and nothing stays behind.
+fn killing(browser: Browser, processes: &[&str]) -> (Record, Option<i32>) {
     let faults = Faults::with(&CASES);
     let harness = faults.start(browser);
     faults.kill(processes);
     let status = wait(harness);
-    let outcome = faults.record("waits").outcome;
-    assert_eq!(outcome.status, expected, "{outcome:?}");
-    assert_eq!(outcome.stage.as_deref(), Some("measure"));
     for case in ["first", "well again"] {
         let outcome = faults.record(case).outcome;
         assert_eq!(outcome.status, Status::Pass, "{case}: {outcome:?}");
     }
-    assert_eq!(status.code(), Some(if expected == Status::Infra { 3 } else { 1 }));
     faults.assert_nothing_is_left();
+    (faults.record("waits"), status.code())
+}
+
+fn a_killed_browser_is_a_crash(browser: Browser, processes: &[&str]) {
+    let (record, code) = killing(browser, processes);
+    assert_eq!(record.outcome.status, Status::Crash, "{record:?}");
+    assert_eq!(record.outcome.stage.as_deref(), Some("measure"));
+    assert_eq!((record.attempts, code), (1, Some(1)));
+}
+
+/// It says nothing about the model, so the cell is run once more.
+fn a_killed_driver_is_replaced(browser: Browser, driver: &str) {
+    let (record, code) = killing(browser, &[driver]);
+    assert_eq!(record.outcome.status, Status::Pass, "{record:?}");
+    let [Attempt { status: Status::Infra, reason: Some(reason), .. }] = &record.earlier[..] else {
+        panic!("{:?}", record.earlier);
+    };
+    assert!(reason.contains(driver), "{reason}");
+    assert_eq!((record.attempts, code), (2, Some(0)));
 }
 
 #[test]
 fn a_killed_chrome_is_a_crash() {
-    killing(Browser::Chrome, CHROME, Status::Crash);
+    a_killed_browser_is_a_crash(Browser::Chrome, CHROME);
 }
 
 #[test]
 fn a_killed_firefox_is_a_crash() {
-    killing(Browser::Firefox, FIREFOX, Status::Crash);
+    a_killed_browser_is_a_crash(Browser::Firefox, FIREFOX);
+}
+
+/// Its X server, which has to end as well, is among what must not be left.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_minibrowser_is_a_crash() {
+    a_killed_browser_is_a_crash(Browser::Webkitgtk, &["MiniBrowser"]);
 }
 
 #[test]
-fn a_killed_chromedriver_is_no_fault_of_the_model() {
-    killing(Browser::Chrome, &["chromedriver"], Status::Infra);
+fn a_killed_chromedriver_is_replaced() {
+    a_killed_driver_is_replaced(Browser::Chrome, "chromedriver");
 }
 
 #[test]
-fn a_killed_geckodriver_is_no_fault_of_the_model() {
-    killing(Browser::Firefox, &["geckodriver"], Status::Infra);
+fn a_killed_geckodriver_is_replaced() {
+    a_killed_driver_is_replaced(Browser::Firefox, "geckodriver");
 }
 
 #[test]
@@ -85,5 +109,29 @@ fn a_harness_that_is_built_anew_meanwhile_still_opens_sessions() {
     wait(harness);
     let statuses: Vec<_> = faults.records().iter().map(|record| record.outcome.status).collect();
     assert_eq!(statuses, [Status::Pass, Status::Crash, Status::Pass]);
+    faults.assert_nothing_is_left();
+}
+
+#[test]
+fn a_killed_run_goes_on_and_loses_nothing() {
+    let faults = Faults::with(&CASES);
+    let harness = faults.start(Browser::Chrome);
+    signal(harness.id(), Signal::SIGKILL);
+    wait(harness);
+    assert_eq!(faults.records().len(), 1);
+
+    let mut resume = std::process::Command::new(&*tests::HARNESS);
+    resume.args(["run", "--resume", "latest", "--db", "records.sqlite"]);
+    resume.current_dir(faults.path("."));
+    // Less time than the cell needs: options of the second command line go over those of the first.
+    let output = resume.args(["--timeout", "3"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let records = faults.records();
+    let found: Vec<_> =
+        records.iter().map(|record| (record.cell.case.as_str(), record.outcome.status)).collect();
+    let expected =
+        [("first", Status::Pass), ("waits", Status::Timeout), ("well again", Status::Pass)];
+    assert_eq!(found, expected);
+    assert!(records.iter().all(|record| record.run_id == records[0].run_id), "it is one run");
     faults.assert_nothing_is_left();
 }

@@ -1,6 +1,9 @@
 //! The server answers the page and nobody else: hostile requests over a raw socket.
 
-use harness::{cases::Case, server::Server};
+use harness::{
+    cases::Case,
+    server::{Listen, Server},
+};
 use std::{fs, net::SocketAddr};
 use tempfile::TempDir;
 use tokio::{
@@ -25,7 +28,7 @@ impl Fixture {
         tests::write_case(&folder.path().join("tiny"));
         let case = Case::open(&folder.path().join("tiny"), vec![]).unwrap();
         fs::write(folder.path().join("tiny/late.bin"), "written after it was listed").unwrap();
-        let server = Server::start(Some(&web), &[case]).await.unwrap();
+        let server = Server::start(Some(&web), &[case], &Listen::default()).await.unwrap();
         Fixture { server, folder }
     }
 
@@ -151,6 +154,55 @@ async fn other_hosts_and_methods_are_turned_away() {
         assert_eq!(send(line(method, "127.0.0.1")).await, 405, "{method}");
     }
     assert_eq!(send("nonsense\r\n\r\n".to_owned()).await, 400);
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_turned_away() {
+    let fixture = Fixture::new().await;
+    let path = format!("{}/index.html", fixture.root());
+    let port = fixture.address().port();
+    for (origin, expected) in [
+        (format!("http://127.0.0.1:{port}"), 200),
+        (format!("http://localhost:{port}"), 200),
+        (format!("https://127.0.0.1:{port}"), 403),
+        ("http://evil.example".to_owned(), 403),
+        ("null".to_owned(), 403),
+        (String::new(), 403),
+    ] {
+        let (status, _) = fixture.get(&path, &format!("Origin: {origin}\r\n")).await;
+        assert_eq!(status, expected, "{origin:?}");
+    }
+}
+
+#[tokio::test]
+async fn browsers_elsewhere_come_by_the_public_url_alone() {
+    let listen = Listen {
+        bind: "127.0.0.1:0".parse().unwrap(),
+        public_url: Some("https://runner.example:8443".parse().unwrap()),
+    };
+    let server = Server::start(None, &[], &listen).await.unwrap();
+    assert!(server.page_url().starts_with("https://runner.example:8443/"));
+    assert!(server.case_url("a b").ends_with("/cases/a%20b/"));
+
+    // Every address at once has no name of its own.
+    let open = Listen { bind: "0.0.0.0:0".parse().unwrap(), public_url: None };
+    let error = Server::start(None, &[], &open).await.unwrap_err().to_string();
+    assert!(error.contains("--public-url"), "{error}");
+
+    let taken = Listen { bind: server.address(), public_url: None };
+    let error = format!("{:#}", Server::start(None, &[], &taken).await.unwrap_err());
+    assert!(error.contains("port 0 is any") && error.contains("in use"), "{error}");
+}
+
+#[tokio::test]
+async fn requests_without_end_are_cut() {
+    let fixture = Fixture::new().await;
+    let line = format!("GET /{} HTTP/1.1\r\n", "a".repeat(1 << 20));
+    let (status, _) = fixture.send(&line).await;
+    assert!([414, 431].contains(&status), "{status}");
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X-Header: value\r\n".repeat(10_000));
+    let (status, _) = fixture.send(&many).await;
+    assert_eq!(status, 431);
 }
 
 #[tokio::test]

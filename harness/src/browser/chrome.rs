@@ -1,64 +1,73 @@
-//! Google Chrome and Chromium, driven by chromedriver.
+//! Google Chrome and Chromium, driven by chromedriver; their flags and quirks are in `chromium.rs`.
 
-use super::{Gpu, Launch, Look, find_program, port_after};
+use super::{Launch, Look, Port, chromium, find, is_root, version};
+use crate::setup::search::{Os, Places, Program};
 use anyhow::Result;
-use nix::unistd::geteuid;
+use record::Browser;
 use serde_json::{Map, Value, json};
 
-pub(super) fn launch(look: Look) -> Result<Launch> {
-    let names = ["google-chrome-stable", "google-chrome", "chromium", "chromium-browser"];
-    let binary = find_program(&names, "CHROME_FOLDER")?;
-    let flags = flags(look, geteuid().is_root());
+/// The browser.
+pub(crate) static BROWSER: Program = Program {
+    names: &[
+        "google-chrome-stable",
+        "google-chrome",
+        "chromium",
+        "chromium-browser",
+        "chrome",
+        "Google Chrome",
+    ],
+    folder_variable: Some("CHROME_FOLDER"),
+    linux: &["/opt/google/chrome"],
+    macos: &[
+        "Google Chrome.app/Contents/MacOS/Google Chrome",
+        "Chromium.app/Contents/MacOS/Chromium",
+    ],
+    windows: &["Google/Chrome/Application/chrome.exe", "Chromium/Application/chrome.exe"],
+};
+
+/// Its driver.
+pub(crate) static DRIVER: Program = Program {
+    names: &["chromedriver"],
+    folder_variable: Some("CHROMEWEBDRIVER"),
+    linux: &["/usr/lib/chromium-browser", "/usr/lib/chromium"],
+    macos: &[],
+    windows: &[],
+};
+
+const REMEDY: &str = "upgrade both from one place, or put the chromedriver of the browser's version \
+                      (https://googlechromelabs.github.io/chrome-for-testing/) into a folder and \
+                      name that in CHROMEWEBDRIVER";
+
+pub(super) fn launch(look: Look, places: &Places) -> Result<Launch> {
+    let binary = find(Browser::Chrome, &BROWSER, places)?;
+    let driver = find(Browser::Chrome, &DRIVER, places)?;
+    let driver_version = version::of_driver(&driver);
+    version::must_match(
+        ("chrome", version::of_browser(&binary, places.os).as_deref()),
+        ("chromedriver", driver_version.as_deref()),
+        REMEDY,
+    )?;
+    let flags = chromium::flags(look, places.os, is_root());
+    let capabilities = capabilities(&binary.to_string_lossy(), &flags);
     Ok(Launch {
-        driver: find_program(&["chromedriver"], "CHROMEWEBDRIVER")?,
-        driver_args: vec!["--port=0".into()],
-        env: Vec::new(),
-        capabilities: capabilities(&binary.to_string_lossy(), &flags),
+        driver_args: chromium::DRIVER_ARGS.iter().map(|arg| (*arg).to_owned()).collect(),
+        driver_version,
         flags,
-        // It first says that it starts on port 0, so only the line with the port it took counts.
-        listening: |line| port_after(line, "started successfully on port "),
-        driver_version: |answered| {
-            let version = answered.get("chrome")?.get("chromedriverVersion")?.as_str()?;
-            // The commit follows after a space.
-            version.split(' ').next().map(str::to_owned)
-        },
+        ..Launch::of(driver, capabilities, Port::Printed(chromium::listening))
     })
 }
 
-fn flags(look: Look, root: bool) -> Vec<String> {
-    let mut flags = vec![
-        // Linux builds keep WebGPU behind this flag.
-        "--enable-unsafe-webgpu",
-        // Nothing in the background may take time from a measurement or go to the network.
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ];
-    match look.gpu {
-        Gpu::Software => flags.push("--use-webgpu-adapter=swiftshader"),
-        Gpu::Hardware => flags.extend([
-            "--use-angle=vulkan",
-            "--enable-features=Vulkan",
-            "--disable-vulkan-surface",
-            "--ignore-gpu-blocklist",
-        ]),
-    }
-    if !look.headed {
-        flags.push("--headless=new");
-    }
-    // Chrome refuses to start as root with its sandbox on.
-    if root {
-        flags.push("--no-sandbox");
-    }
-    flags.into_iter().map(str::to_owned).collect()
+/// What a grid is asked for.
+pub(super) fn wish(look: Look, os: Os) -> (Map<String, Value>, Vec<String>) {
+    let flags = chromium::flags(look, os, is_root());
+    (capabilities("", &flags), flags)
 }
 
 fn capabilities(binary: &str, flags: &[String]) -> Map<String, Value> {
     Map::from_iter([
         ("browserName".to_owned(), json!("chrome")),
-        ("goog:chromeOptions".to_owned(), json!({"binary": binary, "args": flags})),
+        // Without `w3c` older drivers fall back to the protocol before the standard.
+        ("goog:chromeOptions".to_owned(), json!({"binary": binary, "args": flags, "w3c": true})),
     ])
 }
 
@@ -68,17 +77,8 @@ mod tests {
 
     #[test]
     fn a_software_session_of_root() {
-        let flags = flags(Look::default(), true);
+        let flags = chromium::flags(Look::default(), Os::Linux, true);
         let json = serde_json::to_string_pretty(&capabilities("/bin/chromium", &flags)).unwrap();
         insta::assert_snapshot!(json);
-    }
-
-    #[test]
-    fn a_window_on_a_real_gpu_keeps_the_sandbox() {
-        let flags = flags(Look { headed: true, gpu: Gpu::Hardware }, false);
-        for absent in ["--headless=new", "--no-sandbox", "--use-webgpu-adapter=swiftshader"] {
-            assert!(!flags.iter().any(|flag| flag == absent), "{absent} in {flags:?}");
-        }
-        assert!(flags.iter().any(|flag| flag == "--use-angle=vulkan"), "{flags:?}");
     }
 }

@@ -1,17 +1,19 @@
 //! Starts a driver under a guard and knows whether it still runs.
 
-use super::{Launch, guard};
+use super::{Launch, Port, guard, turn};
 use crate::own_program;
 use anyhow::{Context, Result, bail};
 use std::{
-    fs,
+    env,
+    fs::{self, File},
     io::{BufRead, BufReader},
+    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, time};
+use tokio::{net::TcpStream, sync::watch, time};
 
 /// A driver that listens.
 #[derive(Debug)]
@@ -21,18 +23,33 @@ pub struct Driver {
     guard: Child,
     exited: watch::Receiver<Option<String>>,
     port: u16,
+    /// Held while it runs, where only one session can be had at a time.
+    _turn: Option<File>,
 }
 
 impl Driver {
     /// Starts the driver of `launch` and waits until it has a port, at most `limit`.
     pub async fn start(launch: &Launch, limit: Duration) -> Result<Driver> {
+        let turn = match launch.takes_turns {
+            Some(browser) => Some(turn::take(browser.name(), &env::temp_dir(), limit).await?),
+            None => None,
+        };
+        let (port, port_args) = match launch.port {
+            Port::Printed(_) => (0, Vec::new()),
+            Port::Given(args) => {
+                let port = free_port().context("looking for a free port")?;
+                (port, args(port))
+            }
+        };
         let folder = tempfile::Builder::new().prefix("fewbit-").tempdir()?;
         let mut guard = Command::new(own_program()?)
             .arg("guard")
+            .args(launch.needs_display.then_some("--display"))
             .arg(folder.path())
             .arg("--")
             .arg(&launch.driver)
             .args(&launch.driver_args)
+            .args(port_args)
             .envs(launch.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -54,19 +71,22 @@ impl Driver {
         });
         let name = launch.driver.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // From here on every way out drops the driver, which ends the guard.
-        let mut driver = Driver { name, folder: folder.keep(), guard, exited, port: 0 };
-        driver.port = driver.wait_for_port(launch.listening, limit).await?;
+        let mut driver = Driver { name, folder: folder.keep(), guard, exited, port, _turn: turn };
+        driver.port = driver.wait_for_port(launch.port, limit).await?;
         Ok(driver)
     }
 
-    async fn wait_for_port(
-        &self,
-        listening: fn(&str) -> Option<u16>,
-        limit: Duration,
-    ) -> Result<u16> {
+    async fn wait_for_port(&self, port: Port, limit: Duration) -> Result<u16> {
         let started = Instant::now();
         loop {
-            if let Some(port) = self.log().lines().find_map(listening) {
+            let listening = match port {
+                Port::Printed(listening) => self.log().lines().find_map(listening),
+                Port::Given(_) => {
+                    let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await;
+                    connected.is_ok().then_some(self.port)
+                }
+            };
+            if let Some(port) = listening {
                 return Ok(port);
             }
             if let Some(exit) = self.exited.borrow().as_deref() {
@@ -84,11 +104,11 @@ impl Driver {
         format!("http://127.0.0.1:{}/", self.port)
     }
 
-    /// How the driver ended, waiting a moment for news; none while it runs.
-    pub async fn exited(&self) -> Option<String> {
+    /// How the driver ended, waiting at most `patience` for news; none while it runs.
+    pub async fn exited(&self, patience: Duration) -> Option<String> {
         let mut exited = self.exited.clone();
         let news = exited.wait_for(Option::is_some);
-        let exit = time::timeout(Duration::from_millis(500), news).await.ok()?.ok()?.clone()?;
+        let exit = time::timeout(patience, news).await.ok()?.ok()?.clone()?;
         Some(format!("{} ended ({exit}){}", self.name, self.log_tail()))
     }
 
@@ -104,6 +124,12 @@ impl Driver {
         let last = &lines[lines.len().saturating_sub(4)..];
         if last.is_empty() { String::new() } else { format!("\nit printed:\n{}", last.join("\n")) }
     }
+}
+
+/// A port that was free a moment ago. Where another program takes it before the driver does, the
+/// driver exits and says so.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 impl Drop for Driver {

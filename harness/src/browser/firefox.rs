@@ -1,25 +1,54 @@
 //! Mozilla Firefox, driven by geckodriver.
+//!
+//! Known quirks:
+//! - WebGPU is off by default on Linux and blocklisted on some GPUs; two preferences turn it on.
+//! - A buffer map is answered by a timer of 100 ms
+//!   (<https://bugzilla.mozilla.org/show_bug.cgi?id=1870699>): small GPU times are not comparable
+//!   with those of other browsers.
+//! - There is no flag for a software adapter. On Linux the Vulkan loader is shown lavapipe alone; on
+//!   macOS and Windows Firefox takes the GPU it finds, and the record names it.
+//! - One session a geckodriver (<https://github.com/mozilla/geckodriver/issues/1946>), which does
+//!   not matter here: each session has a driver of its own.
 
-use super::{Gpu, Launch, Look, find_program, port_after};
+use super::{Gpu, Launch, Look, Port, find, port_after, version};
+use crate::setup::search::{Os, Places, Program};
 use anyhow::Result;
+use record::Browser;
 use serde_json::{Map, Value, json};
 use std::{fs, path::Path};
 
-pub(super) fn launch(look: Look) -> Result<Launch> {
-    let binary = find_program(&["firefox", "firefox-esr"], "FIREFOX_FOLDER")?;
+/// The browser.
+pub(crate) static BROWSER: Program = Program {
+    names: &["firefox", "firefox-esr"],
+    folder_variable: Some("FIREFOX_FOLDER"),
+    linux: &["/opt/firefox", "/usr/lib/firefox"],
+    macos: &["Firefox.app/Contents/MacOS/firefox"],
+    windows: &["Mozilla Firefox/firefox.exe"],
+};
+
+/// Its driver.
+pub(crate) static DRIVER: Program = Program {
+    names: &["geckodriver"],
+    folder_variable: Some("GECKOWEBDRIVER"),
+    linux: &[],
+    macos: &[],
+    windows: &[],
+};
+
+pub(super) fn launch(look: Look, places: &Places) -> Result<Launch> {
+    let binary = find(Browser::Firefox, &BROWSER, places)?;
+    let driver = find(Browser::Firefox, &DRIVER, places)?;
+    let listening = |line: &str| port_after(line, "Listening on 127.0.0.1:");
+    let capabilities = capabilities(&binary.to_string_lossy(), look);
     Ok(Launch {
-        driver: find_program(&["geckodriver"], "GECKOWEBDRIVER")?,
         driver_args: ["--port", "0", "--websocket-port", "0"].map(str::to_owned).to_vec(),
-        env: match look.gpu {
-            Gpu::Software => lavapipe(Path::new("/usr/share/vulkan/icd.d")),
-            Gpu::Hardware => Vec::new(),
+        env: match (look.gpu, places.os) {
+            (Gpu::Software, Os::Linux) => lavapipe(Path::new("/usr/share/vulkan/icd.d")),
+            _ => Vec::new(),
         },
-        capabilities: capabilities(&binary.to_string_lossy(), look),
+        driver_version: version::of_driver(&driver),
         flags: flags(look),
-        listening: |line| port_after(line, "Listening on 127.0.0.1:"),
-        driver_version: |answered| {
-            answered.get("moz:geckodriverVersion")?.as_str().map(str::to_owned)
-        },
+        ..Launch::of(driver, capabilities, Port::Printed(listening))
     })
 }
 
@@ -54,6 +83,11 @@ fn flags(look: Look) -> Vec<String> {
     let prefs = prefs();
     let args = args(look).iter().map(|arg| (*arg).to_owned());
     args.chain(prefs.iter().map(|(name, value)| format!("{name}={value}"))).collect()
+}
+
+/// What a grid is asked for.
+pub(super) fn wish(look: Look) -> (Map<String, Value>, Vec<String>) {
+    (capabilities("", look), flags(look))
 }
 
 fn capabilities(binary: &str, look: Look) -> Map<String, Value> {

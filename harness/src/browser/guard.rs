@@ -1,16 +1,17 @@
 //! The process between the harness and a driver: it ends the driver and all its browsers.
 //!
-//! `harness guard FOLDER -- PROGRAM ARGS…` leads a POSIX session of its own, runs the program in it
+//! `harness guard [--display] FOLDER -- PROGRAM ARGS…` leads a POSIX session of its own, runs the program in it
 //! with TMPDIR at the scratch folder, and ends everything in there as soon as its stdin closes. A
 //! pipe closes however the harness ends, by SIGKILL too, so no other clean-up is needed. Its stdout
-//! tells the harness what it sees:
+//! tells the harness what it sees. With `--display` it first starts Xvfb, an X server without a screen,
+//! for a browser that has no headless mode:
 //!
 //! ```text
 //! started 4711
 //! exited signal: 9 (SIGKILL)
 //! ```
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::{
     sys::{
         signal::{Signal, kill},
@@ -21,9 +22,9 @@ use nix::{
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -39,7 +40,7 @@ enum Seen {
 }
 
 /// Runs `command` until it exits or stdin closes; then nothing of it is left.
-pub fn run(folder: &Path, command: &[OsString]) -> Result<()> {
+pub fn run(folder: &Path, command: &[OsString], needs_display: bool) -> Result<()> {
     setsid().context("leading a new session")?;
     // Browsers start helpers that outlive their parents; those come to this process when they are
     // orphaned, which can then take note of their end.
@@ -47,10 +48,15 @@ pub fn run(folder: &Path, command: &[OsString]) -> Result<()> {
     nix::sys::prctl::set_child_subreaper(true).context("adopting orphans")?;
     let log = File::create(folder.join(LOG)).context("creating the driver's log")?;
     let (program, args) = command.split_first().context("no program to guard")?;
-    let mut child = Command::new(program)
-        .args(args)
-        .env("TMPDIR", folder)
-        .stdin(Stdio::null())
+    let mut command = Command::new(program);
+    command.args(args).env("TMPDIR", folder).stdin(Stdio::null());
+    let mut display = None;
+    if needs_display {
+        let (server, name) = start_display(folder, &log)?;
+        command.env("DISPLAY", name).env_remove("WAYLAND_DISPLAY");
+        display = Some(server);
+    }
+    let mut child = command
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
@@ -74,16 +80,47 @@ pub fn run(folder: &Path, command: &[OsString]) -> Result<()> {
                 // Without its driver a browser is of no use; the log stays until the harness has
                 // read it.
                 tell(&format!("exited {exit}"));
+                end_display(&mut display);
                 sweep(folder, own_session);
                 reap();
             }
             Seen::HarnessLeft => {
+                end_display(&mut display);
                 sweep(folder, own_session);
                 reap();
                 remove(folder);
                 return Ok(());
             }
         }
+    }
+}
+
+/// Starts an X server without a screen; it takes the first free number and prints it.
+fn start_display(folder: &Path, log: &File) -> Result<(Child, String)> {
+    let mut server = Command::new("Xvfb")
+        .args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"])
+        .env("TMPDIR", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log.try_clone()?)
+        .spawn()
+        .context("starting Xvfb")?;
+    let mut number = String::new();
+    let told = server.stdout.take().context("Xvfb has no stdout")?;
+    BufReader::new(told).read_line(&mut number).context("reading what Xvfb prints")?;
+    ensure!(!number.trim().is_empty(), "Xvfb ended as it started");
+    Ok((server, format!(":{}", number.trim())))
+}
+
+/// Asks the X server to end, which removes its lock file and its socket; the sweep would leave them.
+fn end_display(display: &mut Option<Child>) {
+    let Some(mut server) = display.take() else { return };
+    let _ = kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM);
+    for _ in 0..100 {
+        if matches!(server.try_wait(), Ok(Some(_)) | Err(_)) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -1,36 +1,39 @@
 //! What each browser needs to be driven: one file a browser.
 //!
-//! A browser file knows the names of its binary and driver, the capabilities and flags that give
-//! WebGPU in it, and how its driver says which port it took. It knows nothing about sessions, which
-//! are the same for all (`session.rs`). `driver.rs` starts the driver, and `guard.rs` is the process
-//! between the harness and the driver that lets neither driver nor browser outlive a run:
+//! A browser file knows where its binary and driver lie on each system, the capabilities and flags
+//! that give WebGPU in it, how its driver comes to a port, and its known quirks. It knows nothing
+//! about sessions, which are the same for all (`session.rs`). `chromium.rs` is what Chrome and Edge
+//! share, `gpu.rs` looks for a real GPU, `version.rs` compares browser and driver, and `turn.rs` makes
+//! sessions wait for each other where only one can be had. `driver.rs` starts the driver, and
+//! `guard.rs` is the process between the harness and the driver that lets neither driver nor browser
+//! outlive a run:
 //!
 //! ```text
 //! harness ──spawns──> harness guard ──spawns──> chromedriver ──spawns──> chromium …
 //!        <──pipe────  (a POSIX session of its own, TMPDIR = the scratch folder)
+//!                      └─spawns──> Xvfb, for a browser without a headless mode
 //! ```
 
-mod chrome;
+pub(crate) mod chrome;
+mod chromium;
 pub mod driver;
-mod firefox;
+pub(crate) mod edge;
+pub(crate) mod firefox;
+mod gpu;
 pub mod guard;
+pub(crate) mod safari;
+mod turn;
+mod version;
+pub(crate) mod webkitgtk;
 
-use crate::setup::search::Places;
+pub use gpu::{Gpu, GpuChoice};
+
+use crate::setup::search::{Places, Program};
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use nix::unistd::geteuid;
 use record::{Browser, BrowserInfo};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
-
-/// What to run WebGPU on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Gpu {
-    /// A software rasteriser: the same everywhere, slow.
-    #[default]
-    Software,
-    /// Whatever GPU the browser picks on this machine.
-    Hardware,
-}
 
 /// How a session is to look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +42,8 @@ pub struct Look {
     pub headed: bool,
     /// What to run WebGPU on.
     pub gpu: Gpu,
+    /// Whether WebNN is asked for, which browsers keep behind a flag.
+    pub webnn: bool,
 }
 
 /// All that is needed to start one session of a browser.
@@ -48,28 +53,92 @@ pub struct Launch {
     pub driver: PathBuf,
     /// Its arguments.
     pub driver_args: Vec<String>,
+    /// How it comes to its port.
+    pub port: Port,
+    /// Its version, where it says one.
+    pub driver_version: Option<String>,
     /// Environment variables for it and so for the browser.
     pub env: Vec<(String, String)>,
+    /// Whether it needs an X server that shows nothing.
+    pub needs_display: bool,
+    /// The browser of which only one session can be had at a time on a machine.
+    pub takes_turns: Option<Browser>,
+    /// Whether the browser has a window whatever is asked for.
+    pub always_headed: bool,
     /// Capabilities of the new session.
     pub capabilities: Map<String, Value>,
     /// Flags and preferences as the record states them.
     pub flags: Vec<String>,
-    /// Finds the port in a line that the driver prints.
-    pub listening: fn(&str) -> Option<u16>,
-    /// Finds the version of the driver in the capabilities that it answers with.
-    pub driver_version: fn(&Map<String, Value>) -> Option<String>,
+    /// What to do about a session that was refused with this message.
+    pub remedy: fn(&str) -> Option<&'static str>,
+}
+
+/// What is asked of a grid, whose nodes know where their browsers and drivers are.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Capabilities of the new session.
+    pub capabilities: Map<String, Value>,
+    /// Flags and preferences as the record states them.
+    pub flags: Vec<String>,
+}
+
+impl Wish {
+    /// What a session of `browser` is asked for with. Nodes are taken to run the same system as this
+    /// machine, and with the same rights.
+    pub fn of(browser: Browser, look: Look) -> Result<Wish> {
+        let os = Places::of_this_process().os;
+        let (mut capabilities, flags) = match browser {
+            Browser::Chrome => chrome::wish(look, os),
+            Browser::Edge => edge::wish(look, os),
+            Browser::Firefox => firefox::wish(look),
+            Browser::Safari => safari::wish(),
+            Browser::Webkitgtk => webkitgtk::wish(look),
+            Browser::Host => bail!("the host is no browser; it runs the native backend"),
+        };
+        for options in capabilities.values_mut().filter_map(Value::as_object_mut) {
+            options.remove("binary");
+        }
+        Ok(Wish { capabilities, flags })
+    }
+}
+
+/// How a driver comes to its port.
+#[derive(Clone, Copy, Debug)]
+pub enum Port {
+    /// It picks one and prints it, in a line in which this finds it.
+    Printed(fn(&str) -> Option<u16>),
+    /// It is given one, in these arguments, and prints nothing.
+    Given(fn(u16) -> Vec<String>),
 }
 
 impl Launch {
     /// Finds binary and driver of `browser` on this machine.
     pub fn find(browser: Browser, look: Look) -> Result<Launch> {
+        let places = Places::of_this_process();
         match browser {
-            Browser::Chrome => chrome::launch(look),
-            Browser::Firefox => firefox::launch(look),
-            Browser::Edge | Browser::Safari | Browser::Webkitgtk => {
-                bail!("{browser} cannot be driven yet; use --browsers chrome firefox")
-            }
+            Browser::Chrome => chrome::launch(look, &places),
+            Browser::Firefox => firefox::launch(look, &places),
+            Browser::Edge => edge::launch(look, &places),
+            Browser::Safari => safari::launch(&places),
+            Browser::Webkitgtk => webkitgtk::launch(look, &places),
             Browser::Host => bail!("the host is no browser; it runs the native backend"),
+        }
+    }
+
+    /// A driver and a browser without peculiarities.
+    fn of(driver: PathBuf, capabilities: Map<String, Value>, port: Port) -> Launch {
+        Launch {
+            driver,
+            driver_args: Vec::new(),
+            port,
+            driver_version: None,
+            env: Vec::new(),
+            needs_display: false,
+            takes_turns: None,
+            always_headed: false,
+            capabilities,
+            flags: Vec::new(),
+            remedy: |_| None,
         }
     }
 
@@ -80,19 +149,30 @@ impl Launch {
             name: text("browserName").to_owned(),
             version: text("browserVersion").to_owned(),
             driver: self.driver.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            driver_version: (self.driver_version)(answered).unwrap_or_default(),
-            headless: !look.headed,
+            driver_version: self.driver_version.clone().unwrap_or_default(),
+            headless: !look.headed && !self.always_headed,
             flags: self.flags.clone(),
         }
     }
 }
 
-/// The first of `names` in the folder that `folder_variable` names, or where programs are.
-fn find_program(names: &[&str], folder_variable: &str) -> Result<PathBuf> {
-    Places::of_this_process().program(names, Some(folder_variable)).with_context(|| {
-        let names = names.join(" or ");
-        format!("{names} is not there; `cargo harness setup` installs it")
+/// Where a program of `browser` is.
+fn find(browser: Browser, program: &Program, places: &Places) -> Result<PathBuf> {
+    places.find(program).with_context(|| {
+        let names = program.names.join(", ");
+        let none = if program.names.len() > 1 { "none of them is" } else { "it is not" };
+        format!("looked for {names}: {none} there; {}", setup(browser))
     })
+}
+
+/// What to do about a program of `browser` that is absent.
+fn setup(browser: Browser) -> String {
+    format!("`cargo harness setup --browsers {browser}` installs it or says how")
+}
+
+/// Whether sandboxes have to be off. Works on Unix alone, as the guard does.
+fn is_root() -> bool {
+    geteuid().is_root()
 }
 
 /// The digits that follow `before` in `line`.
@@ -107,11 +187,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_grid_is_asked_for_no_binary_of_this_machine() {
+        for browser in Browser::ALL.iter().filter(|browser| **browser != Browser::Host) {
+            let wish = Wish::of(*browser, Look::default()).unwrap();
+            let text = serde_json::to_string(&wish.capabilities).unwrap();
+            assert!(text.contains("browserName") && !text.contains("binary"), "{text}");
+        }
+        assert!(Wish::of(Browser::Host, Look::default()).is_err());
+    }
+
+    #[test]
     fn ports_are_read_from_what_drivers_print() {
         let chrome = "ChromeDriver was started successfully on port 40123.";
         assert_eq!(port_after(chrome, " on port "), Some(40123));
         assert_eq!(port_after("Listening on 127.0.0.1:4444", "127.0.0.1:"), Some(4444));
-        assert_eq!(port_after("Starting ChromeDriver 156 on port 0", " on port "), Some(0));
         assert_eq!(port_after("no such thing", " on port "), None);
     }
 }

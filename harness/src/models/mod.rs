@@ -1,12 +1,13 @@
 //! Pretrained models on this machine.
 //!
-//! Two small ones have a name: they come out of Python packages, so every machine that reaches a
+//! Three small ones have a name: they come out of Python packages, so every machine that reaches a
 //! package index can have them, and their inputs and expected outputs are part of this repository
-//! (`packaged`). Any other comes from the Hugging Face Hub by its id (`hub`) and becomes a case
+//! (`packaged`); one of them is converted on the way (`ctranslate2`). Any other comes from the Hugging Face Hub by its id (`hub`) and becomes a case
 //! once inputs and expected outputs lie beside it. Each is one folder of the user's cache
 //! (`cache`), which appears only when it is complete.
 
 mod cache;
+mod ctranslate2;
 mod hub;
 mod packaged;
 
@@ -17,7 +18,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// The models that have a name here.
-pub const NAMES: &[&str] = &[PACKAGED[0].name, PACKAGED[1].name];
+pub const NAMES: &[&str] = &[PACKAGED[0].name, PACKAGED[1].name, PACKAGED[2].name];
 
 /// What `harness models` does.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -26,7 +27,7 @@ pub enum Command {
     List,
     /// Fetches a model into the cache
     Fetch {
-        /// minilm, smollm2-135m, or OWNER/NAME or OWNER/NAME@REVISION on the Hugging Face Hub
+        /// minilm, smollm2-135m, whisper-tiny.en, or OWNER/NAME or OWNER/NAME@REVISION on the Hugging Face Hub
         /// (HF_ENDPOINT, HF_TOKEN and HF_HOME are respected)
         name: String,
         /// Which .gguf file to take, for repositories that have several
@@ -75,7 +76,7 @@ fn list(models: &Path, ui: &Ui) -> Result<()> {
         let folder = cache::model(models, model.name);
         ui.result(
             format!(
-                "{:14} {:6} {:>4} MB  {:10}  {}",
+                "{:15} {:7} {:>4} MB  {:10}  {}",
                 model.name,
                 model.class,
                 bytes / 1_000_000,
@@ -119,7 +120,7 @@ mod tests {
         let models = tempfile::tempdir().unwrap();
         let ui = Ui::new(true, false);
         let error = fetch_into(models.path(), "gpt2", None, &ui).unwrap_err().to_string();
-        assert!(error.contains("minilm, smollm2-135m and OWNER/NAME"), "{error}");
+        assert!(error.contains("minilm, smollm2-135m, whisper-tiny.en and OWNER/NAME"), "{error}");
         let error = fetch_into(models.path(), "minilm", Some("x.gguf"), &ui).unwrap_err();
         assert!(error.to_string().contains("--file"), "{error}");
     }

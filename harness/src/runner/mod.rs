@@ -1,29 +1,42 @@
-//! Runs the cells: a queue per browser, a session per queue, a record per cell.
+//! Runs the cells: a queue per browser, a session per worker, a record per cell.
 //!
-//! Whatever happens to a cell ends in its record, and the queue goes on with the next cell, in a new
-//! session if the old one is of no more use.
+//! Workers share the queues (`queues.rs`): with `--jobs 1` one works through browser after browser.
+//! Whatever happens to a cell ends in its record, after further attempts where they may help
+//! (`retry.rs`), and the worker goes on with the next cell, in a new session if the old one is of no
+//! more use (`seat.rs`).
 
+mod queues;
+mod retry;
 mod seat;
 
 use crate::{
     config::Config,
+    grid::Grid,
     host,
-    plan::plan,
     server::Server,
     session::Fault,
     store::Store,
     ui::{Bar, Ui, Unit},
 };
 use anyhow::{Context, Result};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::future::try_join_all;
+use queues::Queues;
 use record::{
-    Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record, Request, RunRequest,
-    SCHEMA_VERSION, Status,
+    Attempt, Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record, Request,
+    RunRequest, SCHEMA_VERSION, Shard, Status,
 };
 use seat::Seat;
 use serde_json::json;
-use std::{collections::HashMap, path::Path, sync::Mutex};
-use tokio::signal::unix::{SignalKind, signal};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
 
 /// What is given up for good: after so many failures in a row the rest of a queue would only repeat
 /// them, at up to a minute each.
@@ -32,48 +45,100 @@ const PATIENCE: u32 = 2;
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its name in the store.
-    pub run_id: String,
     /// What came of each cell, in the order in which they ended.
     pub records: Vec<Record>,
-    /// Whether a signal ended it before its last cell.
-    pub was_interrupted: bool,
+    /// What ended it before its last cell.
+    pub cut: Option<Cut>,
 }
 
-/// Runs every cell of `config`, with the page in the folder `web` where there is one.
-pub async fn run(config: &Config, web: Option<&Path>, store: Store, ui: &Ui) -> Result<Finished> {
-    let run_id = run_id()?;
-    let server = Server::start(web, &config.cases).await?;
+/// What ended a run before its last cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Ctrl-C, SIGTERM or SIGHUP.
+    Signal,
+    /// The time allowed for the whole run is over.
+    Time,
+}
+
+/// The part of a plan that a run does.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// What the store calls the run.
+    pub run_id: String,
+    /// Its cells, all of the plan of the configuration.
+    pub cells: Vec<Cell>,
+    /// Which part of the plan they are, where they are not all of it.
+    pub shard: Option<Shard>,
+    /// What its cells gave before, where the run was cut short and goes on.
+    pub records: Vec<Record>,
+}
+
+/// Does `work`, with the page in the folder `web` where there is one.
+pub async fn run(
+    config: &Config,
+    work: Work,
+    web: Option<&Path>,
+    store: Store,
+    ui: &Ui,
+) -> Result<Finished> {
+    let server = Server::start(web, &config.cases, &config.listen).await?;
+    let grid = match &config.grid {
+        Some(url) => Some(Grid::open(url).await?),
+        None => None,
+    };
+    let slots = match &grid {
+        Some(grid) => Some(grid.slots().await?),
+        None => None,
+    };
+    let workers = match &slots {
+        // As many as there are slots for what is asked; one, to say so, if there is none.
+        Some(slots) => {
+            let mut wanted: Vec<Browser> = work.cells.iter().map(|cell| cell.browser).collect();
+            wanted.sort_unstable();
+            wanted.dedup();
+            let slots_of = |browser| slots.by_browser.get(browser);
+            let wanted: usize = wanted.iter().filter_map(slots_of).sum();
+            wanted.min(slots.at_once).max(1)
+        }
+        None => config.jobs.max(1),
+    };
     let runner = Runner {
         config,
         server,
+        grid,
         ui,
-        run_id: run_id.clone(),
+        run_id: &work.run_id,
+        shard: work.shard,
         host: host::host(),
-        kept: Mutex::new((store, Vec::new())),
+        queues: Queues::of(work.cells, slots.map(|slots| slots.by_browser)),
+        kept: Mutex::new((store, work.records)),
     };
-    let mut queues: Vec<(Browser, Vec<Cell>)> = Vec::new();
-    for cell in plan(config) {
-        match queues.iter_mut().find(|(browser, _)| *browser == cell.browser) {
-            Some((_, queue)) => queue.push(cell),
-            None => queues.push((cell.browser, vec![cell])),
-        }
+    let all = try_join_all((0..workers).map(|_| runner.work()));
+    // Dropping the workers ends their sessions, so neither a signal nor the end of the time needs a
+    // clean-up of its own.
+    let cut = tokio::select! {
+        result = all => { result?; None }
+        signal = interruption() => { signal?; Some(Cut::Signal) }
+        () = over(config.run_timeout) => Some(Cut::Time),
+    };
+    let (mut store, records) =
+        runner.kept.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if cut.is_none() {
+        store.finish(&work.run_id)?;
     }
-    let all = stream::iter(queues)
-        .map(|(browser, queue)| runner.run_queue(browser, queue))
-        .buffer_unordered(config.jobs.max(1))
-        .try_collect::<()>();
-    // Dropping the queues ends their sessions, so a signal needs no clean-up of its own.
-    let was_interrupted = tokio::select! {
-        result = all => { result?; false }
-        signal = interruption() => { signal?; true }
-    };
-    let (_, records) = runner.kept.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    Ok(Finished { run_id, records, was_interrupted })
+    Ok(Finished { records, cut })
+}
+
+/// Waits until the time of a whole run is over.
+async fn over(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => sleep(limit).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Sorts by time and is unique among machines that share a store.
-fn run_id() -> Result<String> {
+pub fn new_id() -> Result<String> {
     let mut bytes = [0; 2];
     getrandom::fill(&mut bytes).context("asking the system for random bytes")?;
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
@@ -95,78 +160,143 @@ async fn interruption() -> Result<()> {
 struct Runner<'a> {
     config: &'a Config,
     server: Server,
+    grid: Option<Grid>,
     ui: &'a Ui,
-    run_id: String,
+    run_id: &'a str,
+    shard: Option<Shard>,
     host: record::Host,
+    queues: Queues,
     kept: Mutex<(Store, Vec<Record>)>,
 }
 
-/// What a queue has learnt about its browser.
+/// What a worker has learnt about the browser that it works with.
 #[derive(Default)]
-struct Queue {
+struct Desk {
     seat: Option<Seat>,
     sessions_missed: u32,
     probes_broken: HashMap<Backend, (u32, Fault)>,
 }
 
+impl Desk {
+    /// Whether another attempt at a cell of `backend` would only repeat what was seen.
+    fn is_hopeless(&self, backend: Backend) -> bool {
+        self.sessions_missed >= PATIENCE
+            || self.probes_broken.get(&backend).is_some_and(|(times, _)| *times >= PATIENCE)
+    }
+}
+
 impl Runner<'_> {
-    async fn run_queue(&self, browser: Browser, cells: Vec<Cell>) -> Result<()> {
-        let bar = self.ui.bar(browser.name(), Some(cells.len() as u64), Unit::Cells);
-        let mut queue = Queue::default();
-        let mut result = Ok(());
-        for (number, cell) in cells.into_iter().enumerate() {
-            let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    /// Works through one queue after the other until all are empty.
+    async fn work(&self) -> Result<()> {
+        while let Some((browser, first)) = self.queues.join() {
+            let worked = self.work_on(browser, first).await;
+            self.queues.leave(browser);
+            if !worked? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Works through the queue of a browser; says whether this worker is of further use.
+    async fn work_on(&self, browser: Browser, first: Cell) -> Result<bool> {
+        let left = self.queues.left(browser) as u64 + 1;
+        let bar = self.ui.bar(browser.name(), Some(left), Unit::Cells);
+        let mut desk = Desk::default();
+        let mut is_useful = Ok(true);
+        let mut done = 0;
+        let mut next = Some(first);
+        while let Some(cell) = next {
             bar.message(cell.to_string());
+            if let Err(error) = self.keep(self.try_cell(&mut desk, cell, &bar).await) {
+                is_useful = Err(error);
+                break;
+            }
+            done += 1;
+            bar.set(done);
+            // Where others still have sessions, the cells are theirs; the last worker records why
+            // the rest has none.
+            if desk.sessions_missed >= PATIENCE && self.queues.is_shared(browser) {
+                is_useful = Ok(false);
+                break;
+            }
+            next = self.queues.next(browser);
+        }
+        if let Some(seat) = desk.seat {
+            seat.close().await;
+        }
+        bar.finish();
+        is_useful
+    }
+
+    /// Runs a cell until it has a verdict or its attempts are used up.
+    async fn try_cell(&self, desk: &mut Desk, cell: Cell, bar: &Bar) -> Record {
+        let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let started = Instant::now();
+        let mut earlier = Vec::new();
+        loop {
+            let attempt = Instant::now();
             let mut environment = Environment { host: self.host.clone(), ..Default::default() };
-            let outcome = match self.run_cell(&mut queue, &cell, &mut environment, &bar).await {
+            let outcome = match self.run_cell(desk, &cell, &mut environment, bar).await {
                 Ok(outcome) => outcome,
                 Err(fault) => {
                     if fault.is_fatal
-                        && let Some(seat) = queue.seat.take()
+                        && let Some(seat) = desk.seat.take()
                     {
                         seat.kill().await;
                     }
                     fault.outcome()
                 }
             };
-            result = self.keep(Record {
+            let retries = retry::retries(outcome.status, self.config.retries);
+            if earlier.len() < retries as usize && !desk.is_hopeless(cell.backend) {
+                earlier.push(Attempt {
+                    status: outcome.status,
+                    reason: outcome.reason,
+                    duration_ms: attempt.elapsed().as_secs_f64() * 1e3,
+                });
+                bar.message(format!("{cell}: {}, tries again", outcome.status.name()));
+                sleep(retry::delay(earlier.len() as u32)).await;
+                continue;
+            }
+            return Record {
                 schema_version: SCHEMA_VERSION,
-                run_id: self.run_id.clone(),
+                run_id: self.run_id.to_owned(),
                 started_at,
+                synthetic_weights: self
+                    .config
+                    .case(&cell)
+                    .is_some_and(|case| case.synthetic_weights),
                 repro: self.config.repro(&cell),
                 cell,
                 environment,
-                outcome,
-                attempts: 1,
-            });
-            if result.is_err() {
-                break;
-            }
-            bar.set(number as u64 + 1);
+                outcome: retry::judged(outcome, &earlier),
+                attempts: earlier.len() as u32 + 1,
+                earlier,
+                expectation: None,
+                shard: self.shard.clone(),
+                duration_ms: started.elapsed().as_secs_f64() * 1e3,
+            };
         }
-        if let Some(seat) = queue.seat {
-            seat.close().await;
-        }
-        bar.finish();
-        result
     }
 
     async fn run_cell(
         &self,
-        queue: &mut Queue,
+        desk: &mut Desk,
         cell: &Cell,
         environment: &mut Environment,
         bar: &Bar,
     ) -> Result<Outcome, Fault> {
         let case = self.config.case(cell).expect("the plan is made of the cases of the config");
-        let seat = self.seat(queue, cell.browser).await?;
+        let seat = self.seat(desk, cell.browser).await?;
         environment.browser = seat.info();
         let report = match seat.report(cell.backend) {
             Some(report) => report.clone(),
-            None => self.probe(queue, cell, bar).await?,
+            None => self.probe(desk, cell, bar).await?,
         };
         environment.adapter = report.adapter.clone();
         environment.engine = report.engine.clone();
+        environment.capabilities = report.capabilities.clone();
         if let Some(reason) = &report.unsupported {
             return Ok(Outcome::without_figures(Status::Unsupported, "probe", reason));
         }
@@ -175,7 +305,7 @@ impl Runner<'_> {
             let message = format!("op {}: {error}", check.op);
             return Ok(Outcome::without_figures(Status::Error, "self-test", message));
         }
-        let seat = self.seat(queue, cell.browser).await?;
+        let seat = self.seat(desk, cell.browser).await?;
         let request = Request::Run(RunRequest {
             cell: cell.clone(),
             case_url: seat.case_url(case, &self.server),
@@ -186,47 +316,45 @@ impl Runner<'_> {
         });
         match seat.ask(&request, self.config.timeout, &mut |event| show(bar, cell, event)).await? {
             record::Answer::Run(outcome) => Ok(*outcome),
-            record::Answer::Probe(_) => Err(mismatch("run")),
+            _ => Err(mismatch("run")),
         }
     }
 
-    /// The session of the queue; a new one if there is none.
-    async fn seat<'q>(
-        &self,
-        queue: &'q mut Queue,
-        browser: Browser,
-    ) -> Result<&'q mut Seat, Fault> {
-        if queue.seat.is_none() {
+    /// The session of the desk; a new one if there is none.
+    async fn seat<'d>(&self, desk: &'d mut Desk, browser: Browser) -> Result<&'d mut Seat, Fault> {
+        if desk.seat.is_none() {
             let none = |message: String| Fault {
                 status: Status::Infra,
                 stage: "session".into(),
                 message,
                 is_fatal: false,
             };
-            if queue.sessions_missed >= PATIENCE {
+            if desk.sessions_missed >= PATIENCE {
                 return Err(none(format!("no session of {browser} could be had before")));
             }
-            match Seat::open(browser, self.config.look, &self.server.page_url()).await {
+            match Seat::open(browser, self.config.look, self.grid.as_ref(), &self.server.page_url())
+                .await
+            {
                 Ok(seat) => {
-                    queue.sessions_missed = 0;
-                    queue.seat = Some(seat);
+                    desk.sessions_missed = 0;
+                    desk.seat = Some(seat);
                 }
                 Err(error) => {
-                    queue.sessions_missed += 1;
+                    desk.sessions_missed += 1;
                     return Err(none(format!("{error:#}")));
                 }
             }
         }
-        Ok(queue.seat.as_mut().expect("it was put there above"))
+        Ok(desk.seat.as_mut().expect("it was put there above"))
     }
 
     /// Asks the page who it is and whether its kernels are right, before its first cell.
-    async fn probe(&self, queue: &mut Queue, cell: &Cell, bar: &Bar) -> Result<PageReport, Fault> {
+    async fn probe(&self, desk: &mut Desk, cell: &Cell, bar: &Bar) -> Result<PageReport, Fault> {
         let backend = cell.backend;
-        if let Some((PATIENCE.., fault)) = queue.probes_broken.get(&backend) {
+        if let Some((PATIENCE.., fault)) = desk.probes_broken.get(&backend) {
             return Err(Fault { is_fatal: false, ..fault.clone() });
         }
-        let seat = self.seat(queue, cell.browser).await?;
+        let seat = self.seat(desk, cell.browser).await?;
         let request = Request::Probe { backend, self_test: true };
         let show = &mut |event: &Event| show(bar, cell, event);
         let fault = match seat.ask(&request, self.config.timeout, show).await {
@@ -234,23 +362,24 @@ impl Runner<'_> {
                 seat.learn(backend, (*report).clone());
                 return Ok(*report);
             }
-            Ok(record::Answer::Run(_)) => mismatch("probe"),
+            Ok(_) => mismatch("probe"),
             Err(fault) => fault,
         };
         let fault = Fault { stage: "self-test".into(), ..fault };
         // A driver that dies says nothing about the backend.
         if fault.status != Status::Infra {
-            let broken = queue.probes_broken.entry(backend).or_insert((0, fault.clone()));
+            let broken = desk.probes_broken.entry(backend).or_insert((0, fault.clone()));
             *broken = (broken.0 + 1, fault.clone());
         }
         Err(fault)
     }
 
-    fn keep(&self, record: Record) -> Result<()> {
+    fn keep(&self, mut record: Record) -> Result<()> {
+        record.expectation = self.config.expectations.judge(&record);
         let text = line(&record);
         match record.outcome.status {
             _ if self.ui.is_json() => self.ui.result("", json!(record)),
-            Status::Pass | Status::Unsupported | Status::Skip => self.ui.say(text),
+            Status::Pass | Status::Flaky | Status::Unsupported | Status::Skip => self.ui.say(text),
             _ => self.ui.warn(text),
         }
         let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -277,7 +406,7 @@ fn show(bar: &Bar, cell: &Cell, event: &Event) {
             bar.message(format!("{cell}: load {percent}%"));
         }
         Event::Token { count, .. } => bar.message(format!("{cell}: generate {count}")),
-        Event::Done { .. } | Event::Failed { .. } => {}
+        Event::Text { .. } | Event::Done { .. } | Event::Failed { .. } => {}
     }
 }
 
@@ -285,6 +414,9 @@ fn show(bar: &Bar, cell: &Cell, event: &Event) {
 fn line(record: &Record) -> String {
     let outcome = &record.outcome;
     let mut line = format!("{} {}", outcome.status.name(), record.cell);
+    if record.synthetic_weights {
+        line += ", synthetic weights";
+    }
     if let Some(timing) = &outcome.timing {
         line += &format!(", {:.1} ms", timing.median_ms);
     }
@@ -293,6 +425,9 @@ fn line(record: &Record) -> String {
     }
     if let Some(memory) = &outcome.memory {
         line += &format!(", {:.2} bpw", memory.bpw);
+    }
+    if record.attempts > 1 {
+        line += &format!(", attempt {}", record.attempts);
     }
     if let Some(reason) = &outcome.reason {
         let stage = outcome.stage.as_deref().map(|stage| format!("{stage}: ")).unwrap_or_default();

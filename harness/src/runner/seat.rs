@@ -3,6 +3,7 @@
 use crate::{
     browser::{Launch, Look},
     cases::Case,
+    grid::Grid,
     native,
     server::Server,
     session::{Fault, Session},
@@ -22,10 +23,18 @@ enum Place {
 }
 
 impl Seat {
-    pub(super) async fn open(browser: Browser, look: Look, page_url: &str) -> Result<Seat> {
-        let place = match browser {
-            Browser::Host => Place::Host,
-            _ => {
+    pub(super) async fn open(
+        browser: Browser,
+        look: Look,
+        grid: Option<&Grid>,
+        page_url: &str,
+    ) -> Result<Seat> {
+        let place = match (browser, grid) {
+            (Browser::Host, _) => Place::Host,
+            (_, Some(grid)) => {
+                Place::Page(Box::new(Session::open_on(grid, browser, look, page_url).await?))
+            }
+            (_, None) => {
                 let launch = Launch::find(browser, look)?;
                 Place::Page(Box::new(Session::open(&launch, look, page_url).await?))
             }

@@ -1,7 +1,14 @@
 //! Every tool: what finds it, what installs it, and what to type where nothing here can.
 
-use super::{Need, apt, command, search::Places, wasm};
-use crate::ui::{Ui, Unit};
+use super::{
+    Need, apt, command,
+    search::{Os, Places},
+    wasm,
+};
+use crate::{
+    browser::{chrome, edge, firefox, safari, webkitgtk},
+    ui::{Ui, Unit},
+};
 use anyhow::{Context, Result};
 use record::Browser;
 use std::{path::PathBuf, process::Command};
@@ -55,10 +62,7 @@ const WASM_TARGET: Tool = Tool {
 
 const CHROME: Tool = Tool {
     what: "chrome or chromium",
-    find: |places| {
-        let names = ["google-chrome-stable", "google-chrome", "chromium", "chromium-browser"];
-        shown(places.program(&names, Some("CHROME_FOLDER")))
-    },
+    find: |places| shown(places.find(&chrome::BROWSER)),
     install: Install::Packages(&["chromium"]),
     by_hand: "install Google Chrome or Chromium and put its folder on PATH or in CHROME_FOLDER",
     optional: None,
@@ -66,7 +70,7 @@ const CHROME: Tool = Tool {
 
 const CHROMEDRIVER: Tool = Tool {
     what: "chromedriver",
-    find: |places| shown(places.program(&["chromedriver"], Some("CHROMEWEBDRIVER"))),
+    find: |places| shown(places.find(&chrome::DRIVER)),
     install: Install::Packages(&["chromium-driver"]),
     by_hand: "put the chromedriver of the same version on PATH or its folder in CHROMEWEBDRIVER",
     optional: None,
@@ -74,7 +78,7 @@ const CHROMEDRIVER: Tool = Tool {
 
 const FIREFOX: Tool = Tool {
     what: "firefox",
-    find: |places| shown(places.program(&["firefox", "firefox-esr"], Some("FIREFOX_FOLDER"))),
+    find: |places| shown(places.find(&firefox::BROWSER)),
     install: Install::Packages(&["firefox-esr"]),
     by_hand: "install Firefox and put its folder on PATH or in FIREFOX_FOLDER",
     optional: None,
@@ -82,7 +86,7 @@ const FIREFOX: Tool = Tool {
 
 const GECKODRIVER: Tool = Tool {
     what: "geckodriver",
-    find: |places| shown(places.program(&["geckodriver"], Some("GECKOWEBDRIVER"))),
+    find: |places| shown(places.find(&firefox::DRIVER)),
     install: Install::Crate("geckodriver"),
     by_hand: "cargo install geckodriver --locked",
     optional: None,
@@ -105,42 +109,65 @@ const VULKAN: Tool = Tool {
 
 const EDGE: Tool = Tool {
     what: "edge",
-    find: |places| shown(places.program(&["microsoft-edge", "microsoft-edge-stable"], None)),
+    find: |places| shown(places.find(&edge::BROWSER)),
     install: Install::ByHand,
-    by_hand: "install Microsoft Edge and put its folder on PATH",
+    by_hand: "install Microsoft Edge (https://www.microsoft.com/edge/download) and put its folder \
+              on PATH or in EDGE_FOLDER",
     optional: None,
 };
 
 const MSEDGEDRIVER: Tool = Tool {
     what: "msedgedriver",
-    find: |places| shown(places.program(&["msedgedriver"], Some("EDGEWEBDRIVER"))),
+    find: |places| shown(places.find(&edge::DRIVER)),
     install: Install::ByHand,
-    by_hand: "put the msedgedriver of the same version on PATH or its folder in EDGEWEBDRIVER",
+    by_hand: "put the msedgedriver of the same version \
+              (https://developer.microsoft.com/microsoft-edge/tools/webdriver) on PATH or its \
+              folder in EDGEWEBDRIVER",
     optional: None,
 };
 
 const SAFARIDRIVER: Tool = Tool {
     what: "safaridriver",
-    find: |places| shown(places.program(&["safaridriver"], None)),
+    find: |places| shown(places.find(&safari::DRIVER)),
     install: Install::ByHand,
-    by_hand: "Safari runs on macOS only; there, run `safaridriver --enable` once",
+    by_hand: match Os::CURRENT {
+        Os::Macos => "it is part of macOS; run `safaridriver --enable` once",
+        _ => "not on this platform: Safari runs on macOS only",
+    },
     optional: None,
 };
 
-const WEBKIT: Tool = Tool {
-    what: "webkitgtk driver",
-    find: |places| shown(places.program(&["WebKitWebDriver"], None)),
+const MINIBROWSER: Tool = Tool {
+    what: "webkitgtk's MiniBrowser",
+    find: |places| shown(places.find(&webkitgtk::BROWSER)),
+    install: Install::Packages(&["libwebkit2gtk-4.1-0"]),
+    by_hand: match Os::CURRENT {
+        Os::Linux => "install WebKitGTK with its MiniBrowser from your package manager",
+        _ => "not on this platform: WebKitGTK's driver runs on Linux only",
+    },
+    optional: None,
+};
+
+const WEBKIT_DRIVER: Tool = Tool {
+    what: "WebKitWebDriver",
+    find: |places| shown(places.find(&webkitgtk::DRIVER)),
     install: Install::Packages(&["webkit2gtk-driver"]),
-    by_hand: "install WebKitGTK's WebKitWebDriver from your package manager",
+    by_hand: match Os::CURRENT {
+        Os::Linux => "install WebKitGTK's WebKitWebDriver from your package manager",
+        _ => "not on this platform: WebKitGTK's driver runs on Linux only",
+    },
     optional: None,
 };
 
 const XVFB: Tool = Tool {
-    what: "xvfb",
-    find: |places| shown(places.program(&["xvfb-run"], None)),
-    install: Install::Packages(&["xvfb", "xauth"]),
-    by_hand: "install xvfb from your package manager",
-    optional: None,
+    what: "Xvfb",
+    find: |places| shown(places.find(&webkitgtk::DISPLAY)),
+    install: Install::Packages(&["xvfb"]),
+    by_hand: match Os::CURRENT {
+        Os::Linux => "install Xvfb from your package manager",
+        _ => "not on this platform: WebKitGTK's driver runs on Linux only",
+    },
+    optional: Some("so WebKitGTK runs with --headed only"),
 };
 
 static BUNDLE: [Tool; 1] = [WASM_TARGET];
@@ -148,7 +175,7 @@ static CHROME_TOOLS: [Tool; 2] = [CHROME, CHROMEDRIVER];
 static FIREFOX_TOOLS: [Tool; 3] = [FIREFOX, GECKODRIVER, VULKAN];
 static EDGE_TOOLS: [Tool; 2] = [EDGE, MSEDGEDRIVER];
 static SAFARI_TOOLS: [Tool; 1] = [SAFARIDRIVER];
-static WEBKITGTK_TOOLS: [Tool; 2] = [WEBKIT, XVFB];
+static WEBKITGTK_TOOLS: [Tool; 3] = [MINIBROWSER, WEBKIT_DRIVER, XVFB];
 
 /// The tools that `need` takes.
 pub(super) fn of(need: Need) -> &'static [Tool] {

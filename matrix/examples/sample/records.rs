@@ -50,6 +50,12 @@ pub fn records() -> Vec<Record> {
                 let mut record = record(class, case, Bits::Fixed(bits), place, records.len());
                 record.outcome =
                     passed(weights, ms * place.slowness, decodes, bits, bpw, kl, cosine);
+                if place.backend == Backend::Webgpu
+                    && let Some(timing) = &mut record.outcome.timing
+                {
+                    timing.gpu_samples_ms = timing.samples_ms.iter().map(|ms| ms * 0.9).collect();
+                    timing.gpu_median_ms = Some(timing.median_ms * 0.9);
+                }
                 if place.backend == Backend::Wasm
                     && let Some(memory) = &mut record.outcome.memory
                 {
@@ -83,6 +89,11 @@ pub fn record(class: Class, case: &str, bits: Bits, place: Place, number: usize)
         environment: environment(browser, backend),
         outcome: Outcome::default(),
         attempts: 1,
+        earlier: vec![],
+        shard: None,
+        synthetic_weights: false,
+        duration_ms: 0.0,
+        expectation: None,
         repro: format!(
             "harness run --cases {case} --bits {bits} --backends {backend} --browsers {browser}"
         ),
@@ -137,7 +148,29 @@ fn environment(browser: Browser, backend: Backend) -> Environment {
             version: "0.1.0".into(),
             commit: "example".into(),
             variant: if backend == Backend::Wasm { "simd128" } else { "plain" }.into(),
+            tried: vec![VariantTrial {
+                variant: if backend == Backend::Wasm { "simd128" } else { "plain" }.into(),
+                checks: 92,
+                failure: None,
+            }],
         },
+        capabilities: Some(Capabilities {
+            wgsl_language_features: strings(&["packed_4x8_integer_dot_product"]),
+            wasm: [("memory64", true), ("simd", true), ("jspi", chrome)]
+                .map(|(name, valid)| (name.to_owned(), valid))
+                .into(),
+            storage: Storage {
+                opfs: true,
+                opfs_sync: true,
+                cache_api: true,
+                quota_bytes: Some(10_737_418_240),
+            },
+            timer_resolution_ms: Some(if chrome { 0.005 } else { 0.02 }),
+            cross_origin_isolated: true,
+            hardware_concurrency: 2,
+            device_memory_gib: chrome.then_some(8.0),
+            webnn: None,
+        }),
     }
 }
 
@@ -178,6 +211,8 @@ fn passed(
             load_ms: weights as f64 / 51_000.0 + 21.0,
             compile_ms: 184.0,
             median_ms: ms,
+            gpu_samples_ms: vec![],
+            gpu_median_ms: None,
             ci95_ms: [samples[0], samples[2]],
             samples_ms: samples,
             prefill_tps: decodes.then_some(5000.0 / ms),
@@ -234,6 +269,14 @@ fn spoil(records: &mut Vec<Record>) {
             records[index].environment.adapter = None;
         }
     }
+    let index = at(records, "minilm", Chrome, Wasm, 3);
+    records[index].outcome.status = Status::Flaky;
+    records[index].attempts = 2;
+    records[index].earlier = vec![Attempt {
+        status: Status::Crash,
+        reason: Some("the browser is gone".into()),
+        duration_ms: 812.0,
+    }];
     let index = at(records, "llama-gqa", Firefox, Webgpu, 2);
     let failed = &mut records[index].outcome;
     failed.status = Status::Fail;

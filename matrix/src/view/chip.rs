@@ -2,7 +2,7 @@
 
 use super::{figure, status};
 use crate::grid::{Entry, Grid, Precision};
-use record::{Bits, Record, Tolerances};
+use record::{Bits, Record, Tolerances, Verdict};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ pub struct Chip {
     pub status: &'static str,
     /// Mark of the status.
     pub mark: &'static str,
-    /// What hover and focus tell: precision, kernel error, reason.
+    /// What hover and focus tell: precision, made-up weights, kernel error, reason.
     pub tip: String,
 }
 
@@ -79,6 +79,9 @@ fn tip(record: &Record, precision: Precision) -> String {
     let unit = if precision.bits == Bits::Adaptive { " bits" } else { "-bit" };
     let groups = groups(precision);
     let mut lines = vec![format!("{}{unit}{groups}: {}", precision.bits, outcome.status.name())];
+    if record.synthetic_weights {
+        lines.push("synthetic weights".to_owned());
+    }
     if record.attempts > 1 {
         lines.push(format!("at attempt {}", record.attempts));
     }
@@ -86,6 +89,15 @@ fn tip(record: &Record, precision: Precision) -> String {
         let bound = Tolerances::of(precision.bits).kernel_rel_l2;
         let error = figure::small(error);
         lines.push(format!("kernel error {error} rel. L2 (bound {bound})"));
+    }
+    if let Some(known) = &record.expectation {
+        let said = match known.verdict {
+            Verdict::Expected => "known failure",
+            Verdict::Unexpected => "unexpected; known failure",
+            Verdict::NewlyPassing => "newly passing; was a known failure",
+        };
+        let reason: String = known.reason.chars().take(LONGEST_REASON).collect();
+        lines.push(format!("{said}: {reason}"));
     }
     if let Some(reason) = reason(record) {
         lines.push(reason.chars().take(LONGEST_REASON).collect());

@@ -2,6 +2,7 @@
 
 use super::chip::{Chip, Labels};
 use super::column::ColumnHead;
+use super::platform::Platform;
 use super::sheet::Sheet;
 use super::status::Summary;
 use crate::Error;
@@ -21,6 +22,8 @@ pub struct Compatibility {
     pub summary: Summary,
     /// Heads, left to right.
     pub columns: Vec<ColumnHead>,
+    /// What each column's platform offers, where that is known.
+    pub platforms: Vec<Platform>,
     /// Rows, by class.
     pub classes: Vec<ClassRows>,
     #[serde(skip)]
@@ -43,6 +46,8 @@ pub struct ClassRows {
 pub struct CompatibilityRow {
     /// Its name.
     pub case: String,
+    /// Whether its weights were seeded numbers.
+    pub synthetic_weights: bool,
     /// One box a column, each with its chips.
     pub boxes: Vec<Vec<Chip>>,
 }
@@ -57,10 +62,16 @@ impl Compatibility {
             purpose: purpose(rows[0].class),
             rows: rows.iter().map(|row| compatibility_row(grid, row, &labels)).collect(),
         });
+        let columns = ColumnHead::all(grid);
+        let platforms = grid.columns.iter().zip(&columns).filter_map(|(column, head)| {
+            let name = format!("{}, {}", head.name(), head.hardware);
+            Platform::of(grid, column, name)
+        });
         Ok(Compatibility {
             sheet: Sheet::of(records),
             summary: Summary::of(grid),
-            columns: ColumnHead::all(grid),
+            platforms: platforms.collect(),
+            columns,
             classes: classes.collect(),
             data: Data::of(records)?,
         })
@@ -69,7 +80,11 @@ impl Compatibility {
 
 fn compatibility_row(grid: &Grid, row: &Row, labels: &Labels) -> CompatibilityRow {
     let chips = |entries: &Vec<_>| entries.iter().map(|e| Chip::of(grid, e, labels)).collect();
-    CompatibilityRow { case: row.case.to_owned(), boxes: row.boxes.iter().map(chips).collect() }
+    CompatibilityRow {
+        case: row.case.to_owned(),
+        synthetic_weights: row.synthetic_weights,
+        boxes: row.boxes.iter().map(chips).collect(),
+    }
 }
 
 /// What a class of models is for.

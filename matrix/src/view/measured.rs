@@ -13,6 +13,7 @@ pub struct Measured {
     pub passes: Figure,
     pub median_ms: Figure,
     pub ci95_ms: Figure,
+    pub gpu_ms: Figure,
     /// Median and interval as per cent of the longest time of the case.
     pub bar: Option<[String; 3]>,
     pub prefill_tps: Figure,
@@ -77,6 +78,11 @@ impl Measured {
                 Some(timing) => Figure { text: interval(timing), ..Figure::default() },
                 None => Figure::of(None, "no pass was measured", figure::plain),
             },
+            gpu_ms: Figure::of(
+                passes.and_then(|timing| timing.gpu_median_ms),
+                "no GPU on this backend, or its adapter has no timestamps",
+                figure::plain,
+            ),
             bar: passes.and_then(|timing| bar(timing, longest_ms)),
             prefill_tps: rate(|timing| timing.prefill_tps),
             decode_tps: rate(|timing| timing.decode_tps),

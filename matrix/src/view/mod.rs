@@ -3,7 +3,7 @@
 //! Everything that a reader sees is decided here and serialises to JSON, so the golden tests look at
 //! facts and not at markup: [`sheet`] says what was run, [`mod@column`] names platforms, [`status`] and
 //! [`chip`] a cell's verdict, [`figure`] turns numbers into text with units, [`measured`] a cell
-//! into figures, [`chart`] a case into points.
+//! into figures, [`chart`] a case into points, [`platform`] what a browser offers a page.
 //! The two reports, [`Compatibility`] and [`Performance`], are put together from them.
 
 pub mod chart;
@@ -13,6 +13,7 @@ mod compatibility;
 pub mod figure;
 pub mod measured;
 mod performance;
+pub mod platform;
 pub mod sheet;
 pub mod status;
 

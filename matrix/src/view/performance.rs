@@ -34,6 +34,8 @@ pub struct Case {
     pub purpose: &'static str,
     /// Name of the case.
     pub case: String,
+    /// Whether its weights were seeded numbers.
+    pub synthetic_weights: bool,
     /// One a column that has cells of this case.
     pub groups: Vec<Group>,
     /// Whether any of its cells has energy figures.
@@ -109,6 +111,7 @@ impl Case {
             class: row.class.name(),
             purpose: purpose(row.class),
             case: row.case.to_owned(),
+            synthetic_weights: row.synthetic_weights,
             groups,
             has_energy: all.iter().any(|record| record.outcome.energy.is_some()),
             has_accuracy: all.iter().any(|record| record.outcome.correctness.is_some()),

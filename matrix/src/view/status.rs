@@ -1,13 +1,14 @@
 //! How a verdict looks and what it means, and how many cells have it.
 
 use crate::grid::Grid;
-use record::Status;
+use record::{Status, Verdict};
 use serde::Serialize;
 
 /// The mark that stands for a status wherever colour might not be seen.
 pub const fn mark(status: Status) -> &'static str {
     match status {
         Status::Pass => "✓",
+        Status::Flaky => "≈",
         Status::Fail => "✕",
         Status::Unsupported => "U",
         Status::Timeout => "T",
@@ -21,6 +22,7 @@ pub const fn mark(status: Status) -> &'static str {
 const fn meaning(status: Status) -> &'static str {
     match status {
         Status::Pass => "ran, every checked figure within tolerance",
+        Status::Flaky => "passed, but not at the first attempt",
         Status::Fail => "ran, a checked figure out of tolerance",
         Status::Unsupported => "this browser, backend or adapter cannot do it",
         Status::Timeout => "no answer in the time allowed",
@@ -53,6 +55,10 @@ pub struct Summary {
     pub judged: usize,
     /// Cells that had no session, apart from all others.
     pub infra: Count,
+    /// How many cells did as a file of known failures expects, and how many did not; none where no
+    /// record has an expectation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expectations: Option<String>,
 }
 
 impl Summary {
@@ -80,6 +86,23 @@ impl Summary {
             judged: counts.iter().map(|count| count.cells).sum(),
             counts,
             infra: count(Status::Infra, infra),
+            expectations: expectations(grid),
         }
     }
+}
+
+/// `3 known failures, 1 newly passing`
+fn expectations(grid: &Grid) -> Option<String> {
+    let parts = [
+        (Verdict::Expected, "known failures"),
+        (Verdict::Unexpected, "unexpected"),
+        (Verdict::NewlyPassing, "newly passing"),
+    ];
+    let parts = parts.map(|(verdict, text)| {
+        let verdicts = grid.latest().filter_map(|record| record.expectation.as_ref());
+        (verdicts.filter(|known| known.verdict == verdict).count(), text)
+    });
+    let parts = parts.iter().filter(|(cells, _)| *cells > 0);
+    let texts: Vec<_> = parts.map(|(cells, text)| format!("{cells} {text}")).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }

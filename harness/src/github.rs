@@ -1,0 +1,62 @@
+//! The plan as the job matrix of a GitHub workflow.
+
+use crate::ui::Ui;
+use anyhow::{Result, bail};
+use record::Browser;
+use serde_json::{Value, json};
+
+/// Runners, and the browsers that they carry or can install. The harness does not run on Windows yet;
+/// Edge is on the Linux runners as well.
+const RUNNERS: [(&str, &[Browser]); 2] = [
+    ("ubuntu-latest", &[Browser::Chrome, Browser::Firefox, Browser::Edge, Browser::Webkitgtk]),
+    ("macos-latest", &[Browser::Safari, Browser::Chrome, Browser::Firefox]),
+];
+
+/// Prints one line for `strategy.matrix`: a job for each runner, browser and part of the plan.
+pub fn print(browsers: &[Browser], parts: u32, ui: &Ui) -> Result<()> {
+    let matrix = matrix(browsers, parts)?;
+    ui.result(matrix.to_string(), matrix);
+    Ok(())
+}
+
+fn matrix(browsers: &[Browser], parts: u32) -> Result<Value> {
+    let mut jobs = Vec::new();
+    for (os, carried) in RUNNERS {
+        for browser in carried.iter().filter(|browser| browsers.contains(browser)) {
+            for index in 1..=parts {
+                jobs.push(
+                    json!({"os": os, "browser": browser, "shard": format!("{index}/{parts}")}),
+                );
+            }
+        }
+    }
+    if jobs.is_empty() {
+        bail!("no GitHub runner has any of these browsers");
+    }
+    // GitHub refuses a matrix of more jobs.
+    if jobs.len() > 256 {
+        bail!("{} jobs are more than the 256 of a GitHub matrix; take fewer parts", jobs.len());
+    }
+    Ok(json!({"include": jobs}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_for_each_runner_browser_and_part() {
+        let matrix = matrix(&[Browser::Chrome, Browser::Safari], 2).unwrap();
+        let jobs = matrix["include"].as_array().unwrap();
+        assert_eq!(jobs.len(), 6);
+        assert_eq!(jobs[1], json!({"os": "ubuntu-latest", "browser": "chrome", "shard": "2/2"}));
+        assert_eq!(jobs[2], json!({"os": "macos-latest", "browser": "safari", "shard": "1/2"}));
+    }
+
+    #[test]
+    fn what_github_would_refuse_is_refused_here() {
+        let error = |parts| matrix(&[Browser::Firefox], parts).unwrap_err().to_string();
+        assert!(error(150).contains("300 jobs"));
+        assert!(matrix(&[Browser::Host], 1).unwrap_err().to_string().contains("no GitHub runner"));
+    }
+}

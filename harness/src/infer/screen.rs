@@ -1,0 +1,124 @@
+//! What is seen: texts on stdout as they come, all else when it is there; progress on stderr.
+
+use super::Args;
+use crate::{
+    exit::Exit,
+    ui::{Bar, Ui, Unit},
+};
+use record::{Backend, Event, Finding, Inference};
+use serde_json::json;
+use std::io::Write;
+
+/// What is seen of one question.
+pub(super) struct Screen<'a> {
+    args: &'a Args,
+    ui: &'a Ui,
+    bar: Bar,
+    /// The text that is being written.
+    row: Option<usize>,
+}
+
+impl<'a> Screen<'a> {
+    pub(super) fn new(args: &'a Args, ui: &'a Ui) -> Screen<'a> {
+        Screen { args, ui, bar: ui.bar(&args.model, None, Unit::Steps), row: None }
+    }
+
+    /// While the model works.
+    pub(super) fn show(&mut self, event: &Event) {
+        match event {
+            Event::Stage { stage } => self.bar.message(stage.clone()),
+            Event::Loading { done_bytes, total_bytes } => {
+                self.bar.message(format!("load {}%", done_bytes * 100 / (*total_bytes).max(1)));
+            }
+            Event::Text { row, text } if !self.ui.is_json() => {
+                self.bar.finish();
+                let mut stdout = std::io::stdout().lock();
+                // The space that separates a word from the one before has nothing to separate here.
+                let text = match self.row {
+                    Some(last) if last == *row => text,
+                    Some(_) => &format!("\n{}", text.trim_start()),
+                    None => text.trim_start(),
+                };
+                self.row = Some(*row);
+                // A closed pipe is no reason to fail.
+                let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+            }
+            _ => {}
+        }
+    }
+
+    /// No more is coming.
+    pub(super) fn finish(&self) {
+        self.bar.finish();
+        if self.row.is_some() {
+            let _ = writeln!(std::io::stdout().lock());
+        }
+    }
+
+    /// Prints what the model says of `texts` and whatever else was given.
+    pub(super) fn tell(&self, inference: &Inference, texts: &[String]) -> Exit {
+        if self.ui.is_json() {
+            self.ui.result("", json!(inference));
+            return if inference.error.is_none() { Exit::Ok } else { Exit::CellFailed };
+        }
+        if let Some(error) = &inference.error {
+            let hint = match (inference.unsupported, self.args.browser, self.args.backend) {
+                (true, None, None | Some(Backend::Native)) => {
+                    "; --backend wasm computes on the CPU, --browser chrome in a page"
+                }
+                _ => "",
+            };
+            self.ui.error(format!("{error}{hint}"));
+            return Exit::CellFailed;
+        }
+        for line in inference.findings.iter().flat_map(|finding| lines(finding, texts)) {
+            self.ui.result(line, json!(null));
+        }
+        let speed = inference.decode_tps.map(|tps| format!(", {tps:.1} tok/s"));
+        self.ui.say(format!(
+            "{} at {} bits, {:.1} MB: loaded in {:.2} s, answered in {:.2} s{}",
+            inference.class.map(|class| class.name()).unwrap_or_default(),
+            self.args.bits,
+            inference.weights_bytes as f64 / 1e6,
+            inference.load_ms / 1e3,
+            inference.answer_ms / 1e3,
+            speed.unwrap_or_default(),
+        ));
+        Exit::Ok
+    }
+}
+
+/// A finding for people; texts were printed as they came.
+fn lines(finding: &Finding, texts: &[String]) -> Vec<String> {
+    let scored = |score: &f32, name: &str| format!("{score:.4}  {name}");
+    match finding {
+        Finding::Text { .. } => Vec::new(),
+        Finding::Labels { labels } => {
+            labels.iter().map(|label| scored(&label.score, &label.label)).collect()
+        }
+        Finding::Boxes { boxes } if boxes.is_empty() => vec!["nothing is found".to_owned()],
+        Finding::Boxes { boxes } => {
+            let line = |place: &record::Place| {
+                let [left, top, right, bottom] = place.edges;
+                let edges = format!("at {left:.0} {top:.0} {right:.0} {bottom:.0}");
+                scored(&place.score, &format!("{} {edges}", place.label))
+            };
+            boxes.iter().map(line).collect()
+        }
+        Finding::Similarities { scale, rows } => {
+            let lines = rows.iter().enumerate().flat_map(|(number, row)| {
+                let title = format!("{scale} of {}", number + 1);
+                let scores = row.iter().zip(texts).map(|(score, text)| scored(score, text));
+                std::iter::once(title).chain(scores).collect::<Vec<_>>()
+            });
+            lines.collect()
+        }
+        Finding::Embeddings { name, rows } => {
+            let line = |row: &Vec<f32>| {
+                let first: Vec<String> = row.iter().take(6).map(|x| format!("{x:.4}")).collect();
+                format!("{name}: {} … ({} numbers; --json has all)", first.join(" "), row.len())
+            };
+            rows.iter().map(line).collect()
+        }
+    }
+}

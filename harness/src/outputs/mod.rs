@@ -1,0 +1,133 @@
+//! What a run leaves for people and for machines, all of it made from records alone.
+//!
+//! [`html`] is for reading and is always written; the other files are written where asked for:
+//! [`junit`] for CI servers, [`wptreport`] for tools of the web platform tests, [`summary`] for the
+//! page of a GitHub job, [`csv`] for spreadsheets. [`table`] is a record as one row of values, which
+//! [`csv`] and [`parquet`] share. What came from a page, a model or a driver is text to all of them:
+//! each format's module escapes it, and the tests of this folder hold each to it.
+
+pub mod csv;
+pub mod html;
+pub mod junit;
+pub mod parquet;
+pub mod summary;
+pub mod table;
+pub mod wptreport;
+
+use crate::{cli::OutputArgs, ui::Ui};
+use anyhow::{Context, Result};
+use record::{Cell, Record, Status, Verdict};
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// Files for machines.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// Write JUnit XML, with flaky cells as nextest writes them.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+
+    /// Write a wptreport.json; with several browsers one each, FILE.chrome.json for FILE.json.
+    #[arg(long, value_name = "FILE")]
+    pub wptreport: Option<PathBuf>,
+
+    /// Write a summary in Markdown; in a GitHub job its step summary gets one in any case.
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+
+    /// Write one line of comma-separated values a record.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+}
+
+/// Writes every file that is asked for.
+pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
+    let mut files = vec![
+        (outputs.output_matrix.clone(), html::matrix(records)?),
+        (outputs.output_report.clone(), html::report(records)?),
+    ];
+    let formats = &outputs.formats;
+    let verdicts: Vec<Record> = latest(records).into_iter().cloned().collect();
+    if let Some(path) = &formats.junit {
+        files.push((path.clone(), junit::render(&verdicts)?));
+    }
+    if let Some(path) = &formats.wptreport {
+        files.extend(wptreport::render(&verdicts, path)?);
+    }
+    if let Some(path) = &formats.summary {
+        files.push((path.clone(), summary::render(&verdicts, summary::LIMIT)));
+    }
+    if let Some(path) = &formats.csv {
+        files.push((path.clone(), csv::render(records)?));
+    }
+    for (path, text) in &files {
+        write_file(path, text.as_bytes())?;
+    }
+    if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+        summary::append(&verdicts, Path::new(&path))?;
+    }
+    let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    ui.say(format!("wrote {}", names.join(", ")));
+    Ok(())
+}
+
+/// Writes a file and the folders above it.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The last record of each cell on each system, in the order of their first records: a run that was
+/// resumed has two of a cell that had no session at first.
+pub(crate) fn latest(records: &[Record]) -> Vec<&Record> {
+    let mut places: HashMap<(&Cell, &str), usize> = HashMap::new();
+    let mut latest: Vec<&Record> = Vec::new();
+    for record in records {
+        let key = (&record.cell, record.environment.host.os.as_str());
+        let place = *places.entry(key).or_insert(latest.len());
+        match latest.get_mut(place) {
+            Some(earlier) => *earlier = record,
+            None => latest.push(record),
+        }
+    }
+    latest
+}
+
+/// The precision within a case: `4-bit auto g32`, or `16-bit`, to which groups mean nothing.
+fn precision(record: &Record) -> String {
+    let cell = &record.cell;
+    match cell.bits.is_grouped() {
+        true => format!("{}-bit {} g{}", cell.bits, cell.scheme, cell.group_size),
+        false => format!("{}-bit", cell.bits),
+    }
+}
+
+/// Why the verdict is not `pass`, in a line.
+fn reason(record: &Record) -> String {
+    let outcome = &record.outcome;
+    let said = outcome.reason.as_deref().or(outcome.message.as_deref()).unwrap_or_default();
+    match &outcome.stage {
+        Some(stage) => format!("{stage}: {said}"),
+        None => said.to_owned(),
+    }
+}
+
+fn verdict(record: &Record) -> Option<Verdict> {
+    record.expectation.as_ref().map(|expectation| expectation.verdict)
+}
+
+/// Whether the record is a failure that nobody expected.
+fn is_failure(record: &Record) -> bool {
+    use Status::{Crash, Error, Fail, Timeout};
+    matches!(record.outcome.status, Fail | Error | Crash | Timeout)
+        && verdict(record) != Some(Verdict::Expected)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! Where the values of options come from: the command line, the environment, a profile, the defaults.
+//!
+//! Profiles become the defaults of the command line's own definition, and environment variables are
+//! bound to it, so every value is read and checked in one place and `--help` shows what is in effect.
+//! `default.toml` holds the built-in profiles and is the manual.
+
+mod aliases;
+
+use crate::{cli::Cli, ui::Ui};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, parser::ValueSource};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+use toml::{Table, Value};
+
+/// The built-in profiles.
+pub const DEFAULT: &str = include_str!("default.toml");
+/// The name of a project's own file.
+const FILE: &str = "harness.toml";
+/// What the names of environment variables begin with.
+const PREFIX: &str = "FEWBIT_";
+
+/// Options of `config show`.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum ConfigCommand {
+    /// Print what `run` with the same options would use, and where each value comes from.
+    Show(ShowArgs),
+    /// Print the built-in profiles, which are the manual of harness.toml.
+    Manual,
+}
+
+/// What `config show` takes.
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// Options of `run`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    pub options: Vec<OsString>,
+}
+
+/// A value and who set it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Set {
+    values: Vec<String>,
+    origin: String,
+}
+
+/// The values of all options that are set by files or foreign variables, by the option's long name.
+#[derive(Debug, Default)]
+struct Layers(BTreeMap<String, Set>);
+
+/// Reads the command line over all that lies under it.
+pub fn parse(words: &[OsString]) -> Result<Cli> {
+    let layers = Layers::load(words, &|name| std::env::var(name).ok())?;
+    let mut matches = layers.command().get_matches_from(words);
+    // The definition that made the matches is the one that reads them.
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.exit())
+}
+
+/// Reads a command line in which an option may be given twice; the last one counts.
+pub fn parse_again(words: &[OsString]) -> Result<Cli> {
+    let layers = Layers::load(words, &|name| std::env::var(name).ok())?;
+    let command = layers.command().mut_subcommand("run", |run| run.args_override_self(true));
+    Ok(Cli::from_arg_matches_mut(&mut command.try_get_matches_from(words)?)?)
+}
+
+/// Prints where the values of a run come from.
+pub fn run(command: &ConfigCommand, ui: &Ui) -> Result<()> {
+    let args = match command {
+        ConfigCommand::Show(args) => args,
+        ConfigCommand::Manual => {
+            ui.result(DEFAULT.trim_end(), json!({"toml": DEFAULT}));
+            return Ok(());
+        }
+    };
+    // The profile may be named before or behind `config show`, so it is looked for in all words.
+    let all: Vec<OsString> = std::env::args_os().collect();
+    let layers = Layers::load(&all, &|name| std::env::var(name).ok())?;
+    let run = ["harness", "run"].map(OsString::from);
+    let words: Vec<OsString> = run.into_iter().chain(args.options.clone()).collect();
+    let matches = layers.command().get_matches_from(&words);
+    let (_, run) = matches.subcommand().context("the options of run are wanted")?;
+    for (name, set) in layers.effective(run) {
+        let text = format!("{name} = {}  # {}", set.values.join(" "), set.origin);
+        ui.result(text, json!({"option": name, "values": set.values, "origin": set.origin}));
+    }
+    Ok(())
+}
+
+impl Layers {
+    /// Reads the built-in profiles, the project's file and the variables of other tools.
+    fn load(words: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Result<Layers> {
+        let given = |name: &str| {
+            named(words, name).or_else(|| env(&format!("{PREFIX}{}", name.to_uppercase())))
+        };
+        let profile = given("profile").unwrap_or_else(|| "default".to_owned());
+        let mut files = vec![("the built-in profile".to_owned(), read(DEFAULT)?)];
+        let file = given("config").map(PathBuf::from);
+        if let Some(path) = file.or_else(|| Some(PathBuf::from(FILE)).filter(|path| path.exists()))
+        {
+            let context = || format!("reading {}", path.display());
+            let text = fs::read_to_string(&path).with_context(context)?;
+            files.push((own(&path), read(&text).with_context(context)?));
+        }
+        let mut layers = Layers::default();
+        let names = if profile == "default" { vec!["default"] } else { vec!["default", &profile] };
+        for name in names {
+            let mut is_known = false;
+            for (origin, profiles) in &files {
+                let Some(values) = profiles.get(name) else { continue };
+                is_known = true;
+                layers
+                    .add(values, &format!("{origin} {name}"))
+                    .with_context(|| format!("{origin} {name}"))?;
+            }
+            if !is_known {
+                let known: Vec<_> = files
+                    .iter()
+                    .flat_map(|(_, profiles)| profiles.keys())
+                    .map(String::as_str)
+                    .collect();
+                bail!("there is no profile {name:?}; known: {}", known.join(" "));
+            }
+        }
+        for (option, values, origin) in aliases::read(env)? {
+            layers.0.insert(option.to_owned(), Set { values, origin });
+        }
+        Ok(layers)
+    }
+
+    fn add(&mut self, values: &Table, origin: &str) -> Result<()> {
+        let options = options(&Cli::command());
+        for (name, value) in values {
+            ensure!(
+                options.contains(name),
+                "there is no option {name:?}; known: {}",
+                options.join(" ")
+            );
+            let values = texts(value).with_context(|| format!("the value of {name}"))?;
+            self.0.insert(name.clone(), Set { values, origin: origin.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// The definition of the command line, with what lies under it as its defaults.
+    fn command(&self) -> Command {
+        let command = Cli::command();
+        let options = options(&command);
+        let names: Vec<String> =
+            command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        let lay = |arg: Arg| {
+            let Some(name) =
+                arg.get_long().filter(|name| options.iter().any(|option| option == name))
+            else {
+                return arg;
+            };
+            let name = name.to_owned();
+            let arg = arg.env(variable(&name)).hide_env(true);
+            match self.0.get(&name) {
+                Some(set) => arg.required(false).default_values(set.values.clone()),
+                None => arg,
+            }
+        };
+        // Other commands share where records and reports are, and nothing else of a run.
+        let lay_outputs = |arg: Arg| match arg.get_long() {
+            Some("db" | "output-matrix" | "output-report") => lay(arg),
+            _ => arg,
+        };
+        names.iter().fold(command, |command, name| match name.as_str() {
+            "run" | "plan" => command.mut_subcommand(name, |sub| sub.mut_args(&lay)),
+            _ => command.mut_subcommand(name, |sub| sub.mut_args(lay_outputs)),
+        })
+    }
+
+    /// Every option of `run` that has a value, with that value and who set it.
+    fn effective(&self, run: &ArgMatches) -> Vec<(String, Set)> {
+        let mut all = Vec::new();
+        let command = Cli::command();
+        for name in options(&command) {
+            let id = name.replace('-', "_");
+            let Ok(Some(raw)) = run.try_get_raw(&id) else { continue };
+            let values: Vec<String> =
+                raw.map(|value| value.to_string_lossy().into_owned()).collect();
+            let origin = match run.value_source(&id) {
+                Some(ValueSource::CommandLine) => "the command line".to_owned(),
+                Some(ValueSource::EnvVariable) => variable(&name),
+                _ => match self.0.get(&name) {
+                    Some(set) => set.origin.clone(),
+                    None => continue,
+                },
+            };
+            all.push((name, Set { values, origin }));
+        }
+        all
+    }
+}
+
+/// The value of `--name VALUE` or `--name=VALUE`, which decides what lies under the command line
+/// before that is read as a whole.
+fn named(words: &[OsString], name: &str) -> Option<String> {
+    let mut words = words.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--");
+    let option = format!("--{name}");
+    while let Some(word) = words.next() {
+        match word.strip_prefix(&option) {
+            Some("") => return words.next().map(String::from),
+            Some(rest) if rest.starts_with('=') => return Some(rest[1..].to_owned()),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn own(path: &Path) -> String {
+    format!("{}, profile", path.display())
+}
+
+/// The environment variable of an option.
+fn variable(name: &str) -> String {
+    format!("{PREFIX}{}", name.replace('-', "_").to_uppercase())
+}
+
+/// The options of `run` that a profile may set.
+fn options(command: &Command) -> Vec<String> {
+    let run = command.get_subcommands().find(|sub| sub.get_name() == "run");
+    let args = run.into_iter().flat_map(Command::get_arguments);
+    let longs = args.filter(|arg| !arg.is_global_set()).filter_map(|arg| arg.get_long());
+    // These say what this one run is, not how runs are.
+    longs.filter(|name| !["help", "version", "resume"].contains(name)).map(str::to_owned).collect()
+}
+
+/// The tables `[profile.NAME]` of a file.
+fn read(text: &str) -> Result<BTreeMap<String, Table>> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        profile: BTreeMap<String, Table>,
+    }
+    let file: File = toml::from_str(text)?;
+    Ok(file.profile)
+}
+
+/// A value as the command line would be given it: one word, or several.
+fn texts(value: &Value) -> Result<Vec<String>> {
+    Ok(match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Integer(number) => vec![number.to_string()],
+        Value::Boolean(is_set) => vec![is_set.to_string()],
+        Value::Array(values) => values.iter().map(texts).collect::<Result<Vec<_>>>()?.concat(),
+        other => bail!("{other} is neither a word nor a number nor a list of them"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

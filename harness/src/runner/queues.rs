@@ -1,0 +1,152 @@
+//! The cells that are left, by browser, shared by the workers.
+
+use record::{Browser, Cell};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+pub(super) struct Queues(Mutex<Vec<Queue>>);
+
+struct Queue {
+    browser: Browser,
+    cells: VecDeque<Cell>,
+    workers: usize,
+    /// Sessions that can be had at a time.
+    most: usize,
+}
+
+impl Queues {
+    /// `slots` are the sessions that a grid can have of each browser; a grid's nodes are machines of
+    /// their own.
+    pub(super) fn of(cells: Vec<Cell>, slots: Option<HashMap<Browser, usize>>) -> Queues {
+        let mut queues: Vec<Queue> = Vec::new();
+        for cell in cells {
+            let cell_browser = cell.browser;
+            match queues.iter_mut().find(|queue| queue.browser == cell.browser) {
+                Some(queue) => queue.cells.push_back(cell),
+                None => queues.push(Queue {
+                    browser: cell_browser,
+                    cells: VecDeque::from([cell]),
+                    workers: 0,
+                    most: match &slots {
+                        Some(slots) => slots.get(&cell_browser).copied().unwrap_or(1),
+                        None => most(cell_browser),
+                    },
+                }),
+            }
+        }
+        Queues(Mutex::new(queues))
+    }
+
+    /// The browser that a free worker is of most use to, and its first cell there: a browser that
+    /// nobody works with, or else the one with the most cells left for each worker. None when no cell
+    /// is left that another session may have.
+    pub(super) fn join(&self) -> Option<(Browser, Cell)> {
+        let mut queues = self.lock();
+        let waiting =
+            queues.iter_mut().filter(|queue| !queue.cells.is_empty() && queue.workers < queue.most);
+        // The first of equals, so that browsers come in the order of the plan.
+        let queue = waiting.reduce(|best, queue| {
+            let is_better = match (best.workers, queue.workers) {
+                (0, _) => false,
+                (_, 0) => true,
+                (a, b) => queue.cells.len() * a > best.cells.len() * b,
+            };
+            if is_better { queue } else { best }
+        })?;
+        let cell = queue.cells.pop_front()?;
+        queue.workers += 1;
+        Some((queue.browser, cell))
+    }
+
+    /// Whether a worker is not the only one of its browser.
+    pub(super) fn is_shared(&self, browser: Browser) -> bool {
+        self.lock().iter().any(|queue| queue.browser == browser && queue.workers > 1)
+    }
+
+    pub(super) fn leave(&self, browser: Browser) {
+        for queue in self.lock().iter_mut().filter(|queue| queue.browser == browser) {
+            queue.workers -= 1;
+        }
+    }
+
+    pub(super) fn next(&self, browser: Browser) -> Option<Cell> {
+        self.lock().iter_mut().find(|queue| queue.browser == browser)?.cells.pop_front()
+    }
+
+    pub(super) fn left(&self, browser: Browser) -> usize {
+        self.lock()
+            .iter()
+            .find(|queue| queue.browser == browser)
+            .map_or(0, |queue| queue.cells.len())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Queue>> {
+        // A queue is whole between any two statements that hold the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sessions that one machine can have of a browser at a time.
+fn most(browser: Browser) -> usize {
+    match browser {
+        // safaridriver has one session a machine, and there is one host.
+        Browser::Safari | Browser::Host => 1,
+        _ => usize::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Backend, Bits, Class, Scheme};
+
+    fn queues(cells: &[(Browser, usize)]) -> Queues {
+        let cell = |browser, number| Cell {
+            class: Class::Bert,
+            case: format!("{number}"),
+            bits: Bits::Fixed(4),
+            scheme: Scheme::Auto,
+            group_size: 32,
+            backend: Backend::Wasm,
+            browser,
+        };
+        let of = |(browser, count): &(Browser, usize)| {
+            let browser = *browser;
+            (0..*count).map(move |number| cell(browser, number))
+        };
+        Queues::of(cells.iter().flat_map(of).collect(), None)
+    }
+
+    #[test]
+    fn browsers_come_first_and_then_the_longest_queue() {
+        let queues = queues(&[(Browser::Chrome, 4), (Browser::Firefox, 9)]);
+        let joined: Vec<_> = (0..4).map(|_| queues.join().unwrap().0).collect();
+        let (chrome, firefox) = (Browser::Chrome, Browser::Firefox);
+        assert_eq!(joined, [chrome, firefox, firefox, firefox]);
+    }
+
+    #[test]
+    fn two_cells_are_work_for_two() {
+        let queues = queues(&[(Browser::Chrome, 2)]);
+        let joined: Vec<_> = (0..2).map(|_| queues.join().unwrap().1.case).collect();
+        assert_eq!(joined, ["0", "1"]);
+        assert!(queues.join().is_none());
+        assert!(queues.is_shared(Browser::Chrome));
+        queues.leave(Browser::Chrome);
+        assert!(!queues.is_shared(Browser::Chrome));
+    }
+
+    #[test]
+    fn a_worker_goes_where_cells_are_left() {
+        let queues = queues(&[(Browser::Chrome, 1), (Browser::Safari, 5)]);
+        assert_eq!(queues.join().unwrap().0, Browser::Chrome);
+        assert_eq!(queues.join().unwrap().0, Browser::Safari);
+        assert!(queues.join().is_none(), "Safari has one session, Chrome no cell left");
+        assert!(queues.next(Browser::Chrome).is_none());
+        queues.leave(Browser::Chrome);
+        queues.leave(Browser::Safari);
+        assert_eq!(queues.join().unwrap().0, Browser::Safari);
+    }
+}

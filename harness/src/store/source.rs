@@ -1,0 +1,82 @@
+//! Where records are read from, and how a run is named.
+
+use super::{Run, Store, query::no_run, read_lines};
+use crate::ui::Ui;
+use anyhow::{Context, Result, ensure};
+use record::Record;
+use std::path::Path;
+
+/// Where records are read from.
+#[derive(Debug)]
+pub enum Source {
+    /// The database.
+    Database(Box<Store>),
+    /// What a file of JSON lines holds.
+    Lines(Vec<Record>),
+}
+
+impl Source {
+    /// The file of JSON lines if one is named, else the database.
+    pub fn open(database: Option<&Path>, lines: Option<&Path>, ui: &Ui) -> Result<Source> {
+        match lines {
+            Some(path) => Ok(Source::Lines(read_lines(path)?)),
+            None => Ok(Source::Database(Box::new(super::open(database, None, ui)?))),
+        }
+    }
+
+    /// The runs, the latest first.
+    pub fn runs(&self) -> Result<Vec<Run>> {
+        match self {
+            Source::Database(store) => store.runs(),
+            Source::Lines(records) => Ok(runs_of(records)),
+        }
+    }
+
+    /// The records of a run, in the order in which they were stored.
+    pub fn records(&self, run_id: &str) -> Result<Vec<Record>> {
+        let records = match self {
+            Source::Database(store) => return store.records(run_id),
+            Source::Lines(records) => records.iter().filter(|record| record.run_id == run_id),
+        };
+        let records: Vec<_> = records.cloned().collect();
+        ensure!(!records.is_empty(), no_run(run_id));
+        Ok(records)
+    }
+}
+
+/// The run that `name` means: its id, `latest`, or `latest~2` for the second before the latest.
+/// `runs` has the latest first; those without a record are passed over.
+pub fn select(runs: &[Run], name: &str) -> Result<String> {
+    let Some(rest) = name.strip_prefix("latest") else { return Ok(name.to_owned()) };
+    let back = match rest.strip_prefix('~') {
+        None if rest.is_empty() => 0,
+        number => number.and_then(|number| number.parse::<usize>().ok()).with_context(|| {
+            format!("{name:?} names no run: write latest, latest~1, latest~2, … or an id")
+        })?,
+    };
+    let mut recorded = runs.iter().filter(|run| run.records > 0);
+    let count = recorded.clone().count();
+    let run = recorded.nth(back).with_context(|| match count {
+        0 => "no run is stored yet; `cargo harness run` makes one".to_owned(),
+        _ => format!("{name} goes too far back: there are {count} runs"),
+    })?;
+    Ok(run.run_id.clone())
+}
+
+fn runs_of(records: &[Record]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for record in records {
+        match runs.iter_mut().find(|run| run.run_id == record.run_id) {
+            Some(run) => run.records += 1,
+            None => runs.push(Run {
+                run_id: record.run_id.clone(),
+                started_at: record.started_at.clone(),
+                finished_at: None,
+                records: 1,
+                cells: 0,
+            }),
+        }
+    }
+    runs.reverse();
+    runs
+}
