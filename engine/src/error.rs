@@ -55,6 +55,13 @@ pub enum Error {
         /// What the device said.
         message: String,
     },
+    /// The GPU is gone for good: its process died, its driver was reset or it was taken away.
+    Lost {
+        /// What was being done.
+        during: String,
+        /// What the browser or the driver said of it.
+        message: String,
+    },
 }
 
 impl Error {
@@ -100,6 +107,9 @@ impl fmt::Display for Error {
             Error::Unsupported { message } => write!(f, "unsupported here: {message}"),
             Error::Device { during, message } => {
                 write!(f, "the device failed in {during}: {message}")
+            }
+            Error::Lost { during, message } => {
+                write!(f, "the GPU device was lost in {during}: {message}")
             }
         }
     }

@@ -25,7 +25,7 @@ mod probe;
 pub mod quant;
 pub mod run;
 pub mod selftest;
-mod stats;
+pub mod stats;
 mod synthetic;
 pub mod tensor;
 pub mod testing;

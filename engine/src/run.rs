@@ -39,6 +39,12 @@ pub trait Host {
     /// The GPU, opened once and kept; after an error it is opened anew.
     fn gpu(&self) -> LocalFuture<'_, Result<Rc<Gpu>>>;
 
+    /// Gives up the GPU after it failed, and says if that was because it is lost: browsers tell of a
+    /// loss later than of what a lost GPU refuses.
+    fn leave_gpu(&self) -> LocalFuture<'_, Option<Error>> {
+        Box::pin(async { None })
+    }
+
     /// Milliseconds since some moment.
     fn now(&self) -> f64;
 
@@ -91,8 +97,13 @@ async fn run(request: &RunRequest, host: &dyn Host) -> Outcome {
     match measure(request, &stage).await {
         Ok(outcome) => outcome,
         Err(error) => {
+            let error = match error {
+                Error::Device { .. } => host.leave_gpu().await.unwrap_or(error),
+                _ => error,
+            };
             let status = match error {
                 Error::Unsupported { .. } => Status::Unsupported,
+                Error::Lost { .. } => Status::Crash,
                 _ => Status::Error,
             };
             Outcome::without_figures(status, stage.name.get(), error.to_string())

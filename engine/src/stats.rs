@@ -3,7 +3,7 @@
 use crate::testing::uniform;
 
 /// The middle of the samples, or the mean of the two in the middle.
-pub(crate) fn median(samples: &[f64]) -> f64 {
+pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
@@ -15,7 +15,7 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
 
 /// The 95% confidence interval of the median by the percentile bootstrap (Efron 1979): medians of
 /// 1,000 resamples, without their lowest and highest 2.5%.
-pub(crate) fn median_ci95(samples: &[f64]) -> [f64; 2] {
+pub fn median_ci95(samples: &[f64]) -> [f64; 2] {
     const RESAMPLES: usize = 1000;
     let n = samples.len();
     if n == 0 {

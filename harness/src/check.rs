@@ -21,8 +21,21 @@ const STEPS: [&[&str]; 5] = [
     &["test", "--workspace", "--lib", "--bins", "--tests"],
 ];
 
+/// Random kills for half an hour.
+const SOAK: &[&str] =
+    &["test", "--package", "tests", "--test", "soak", "--", "--ignored", "--nocapture"];
+
+/// Arguments of `harness test`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// After that, kill browsers, tabs, drivers and the harness at random for half an hour, or for
+    /// FEWBIT_SOAK_MINUTES, and prove that no record is lost.
+    #[arg(long)]
+    pub faults: bool,
+}
+
 /// Runs the steps until one fails, and ends as that one did.
-pub fn run(ui: &Ui) -> Result<ExitCode> {
+pub fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     let mut needs =
         vec![Need::WasmBundle, Need::Browser(Browser::Chrome), Need::Browser(Browser::Firefox)];
     if cfg!(target_os = "linux") {
@@ -30,7 +43,7 @@ pub fn run(ui: &Ui) -> Result<ExitCode> {
     }
     setup::ensure(&needs, ui)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for step in STEPS {
+    for step in STEPS.into_iter().chain(args.faults.then_some(SOAK)) {
         ui.say(format!("cargo {}", step.join(" ")));
         let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(step)

@@ -4,6 +4,7 @@ use crate::{
     archive::{compare, export, gc, history},
     browser::{GpuChoice, Look},
     cases::Size,
+    check,
     config::{Config, Selection},
     expectations, infer,
     merge::MergeArgs,
@@ -54,7 +55,7 @@ Exit codes:
   0    all went as asked: each cell passed, is unsupported here or was skipped
   1    some cell failed: fail, error, crash or timeout, and was not expected to
   2    nothing was run: the command line, the cases or the set-up need a change
-  3    no cell failed, but a browser session could not be had for some
+  3    no cell failed, but a browser session could not be had for some, or records not be stored
   130  stopped by Ctrl-C, SIGTERM or --run-timeout; what was recorded is stored and rendered";
 
 /// What `harness` can do.
@@ -91,7 +92,7 @@ pub enum Command {
     /// Rewrite a file of known failures from what a run found.
     UpdateExpectations(expectations::UpdateArgs),
     /// Check the whole project: set-up, format, lints, docs and every test.
-    Test,
+    Test(check::Args),
     /// Supervise a driver: used by the harness itself.
     #[command(hide = true)]
     Guard {
@@ -156,9 +157,13 @@ pub struct CellArgs {
     #[arg(long, value_parser = group_size)]
     pub group_size: u32,
 
-    /// Measured passes of each cell.
+    /// Measured passes of each visit to a cell.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
+
+    /// Visit each cell so many times, all others between two visits, and join the samples.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
 
     /// Seconds allowed for each cell.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -241,6 +246,7 @@ impl CellArgs {
             scheme: self.scheme,
             group_size: self.group_size,
             repeat: self.repeat,
+            rounds: self.rounds,
             timeout: Duration::from_secs(self.timeout),
             run_timeout: self.run_timeout.map(Duration::from_secs),
             retries: self.retries,

@@ -29,6 +29,8 @@ pub struct Config {
     pub group_size: u32,
     /// Measured passes.
     pub repeat: u32,
+    /// Visits to each cell.
+    pub rounds: u32,
     /// Time allowed for one cell.
     pub timeout: Duration,
     /// Time allowed for the whole run.
@@ -67,6 +69,9 @@ impl Config {
             option("group-size", cell.group_size.to_string());
         }
         option("repeat", self.repeat.to_string());
+        if self.rounds > 1 {
+            option("rounds", self.rounds.to_string());
+        }
         option("timeout", self.timeout.as_secs().to_string());
         if self.look.gpu != crate::browser::Gpu::Software {
             option("gpu", "hardware".to_owned());

@@ -14,8 +14,9 @@ pub enum Exit {
     CellFailed = 1,
     /// Nothing was run: the command line, the cases or the set-up need a change.
     Usage = 2,
-    /// No cell failed, but some could not be run because no browser session could be had.
-    NoSession = 3,
+    /// No cell failed, but some could not be run because no browser session could be had, or could
+    /// not be stored.
+    Infra = 3,
     /// Stopped by Ctrl-C or SIGTERM; what was recorded until then is stored and rendered.
     Interrupted = 130,
 }
@@ -31,7 +32,7 @@ impl Exit {
                 Status::Fail | Status::Error | Status::Crash | Status::Timeout => {
                     return Exit::CellFailed;
                 }
-                Status::Infra => exit = Exit::NoSession,
+                Status::Infra => exit = Exit::Infra,
                 Status::Pass | Status::Flaky | Status::Unsupported | Status::Skip => {}
             }
         }
@@ -60,7 +61,7 @@ mod tests {
     fn a_failed_cell_outweighs_a_missing_browser() {
         assert_eq!(exit_of(&[]), Exit::Ok);
         assert_eq!(exit_of(&[Status::Pass, Status::Unsupported, Status::Skip]), Exit::Ok);
-        assert_eq!(exit_of(&[Status::Infra, Status::Pass]), Exit::NoSession);
+        assert_eq!(exit_of(&[Status::Infra, Status::Pass]), Exit::Infra);
         for status in [Status::Fail, Status::Error, Status::Crash, Status::Timeout] {
             assert_eq!(exit_of(&[Status::Infra, status]), Exit::CellFailed);
         }

@@ -82,7 +82,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::Export(args) => archive::export::run(&args, ui)?,
         Command::Gc(args) => archive::gc::run(&args, ui)?,
         Command::UpdateExpectations(args) => expectations::run(&args, ui)?,
-        Command::Test => return check::run(ui),
+        Command::Test(args) => return check::run(args, ui),
         Command::Guard { display, folder, command } => guard::run(&folder, &command, display)?,
         Command::NativeWorker => native::worker()?,
     }

@@ -63,6 +63,7 @@ mod tests {
             scheme: Scheme::Asymmetric,
             group_size: 64,
             repeat: 3,
+            rounds: 1,
             timeout: Duration::from_secs(120),
             run_timeout: None,
             retries: 0,

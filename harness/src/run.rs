@@ -117,19 +117,21 @@ fn start(
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let finished = runtime.block_on(runner::run(config, work, web.as_deref(), store, ui))?;
     let records = &finished.records;
+    let cut = finished.cut.map(|cut| {
+        let (why, exit) = match cut {
+            Cut::Signal => ("interrupted".to_owned(), Exit::Interrupted),
+            Cut::Time => ("the time allowed for the run is over".to_owned(), Exit::Interrupted),
+            Cut::Store(error) => (format!("no record can be stored: {error:#}"), Exit::Infra),
+        };
+        let done = records.len();
+        ui.warn(format!("{why}; after {done} of {count} cells, `run --resume {run_id}` goes on"));
+        exit
+    });
     if !records.is_empty() {
         outputs::write(records, &args.outputs, ui)?;
     }
-    if let Some(cut) = finished.cut {
-        let why = match cut {
-            Cut::Signal => "interrupted",
-            Cut::Time => "the time allowed for the run is over",
-        };
-        ui.warn(format!(
-            "{why}, after {} of {count} cells; `run --resume {run_id}` goes on",
-            records.len()
-        ));
-        return Ok(Exit::Interrupted);
+    if let Some(exit) = cut {
+        return Ok(exit);
     }
     summarise(&run_id, records, ui);
     config.expectations.name_unused(records, ui);

@@ -42,6 +42,7 @@ pub fn record(run_id: &str, status: Status) -> Record {
             ..Default::default()
         },
         attempts: 1,
+        rounds: 1,
         earlier: Vec::new(),
         duration_ms: 12.25,
         expectation: None,

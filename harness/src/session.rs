@@ -88,6 +88,14 @@ impl Keeper {
             Keeper::Grid(held) => held.lost().await,
         }
     }
+
+    /// What does not answer although it runs; none if it is well.
+    async fn hangs(&self) -> Option<String> {
+        match self {
+            Keeper::Driver(driver) => driver.hangs().await,
+            Keeper::Grid(held) => held.lost().await,
+        }
+    }
 }
 
 impl Session {
@@ -228,8 +236,14 @@ impl Session {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
             Err(_) => {
-                let message = format!("the browser did not answer for {} s", limit.as_secs());
-                return Err(fault(Status::Timeout, message));
+                return Err(match self.keeper.hangs().await {
+                    Some(hung) => fault(Status::Infra, hung),
+                    None => {
+                        let seconds = limit.as_secs();
+                        let message = format!("the browser did not answer for {seconds} s");
+                        fault(Status::Timeout, message)
+                    }
+                });
             }
         };
         // A driver that answers is alive; of one that does not, a busy machine may tell late.

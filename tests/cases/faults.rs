@@ -153,3 +153,21 @@ fn a_bundle_that_does_not_load_says_so() {
     assert_eq!((outcome.status, outcome.stage.as_deref()), (Status::Error, Some("self-test")));
     assert!(outcome.message.unwrap().contains("SyntaxError"));
 }
+
+#[test]
+fn rounds_visit_every_cell_before_any_is_visited_again() {
+    let faults = Faults::with(&["measures", "stumbles", "traps"]);
+    let mut command = faults.command(Browser::Chrome, &["wasm"]);
+    let status = command.args(["--rounds", "3", "--retries", "1"]).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let records = faults.records();
+    let visits: Vec<_> =
+        records.iter().map(|record| (record.cell.case.as_str(), record.rounds)).collect();
+    let expected =
+        [("measures", 1), ("stumbles", 1), ("traps", 1), ("measures", 2), ("stumbles", 2)];
+    assert_eq!(visits[..5], expected, "what failed is not visited again");
+    assert_eq!(visits[5..], [("measures", 3), ("stumbles", 3)]);
+    let timing = records[5].outcome.timing.as_ref().unwrap();
+    assert_eq!((&timing.samples_ms[..], timing.median_ms), (&[1.0, 2.0, 3.0][..], 2.0));
+    assert_eq!(records[6].outcome.status, Status::Flaky, "it stumbled in the first round");
+}

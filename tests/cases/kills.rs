@@ -72,6 +72,80 @@ fn a_killed_geckodriver_is_replaced() {
     a_killed_driver_is_replaced(Browser::Firefox, "geckodriver");
 }
 
+/// What the kernel does to a tab when memory runs out.
+fn a_killed_tab_is_a_crash(browser: Browser, is_tab: &str) {
+    let faults = Faults::with(&CASES);
+    let harness = faults.start(browser);
+    let tabs = faults.processes_with(is_tab);
+    assert!(!tabs.is_empty(), "no process has {is_tab}");
+    for tab in tabs {
+        signal(tab, Signal::SIGKILL);
+    }
+    assert_eq!(wait(harness).code(), Some(1));
+    let statuses: Vec<_> = faults.records().iter().map(|record| record.outcome.status).collect();
+    assert_eq!(statuses, [Status::Pass, Status::Crash, Status::Pass]);
+    faults.assert_nothing_is_left();
+}
+
+#[test]
+fn a_killed_tab_of_chrome_is_a_crash() {
+    a_killed_tab_is_a_crash(Browser::Chrome, "--type=renderer");
+}
+
+#[test]
+fn a_killed_tab_of_firefox_is_a_crash() {
+    a_killed_tab_is_a_crash(Browser::Firefox, "-isForBrowser");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_tab_of_webkitgtk_is_a_crash() {
+    a_killed_tab_is_a_crash(Browser::Webkitgtk, "WebKitWebProcess");
+}
+
+/// It runs and does not answer, which says nothing about the model.
+fn a_stopped_driver_is_replaced(browser: Browser, driver: &str) {
+    let faults = Faults::with(&CASES);
+    let harness = faults.start(browser);
+    let pid = *faults.processes(&[driver]).first().expect("a driver runs");
+    signal(pid, Signal::SIGSTOP);
+    assert_eq!(wait(harness).code(), Some(0));
+    let record = faults.record("waits");
+    assert_eq!(record.outcome.status, Status::Pass, "{record:?}");
+    let [Attempt { status: Status::Infra, reason: Some(reason), .. }] = &record.earlier[..] else {
+        panic!("{:?}", record.earlier);
+    };
+    assert!(reason.contains(&format!("{driver} runs and does not answer")), "{reason}");
+    assert_eq!(faults.records().len(), CASES.len());
+    faults.assert_nothing_is_left();
+}
+
+#[test]
+fn a_stopped_chromedriver_is_replaced() {
+    a_stopped_driver_is_replaced(Browser::Chrome, "chromedriver");
+}
+
+#[test]
+fn a_stopped_geckodriver_is_replaced() {
+    a_stopped_driver_is_replaced(Browser::Firefox, "geckodriver");
+}
+
+/// The driver is well: the browser is what does not answer, so that is the verdict.
+#[test]
+fn a_stopped_browser_is_a_timeout() {
+    for (browser, processes) in [(Browser::Chrome, CHROME), (Browser::Firefox, FIREFOX)] {
+        let faults = Faults::with(&CASES);
+        let harness = faults.start(browser);
+        let pid = *faults.processes(processes).first().expect("a browser runs");
+        signal(pid, Signal::SIGSTOP);
+        assert_eq!(wait(harness).code(), Some(1));
+        let statuses: Vec<_> =
+            faults.records().iter().map(|record| record.outcome.status).collect();
+        assert_eq!(statuses, [Status::Pass, Status::Timeout, Status::Pass], "{browser}");
+        faults.assert_nothing_is_left();
+    }
+}
+
 #[test]
 fn a_killed_harness_leaves_nothing_behind() {
     for browser in [Browser::Chrome, Browser::Firefox] {

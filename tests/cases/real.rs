@@ -40,12 +40,8 @@ fn the_committed_cases_pass_at_full_width() {
 
 /// Copies a case with another `model.safetensors`.
 fn broken(cases: &Path, name: &str, model: &[u8]) {
-    let source = root().join("tests/zoo/llama/llama-bias");
     let folder = cases.join(name);
-    fs::create_dir_all(&folder).unwrap();
-    for entry in fs::read_dir(source).unwrap().map(Result::unwrap) {
-        fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
-    }
+    tests::copy_folder(&root().join("tests/zoo/llama/llama-bias"), &folder);
     fs::write(folder.join("model.safetensors"), model).unwrap();
 }
 

@@ -25,6 +25,7 @@ const expect = (actual, expected, what) => {
 };
 
 const stumbled = new Set();
+let measured = 0;
 
 const cases = {
   __proto__: null,
@@ -40,6 +41,12 @@ const cases = {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 16 });
     for (;;) memory.grow(4);
   },
+  // Beyond its limit the tab is ended, and not the script.
+  async "fills-the-tab"(request, emit) {
+    emit(JSON.stringify({ event: "stage", stage: "load" }));
+    const kept = [];
+    for (;;) kept.push(Array.from({ length: 1 << 20 }, (_, at) => ({ at })));
+  },
   async "breaks-later"() {
     setTimeout(() => { throw new Error("thrown outside of any call"); }, 10);
     await new Promise(() => {});
@@ -49,6 +56,11 @@ const cases = {
     const again = stumbled.has(cell.case);
     stumbled.add(cell.case);
     return again ? run({ status: "pass" }) : run({ status: "fail", reason: "it stumbled" });
+  },
+  // Takes a millisecond, then two, then three.
+  async "measures"() {
+    const timing = { samples_ms: [++measured], median_ms: measured };
+    return run({ status: "pass", timing });
   },
   async "waits"(request, emit) {
     emit(JSON.stringify({ event: "stage", stage: "measure" }));

@@ -1,6 +1,11 @@
 //! Support for the end-to-end tests: they run the `harness` program as a user does, in browsers as
 //! they are installed, with a page bundle whose engine breaks on purpose (`faults/engine.js`).
 
+use harness::ui::Ui;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use record::{Browser, Record};
 use std::{
     fs::{self, File},
@@ -10,7 +15,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
+use sysinfo::{Process, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
 use tempfile::TempDir;
 
 /// The program under test, built if need be.
@@ -42,20 +47,45 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Makes a case of each name.
+    /// Makes a case of each name, and puts an engine that breaks into the page.
     pub fn with(cases: &[&str]) -> Faults {
-        let folder = TempDir::with_prefix("faults-").expect("a temporary folder");
-        let faults = Faults { folder };
-        fs::create_dir_all(faults.path("web/pkg")).expect("a folder for the page");
-        fs::create_dir_all(faults.path("tmp")).expect("a folder for temporary files");
-        for file in ["index.html", "page.js", "worker.js"] {
-            fs::copy(root().join("web").join(file), faults.path("web").join(file))
-                .expect("the page");
-        }
+        let faults = Faults::with_page(&root().join("web"));
+        fs::create_dir_all(faults.path("web/pkg")).expect("a folder for the engine");
         fs::copy(root().join("tests/faults/engine.js"), faults.path("web/pkg/engine.js"))
             .expect("the engine that breaks");
         for case in cases {
             write_case(&faults.path("cases").join(case));
+        }
+        faults
+    }
+
+    /// Makes a real case of each name, and puts the real engine, whose GPU breaks, into the page.
+    pub fn of_the_gpu(cases: &[&str]) -> Faults {
+        let page = harness::bundle::ensure(&Ui::new(true, false)).expect("the page is built");
+        let faults = Faults::with_page(&page);
+        copy_folder(&page.join("pkg"), &faults.path("web/pkg"));
+        let [before, worker] =
+            [root().join("tests/faults/gpu.js"), page.join("worker.js")].map(|path| {
+                fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+            });
+        fs::write(faults.path("web/worker.js"), before + &worker).expect("a worker");
+        for case in cases {
+            copy_folder(
+                &root().join("tests/zoo/llama/llama-bias"),
+                &faults.path("cases").join(case),
+            );
+        }
+        faults
+    }
+
+    fn with_page(page: &Path) -> Faults {
+        let folder = TempDir::with_prefix("faults-").expect("a temporary folder");
+        let faults = Faults { folder };
+        for folder in ["web", "tmp"] {
+            fs::create_dir(faults.path(folder)).expect("a folder");
+        }
+        for file in ["index.html", "page.js", "worker.js"] {
+            fs::copy(page.join(file), faults.path("web").join(file)).expect("the page");
         }
         faults
     }
@@ -124,6 +154,19 @@ impl Faults {
     /// The living processes of a run that have one of `names`, or any name if there is none; the
     /// oldest first.
     pub fn processes(&self, names: &[&str]) -> Vec<u32> {
+        self.processes_that(|process| {
+            names.is_empty() || names.iter().any(|name| process.name() == *name)
+        })
+    }
+
+    /// The living processes of a run that have `word` in their command line.
+    pub fn processes_with(&self, word: &str) -> Vec<u32> {
+        self.processes_that(|process| {
+            process.cmd().iter().any(|argument| argument.to_string_lossy().contains(word))
+        })
+    }
+
+    fn processes_that(&self, is_wanted: impl Fn(&Process) -> bool) -> Vec<u32> {
         let mut system = System::new().expect("processes can be listed");
         let what = ProcessRefreshKind::nothing()
             .with_cmd(UpdateKind::Always)
@@ -134,8 +177,7 @@ impl Faults {
         let mut found: Vec<_> = system
             .processes()
             .values()
-            .filter(|process| process.status() != ProcessStatus::Zombie)
-            .filter(|process| names.is_empty() || names.iter().any(|name| process.name() == *name))
+            .filter(|process| process.status() != ProcessStatus::Zombie && is_wanted(process))
             .filter(|process| {
                 let mut texts = process.environ().iter().chain(process.cmd());
                 texts.any(|text| text.to_string_lossy().contains(&mark))
@@ -149,7 +191,7 @@ impl Faults {
     /// Kills the oldest process that has one of `names` with SIGKILL.
     pub fn kill(&self, names: &[&str]) {
         let pid = *self.processes(names).first().unwrap_or_else(|| panic!("no {names:?} runs"));
-        signal(pid, nix::sys::signal::Signal::SIGKILL);
+        signal(pid, Signal::SIGKILL);
     }
 
     /// Fails unless, within a moment, no process and no scratch folder is left.
@@ -176,9 +218,13 @@ impl Drop for Faults {
 }
 
 /// Sends a signal.
-pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
-    let pid = nix::unistd::Pid::from_raw(pid.try_into().expect("a process id"));
-    nix::sys::signal::kill(pid, signal).expect("the process is there");
+pub fn signal(pid: u32, signal: Signal) {
+    assert!(try_signal(pid, signal), "there is no process {pid}");
+}
+
+/// Sends a signal, and says whether the process is there.
+pub fn try_signal(pid: u32, signal: Signal) -> bool {
+    kill(Pid::from_raw(pid.try_into().expect("a process id")), signal).is_ok()
 }
 
 /// Waits for a child, at most a minute.
@@ -193,6 +239,21 @@ pub fn wait(mut child: Child) -> ExitStatus {
             panic!("the harness does not end");
         }
         thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{from:?}: {error}")) {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        match path.is_dir() {
+            true => copy_folder(&path, &to),
+            false => {
+                fs::copy(&path, to).expect("a copy");
+            }
+        }
     }
 }
 

@@ -50,7 +50,11 @@ pub struct Record {
     /// What came of the attempts before the last one, where there were several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Attempt>,
-    /// From the first attempt's beginning to the last one's end, waits between them included.
+    /// In how many rounds its samples were taken, at least 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub rounds: u32,
+    /// From the first attempt's beginning to the last one's end, waits between them included, over all
+    /// rounds.
     #[serde(default)]
     pub duration_ms: f64,
     /// Whether the weights were seeded numbers in the shapes of a published checkpoint: figures then
@@ -65,6 +69,14 @@ pub struct Record {
     /// Which part of a plan the run was, where it was not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 /// A part of a plan, with what it takes to prove that all parts together are the whole.

@@ -19,7 +19,7 @@ pub enum Status {
     Unsupported,
     /// No answer within the time allowed.
     Timeout,
-    /// The browser or its driver died while the cell ran.
+    /// The browser died or lost its GPU while the cell ran.
     Crash,
     /// The engine refused or broke; `stage` and `message` say where and why.
     Error,
@@ -211,6 +211,9 @@ pub struct Timing {
     /// New tokens a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decode_tps: Option<f64>,
+    /// The same for each round, where there was more than one; `decode_tps` is their median.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decode_samples_tps: Vec<f64>,
 }
 
 /// What a cell drew from the wall or the battery.

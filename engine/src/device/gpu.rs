@@ -5,6 +5,7 @@ use super::{
     clock::Clock,
     pipelines::Pipelines,
     pool::{Buffer, Pool},
+    problems::Problems,
 };
 use crate::{
     error::{Error, Result},
@@ -14,7 +15,7 @@ use shaders::Define;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 /// Dispatches that are collected before they are submitted on their own account, so that the GPU
@@ -34,7 +35,7 @@ pub struct Gpu {
     pipelines: RefCell<Pipelines>,
     clock: RefCell<Option<Clock>>,
     pending: RefCell<Vec<Dispatch>>,
-    problems: Arc<Mutex<Vec<String>>>,
+    problems: Arc<Problems>,
     /// Bytes of a buffer that was asked for and is larger than a kernel can bind.
     too_large: Cell<Option<u64>>,
     poison: Cell<bool>,
@@ -92,19 +93,7 @@ impl Gpu {
         description: record::Adapter,
         variant: Variant,
     ) -> Rc<Gpu> {
-        let problems = Arc::new(Mutex::new(Vec::new()));
-        let note = Arc::clone(&problems);
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            note.lock().expect("no panic while noting").push(error.to_string());
-        }));
-        let note = Arc::clone(&problems);
-        device.set_device_lost_callback(move |reason, message| {
-            // Dropping the device at the end is reported here too and is no problem.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                let text = format!("device lost: {message}");
-                note.lock().expect("no panic while noting").push(text);
-            }
-        });
+        let problems = Problems::of(&device);
         Rc::new(Gpu {
             clock: RefCell::new(Clock::new(&device, &queue)),
             device,
@@ -321,9 +310,10 @@ impl Gpu {
         // Firefox looks for finished maps on a slow timer, and sooner when something is submitted.
         self.queue.submit([]);
         #[cfg(not(target_arch = "wasm32"))]
-        self.device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|error| Error::device("waiting for the GPU", error.to_string()))?;
+        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+            self.check("waiting for the GPU")?;
+            return Err(Error::device("waiting for the GPU", error.to_string()));
+        }
         let mapped = receiver.await;
         self.check("running kernels")?;
         match mapped {
@@ -342,19 +332,15 @@ impl Gpu {
 
     /// Fails when the GPU has refused anything since the last check.
     pub fn check(&self, during: &str) -> Result<()> {
-        let mut problems = self.problems.lock().expect("no panic while noting");
         if let Some(bytes) = self.too_large.take() {
-            problems.clear();
+            self.problems.forget();
             let limit = self.max_binding_bytes();
             return Err(Error::unsupported(format!(
                 "a tensor takes {bytes} bytes, kernels of this device can bind {limit}; use a \
                  smaller input"
             )));
         }
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(Error::device(during, problems.drain(..).collect::<Vec<_>>().join("; "))),
-        }
+        self.problems.check(during)
     }
 
     /// Runs `work` under an error scope; what it caught is known when the future is awaited.

@@ -3,7 +3,8 @@
 //! `adapter.rs` asks for a GPU and describes it; `pool.rs` lends its buffers, and
 //! `pipelines.rs` keeps its pipelines; `gpu.rs` collects dispatches and submits them when a value is
 //! read; `plan.rs` keeps the dispatches of one decode step so that each token only replays them;
-//! `clock.rs` measures what passes take on the GPU itself.
+//! `clock.rs` measures what passes take on the GPU itself; `problems.rs` hears what the GPU refuses,
+//! and when it is lost.
 
 mod adapter;
 mod clock;
@@ -11,6 +12,7 @@ mod gpu;
 mod pipelines;
 mod plan;
 mod pool;
+mod problems;
 
 pub use adapter::Variant;
 pub use gpu::{Bind, Gpu, grid};

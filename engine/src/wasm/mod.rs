@@ -38,7 +38,7 @@ export async function describe_adapter(patience) {
     for (;;) {
         adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
         if (adapter || performance.now() > end) break;
-        await new Promise((resume) => setTimeout(resume, 250));
+        await pause(250);
     }
     if (!adapter) return JSON.stringify({ missing: "navigator.gpu gives no adapter" });
     const { vendor, architecture, device, description } = adapter.info ?? {};
@@ -50,6 +50,10 @@ export async function describe_adapter(patience) {
         vendor, architecture, device, description, limits, features: [...adapter.features],
         fallback: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? null,
     });
+}
+
+export function pause(milliseconds) {
+    return new Promise((resume) => setTimeout(resume, milliseconds));
 }
 
 // wgpu's web backend has no name for subgroups, so the feature is added to what it asks for.
@@ -68,6 +72,7 @@ extern "C" {
     #[wasm_bindgen(catch)]
     async fn describe_adapter(patience: f64) -> Result<JsValue, JsValue>;
     fn ask_for_subgroups();
+    async fn pause(milliseconds: f64);
 }
 
 /// Counts what is allocated: WASM memory never shrinks, so its size tells of the largest cell that a
@@ -106,6 +111,9 @@ unsafe impl GlobalAlloc for Counting {
 
 /// How long a GPU process may take to start.
 const PATIENCE_MS: f64 = 8000.0;
+
+/// How long the news of a GPU's loss may take: Firefox looks for it ten times a second.
+const LOSS_NEWS_MS: f64 = 500.0;
 
 /// A file up to this size is fetched whole and kept for the next cell of its case; of a larger one,
 /// at least this much is fetched at a time: tensors are many and requests are slow.
@@ -171,6 +179,14 @@ impl Host for Page {
             let gpu = Gpu::open(Some(described)).await?;
             GPU.set(Some(Rc::clone(&gpu)));
             Ok(gpu)
+        })
+    }
+
+    fn leave_gpu(&self) -> LocalFuture<'_, Option<Error>> {
+        Box::pin(async {
+            pause(LOSS_NEWS_MS).await;
+            let error = GPU.take()?.check("running kernels").err()?;
+            matches!(error, Error::Lost { .. }).then_some(error)
         })
     }
 

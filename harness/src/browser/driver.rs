@@ -15,6 +15,9 @@ use std::{
 };
 use tokio::{net::TcpStream, sync::watch, time};
 
+/// How long a driver that is well may take for an answer that needs no browser.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A driver that listens.
 #[derive(Debug)]
 pub struct Driver {
@@ -110,6 +113,19 @@ impl Driver {
         let news = exited.wait_for(Option::is_some);
         let exit = time::timeout(patience, news).await.ok()?.ok()?.clone()?;
         Some(format!("{} ended ({exit}){}", self.name, self.log_tail()))
+    }
+
+    /// Whether it runs and answers nobody. It is asked for what no driver knows: a command that some
+    /// know would wait behind the one that the browser does not answer.
+    pub async fn hangs(&self) -> Option<String> {
+        let ask = async {
+            let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+            http.get(format!("{}no-such-command", self.url())).send().await
+        };
+        match ask.await {
+            Ok(_) => None,
+            Err(_) => Some(format!("{} runs and does not answer{}", self.name, self.log_tail())),
+        }
     }
 
     fn log(&self) -> String {

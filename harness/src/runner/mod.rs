@@ -3,10 +3,11 @@
 //! Workers share the queues (`queues.rs`): with `--jobs 1` one works through browser after browser.
 //! Whatever happens to a cell ends in its record, after further attempts where they may help
 //! (`retry.rs`), and the worker goes on with the next cell, in a new session if the old one is of no
-//! more use (`seat.rs`).
+//! more use (`seat.rs`). Cells may be visited in several rounds (`rounds.rs`).
 
 mod queues;
 mod retry;
+mod rounds;
 mod seat;
 
 use crate::{
@@ -25,12 +26,13 @@ use record::{
     Attempt, Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record, Request,
     RunRequest, SCHEMA_VERSION, Shard, Status,
 };
+use rounds::Visit;
 use seat::Seat;
 use serde_json::json;
 use std::{
     collections::HashMap,
     path::Path,
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -42,6 +44,9 @@ use tokio::{
 /// them, at up to a minute each.
 const PATIENCE: u32 = 2;
 
+/// Further attempts at storing a record, over half a minute.
+const STORE_RETRIES: u32 = 6;
+
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Finished {
@@ -52,12 +57,14 @@ pub struct Finished {
 }
 
 /// What ended a run before its last cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Cut {
     /// Ctrl-C, SIGTERM or SIGHUP.
     Signal,
     /// The time allowed for the whole run is over.
     Time,
+    /// The store takes no more records.
+    Store(anyhow::Error),
 }
 
 /// The part of a plan that a run does.
@@ -102,6 +109,10 @@ pub async fn run(
         }
         None => config.jobs.max(1),
     };
+    // Cells that were visited before come behind those that were not.
+    let first = work.cells.into_iter().map(Visit::first);
+    let further = work.records.iter().filter_map(|record| Visit::after(record, config.rounds));
+    let visits = first.chain(further).collect();
     let runner = Runner {
         config,
         server,
@@ -110,19 +121,18 @@ pub async fn run(
         run_id: &work.run_id,
         shard: work.shard,
         host: host::host(),
-        queues: Queues::of(work.cells, slots.map(|slots| slots.by_browser)),
+        queues: Queues::of(visits, slots.map(|slots| slots.by_browser)),
         kept: Mutex::new((store, work.records)),
     };
     let all = try_join_all((0..workers).map(|_| runner.work()));
     // Dropping the workers ends their sessions, so neither a signal nor the end of the time needs a
     // clean-up of its own.
     let cut = tokio::select! {
-        result = all => { result?; None }
+        result = all => result.err().map(Cut::Store),
         signal = interruption() => { signal?; Some(Cut::Signal) }
         () = over(config.run_timeout) => Some(Cut::Time),
     };
-    let (mut store, records) =
-        runner.kept.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let (mut store, records) = runner.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
     if cut.is_none() {
         store.finish(&work.run_id)?;
     }
@@ -178,6 +188,13 @@ struct Desk {
 }
 
 impl Desk {
+    /// Ends the session; the next cell gets another.
+    async fn leave_seat(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            seat.kill().await;
+        }
+    }
+
     /// Whether another attempt at a cell of `backend` would only repeat what was seen.
     fn is_hopeless(&self, backend: Backend) -> bool {
         self.sessions_missed >= PATIENCE
@@ -199,18 +216,28 @@ impl Runner<'_> {
     }
 
     /// Works through the queue of a browser; says whether this worker is of further use.
-    async fn work_on(&self, browser: Browser, first: Cell) -> Result<bool> {
-        let left = self.queues.left(browser) as u64 + 1;
+    async fn work_on(&self, browser: Browser, first: Visit) -> Result<bool> {
+        let rounds = self.config.rounds;
+        let left = self.queues.left(browser, rounds) + u64::from(first.left(rounds));
         let bar = self.ui.bar(browser.name(), Some(left), Unit::Cells);
         let mut desk = Desk::default();
         let mut is_useful = Ok(true);
         let mut done = 0;
         let mut next = Some(first);
-        while let Some(cell) = next {
+        while let Some(Visit { cell, before }) = next {
             bar.message(cell.to_string());
-            if let Err(error) = self.keep(self.try_cell(&mut desk, cell, &bar).await) {
+            let now = self.try_cell(&mut desk, cell, &bar).await;
+            let record = match before {
+                Some(before) => rounds::joined(*before, now),
+                None => now,
+            };
+            let again = Visit::after(&record, rounds);
+            if let Err(error) = self.keep(record, &bar).await {
                 is_useful = Err(error);
                 break;
+            }
+            if let Some(visit) = again {
+                self.queues.add(visit);
             }
             done += 1;
             bar.set(done);
@@ -240,14 +267,18 @@ impl Runner<'_> {
             let outcome = match self.run_cell(desk, &cell, &mut environment, bar).await {
                 Ok(outcome) => outcome,
                 Err(fault) => {
-                    if fault.is_fatal
-                        && let Some(seat) = desk.seat.take()
-                    {
-                        seat.kill().await;
+                    if fault.is_fatal {
+                        desk.leave_seat().await;
                     }
                     fault.outcome()
                 }
             };
+            // A browser that lost its GPU may refuse it to every later page, and a shader that does
+            // not end outlives the worker that started it.
+            let on_gpu = cell.backend == Backend::Webgpu;
+            if outcome.status == Status::Crash || (on_gpu && outcome.status == Status::Timeout) {
+                desk.leave_seat().await;
+            }
             let retries = retry::retries(outcome.status, self.config.retries);
             if earlier.len() < retries as usize && !desk.is_hopeless(cell.backend) {
                 earlier.push(Attempt {
@@ -273,6 +304,7 @@ impl Runner<'_> {
                 outcome: retry::judged(outcome, &earlier),
                 attempts: earlier.len() as u32 + 1,
                 earlier,
+                rounds: 1,
                 expectation: None,
                 shard: self.shard.clone(),
                 duration_ms: started.elapsed().as_secs_f64() * 1e3,
@@ -374,18 +406,38 @@ impl Runner<'_> {
         Err(fault)
     }
 
-    fn keep(&self, mut record: Record) -> Result<()> {
+    /// Stores a record, and then says so. A store that another program holds, or that has no room, is
+    /// tried again for a while: a cell is not measured in vain.
+    async fn keep(&self, mut record: Record, bar: &Bar) -> Result<()> {
         record.expectation = self.config.expectations.judge(&record);
+        let mut attempts = 0;
+        loop {
+            let stored = self.kept().0.put(&record);
+            match stored {
+                Ok(()) => break,
+                Err(error) if attempts == STORE_RETRIES => return Err(error),
+                Err(_) => attempts += 1,
+            }
+            bar.message(format!("{}: cannot store it yet, tries again", record.cell));
+            sleep(retry::delay(attempts)).await;
+        }
         let text = line(&record);
         match record.outcome.status {
             _ if self.ui.is_json() => self.ui.result("", json!(record)),
             Status::Pass | Status::Flaky | Status::Unsupported | Status::Skip => self.ui.say(text),
             _ => self.ui.warn(text),
         }
-        let mut kept = self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        kept.0.put(&record)?;
-        kept.1.push(record);
+        let records = &mut self.kept().1;
+        match records.iter_mut().find(|other| record.rounds > 1 && other.cell == record.cell) {
+            Some(before) => *before = record,
+            None => records.push(record),
+        }
         Ok(())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, (Store, Vec<Record>)> {
+        // The store is whole after each call, whatever came of it.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,7 @@
-//! The cells that are left, by browser, shared by the workers.
+//! The visits that are left, by browser, shared by the workers.
 
-use record::{Browser, Cell};
+use super::rounds::Visit;
+use record::Browser;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -10,7 +11,7 @@ pub(super) struct Queues(Mutex<Vec<Queue>>);
 
 struct Queue {
     browser: Browser,
-    cells: VecDeque<Cell>,
+    visits: VecDeque<Visit>,
     workers: usize,
     /// Sessions that can be had at a time.
     most: usize,
@@ -19,19 +20,19 @@ struct Queue {
 impl Queues {
     /// `slots` are the sessions that a grid can have of each browser; a grid's nodes are machines of
     /// their own.
-    pub(super) fn of(cells: Vec<Cell>, slots: Option<HashMap<Browser, usize>>) -> Queues {
+    pub(super) fn of(visits: Vec<Visit>, slots: Option<HashMap<Browser, usize>>) -> Queues {
         let mut queues: Vec<Queue> = Vec::new();
-        for cell in cells {
-            let cell_browser = cell.browser;
-            match queues.iter_mut().find(|queue| queue.browser == cell.browser) {
-                Some(queue) => queue.cells.push_back(cell),
+        for visit in visits {
+            let browser = visit.cell.browser;
+            match queues.iter_mut().find(|queue| queue.browser == browser) {
+                Some(queue) => queue.visits.push_back(visit),
                 None => queues.push(Queue {
-                    browser: cell_browser,
-                    cells: VecDeque::from([cell]),
+                    browser,
+                    visits: VecDeque::from([visit]),
                     workers: 0,
                     most: match &slots {
-                        Some(slots) => slots.get(&cell_browser).copied().unwrap_or(1),
-                        None => most(cell_browser),
+                        Some(slots) => slots.get(&browser).copied().unwrap_or(1),
+                        None => most(browser),
                     },
                 }),
             }
@@ -42,22 +43,23 @@ impl Queues {
     /// The browser that a free worker is of most use to, and its first cell there: a browser that
     /// nobody works with, or else the one with the most cells left for each worker. None when no cell
     /// is left that another session may have.
-    pub(super) fn join(&self) -> Option<(Browser, Cell)> {
+    pub(super) fn join(&self) -> Option<(Browser, Visit)> {
         let mut queues = self.lock();
-        let waiting =
-            queues.iter_mut().filter(|queue| !queue.cells.is_empty() && queue.workers < queue.most);
+        let waiting = queues
+            .iter_mut()
+            .filter(|queue| !queue.visits.is_empty() && queue.workers < queue.most);
         // The first of equals, so that browsers come in the order of the plan.
         let queue = waiting.reduce(|best, queue| {
             let is_better = match (best.workers, queue.workers) {
                 (0, _) => false,
                 (_, 0) => true,
-                (a, b) => queue.cells.len() * a > best.cells.len() * b,
+                (a, b) => queue.visits.len() * a > best.visits.len() * b,
             };
             if is_better { queue } else { best }
         })?;
-        let cell = queue.cells.pop_front()?;
+        let visit = queue.visits.pop_front()?;
         queue.workers += 1;
-        Some((queue.browser, cell))
+        Some((queue.browser, visit))
     }
 
     /// Whether a worker is not the only one of its browser.
@@ -71,15 +73,22 @@ impl Queues {
         }
     }
 
-    pub(super) fn next(&self, browser: Browser) -> Option<Cell> {
-        self.lock().iter_mut().find(|queue| queue.browser == browser)?.cells.pop_front()
+    pub(super) fn next(&self, browser: Browser) -> Option<Visit> {
+        self.lock().iter_mut().find(|queue| queue.browser == browser)?.visits.pop_front()
     }
 
-    pub(super) fn left(&self, browser: Browser) -> usize {
-        self.lock()
-            .iter()
-            .find(|queue| queue.browser == browser)
-            .map_or(0, |queue| queue.cells.len())
+    /// Puts another visit behind all that are left.
+    pub(super) fn add(&self, visit: Visit) {
+        let mut queues = self.lock();
+        let queue = queues.iter_mut().find(|queue| queue.browser == visit.cell.browser);
+        queue.expect("its cell came from there").visits.push_back(visit);
+    }
+
+    /// Visits that are left in all of `rounds`.
+    pub(super) fn left(&self, browser: Browser, rounds: u32) -> u64 {
+        let queues = self.lock();
+        let visits = queues.iter().filter(|queue| queue.browser == browser);
+        visits.flat_map(|queue| &queue.visits).map(|visit| u64::from(visit.left(rounds))).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Queue>> {
@@ -100,21 +109,23 @@ fn most(browser: Browser) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{Backend, Bits, Class, Scheme};
+    use record::{Backend, Bits, Cell, Class, Scheme};
 
     fn queues(cells: &[(Browser, usize)]) -> Queues {
-        let cell = |browser, number| Cell {
-            class: Class::Bert,
-            case: format!("{number}"),
-            bits: Bits::Fixed(4),
-            scheme: Scheme::Auto,
-            group_size: 32,
-            backend: Backend::Wasm,
-            browser,
+        let visit = |browser, number| {
+            Visit::first(Cell {
+                class: Class::Bert,
+                case: format!("{number}"),
+                bits: Bits::Fixed(4),
+                scheme: Scheme::Auto,
+                group_size: 32,
+                backend: Backend::Wasm,
+                browser,
+            })
         };
         let of = |(browser, count): &(Browser, usize)| {
             let browser = *browser;
-            (0..*count).map(move |number| cell(browser, number))
+            (0..*count).map(move |number| visit(browser, number))
         };
         Queues::of(cells.iter().flat_map(of).collect(), None)
     }
@@ -130,7 +141,7 @@ mod tests {
     #[test]
     fn two_cells_are_work_for_two() {
         let queues = queues(&[(Browser::Chrome, 2)]);
-        let joined: Vec<_> = (0..2).map(|_| queues.join().unwrap().1.case).collect();
+        let joined: Vec<_> = (0..2).map(|_| queues.join().unwrap().1.cell.case).collect();
         assert_eq!(joined, ["0", "1"]);
         assert!(queues.join().is_none());
         assert!(queues.is_shared(Browser::Chrome));

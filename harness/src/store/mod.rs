@@ -207,14 +207,21 @@ impl Store {
             .context("giving space back; the runs are removed")
     }
 
+    /// Stores whole lines: what the journal has is stored, and a database that could not follow, as
+    /// the disk is full perhaps, reads it when it is written to or opened next.
     fn append(&mut self, lines: &str) -> Result<()> {
-        let path = self.path.clone();
-        self.write(|transaction, journal| {
+        let mut is_stored = false;
+        let written = self.write(|transaction, journal| {
             journal.append(lines)?;
+            is_stored = true;
             catch_up(transaction, journal)
-                .context("the journal has it, and the database will when it is opened next")
-        })
-        .with_context(|| format!("storing in {}", path.display()))
+        });
+        match written {
+            Err(error) if !is_stored => {
+                Err(error).with_context(|| format!("storing in {}", self.path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Runs `change` under the write lock, with database and journal level before it.

@@ -7,7 +7,8 @@ use std::{
     ffi::OsString,
     fs::{self, OpenOptions},
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// What was wrong with a database, and where it is now.
@@ -74,11 +75,14 @@ fn salvage(damaged: &Path, journal: &Journal) -> Result<usize> {
     Ok(lines.lines().count())
 }
 
+/// How long another program may hold the database.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The inner error is the damage.
 fn try_open(path: &Path) -> Result<Result<Connection, String>> {
     let open = || -> Result<Connection> {
         let mut database = Connection::open(path)?;
-        database.busy_timeout(Duration::from_secs(10))?;
+        database.busy_timeout(PATIENCE)?;
         // The journal is what survives a power cut, and the database catches up with it: its own
         // commits need not wait for the disk.
         database.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
@@ -90,13 +94,25 @@ fn try_open(path: &Path) -> Result<Result<Connection, String>> {
         schema::migrate(&mut database)?;
         Ok(database)
     };
-    match open() {
-        Ok(database) => Ok(Ok(database)),
-        Err(error) => match damage(&error) {
-            Some(reason) => Ok(Err(reason)),
-            None => Err(error),
-        },
+    let start = Instant::now();
+    loop {
+        match open() {
+            Ok(database) => return Ok(Ok(database)),
+            // Of two that turn a new database to WAL at once, SQLite refuses one without waiting.
+            Err(error) if is_busy(&error) && start.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => match damage(&error) {
+                Some(reason) => return Ok(Err(reason)),
+                None => return Err(error),
+            },
+        }
     }
+}
+
+fn is_busy(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<rusqlite::Error>().and_then(|error| error.sqlite_error_code());
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 #[derive(Debug)]

@@ -89,6 +89,7 @@ pub fn record(class: Class, case: &str, bits: Bits, place: Place, number: usize)
         environment: environment(browser, backend),
         outcome: Outcome::default(),
         attempts: 1,
+        rounds: 1,
         earlier: vec![],
         shard: None,
         synthetic_weights: false,
@@ -211,12 +212,11 @@ fn passed(
             load_ms: weights as f64 / 51_000.0 + 21.0,
             compile_ms: 184.0,
             median_ms: ms,
-            gpu_samples_ms: vec![],
-            gpu_median_ms: None,
             ci95_ms: [samples[0], samples[2]],
             samples_ms: samples,
             prefill_tps: decodes.then_some(5000.0 / ms),
             decode_tps: decodes.then_some(7100.0 / ms),
+            ..Timing::default()
         }),
         ..Outcome::default()
     }

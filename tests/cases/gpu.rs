@@ -1,0 +1,34 @@
+//! What breaks on the GPU under the real engine costs its cell and the session, and no other cell.
+
+use record::{Browser, Status};
+use tests::Faults;
+
+const CASES: [&str; 4] = ["first", "loses-its-gpu", "never-ends", "well again"];
+
+fn faults_of_the_gpu_are_records_in(browser: Browser) {
+    let faults = Faults::of_the_gpu(&CASES);
+    let mut command = faults.command(browser, &["webgpu"]);
+    let status = command.args(["--timeout", "60", "--repeat", "1"]).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    for case in ["first", "well again"] {
+        let outcome = faults.record(case).outcome;
+        assert_eq!(outcome.status, Status::Pass, "{case}: {outcome:?}");
+    }
+    let lost = faults.record("loses-its-gpu").outcome;
+    assert_eq!(lost.status, Status::Crash, "{lost:?}");
+    assert!(lost.message.unwrap().contains("the GPU device was lost"));
+    let endless = faults.record("never-ends").outcome;
+    // Some browsers end a shader themselves, by taking the device away.
+    assert!(matches!(endless.status, Status::Timeout | Status::Crash), "{endless:?}");
+    faults.assert_nothing_is_left();
+}
+
+#[test]
+fn faults_of_the_gpu_are_records_in_chrome() {
+    faults_of_the_gpu_are_records_in(Browser::Chrome);
+}
+
+#[test]
+fn faults_of_the_gpu_are_records_in_firefox() {
+    faults_of_the_gpu_are_records_in(Browser::Firefox);
+}
