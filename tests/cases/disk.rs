@@ -6,9 +6,6 @@ use rusqlite::Connection;
 use std::{fs, process::Command, thread, time::Duration};
 use tests::{Faults, HARNESS, wait};
 
-/// The disk is filled during the second cell.
-const CASES: [&str; 3] = ["first", "waits", "well again"];
-
 fn statuses(faults: &Faults, file: &str) -> Vec<(String, Status)> {
     let records = harness::store::read_lines(&faults.path(file)).unwrap();
     records.into_iter().map(|record| (record.cell.case, record.outcome.status)).collect()
@@ -16,6 +13,7 @@ fn statuses(faults: &Faults, file: &str) -> Vec<(String, Status)> {
 
 #[test]
 fn a_store_that_is_locked_for_a_while_loses_nothing() {
+    const CASES: [&str; 3] = ["first", "waits", "well again"];
     let faults = Faults::with(&CASES);
     let harness = faults.start(Browser::Chrome);
     let other = Connection::open(faults.path("records.sqlite")).unwrap();
@@ -54,6 +52,7 @@ const FULL_DISK: &str = r#"
 #[test]
 #[cfg(target_os = "linux")]
 fn a_disk_that_is_full_ends_the_run_which_goes_on_when_there_is_room() {
+    const CASES: [&str; 3] = ["first", "waits and says much", "well again"];
     let faults = Faults::with(&CASES);
     let mut unshare = Command::new("unshare");
     unshare.arg("--mount");

@@ -67,6 +67,11 @@ const cases = {
     await new Promise((resolve) => setTimeout(resolve, 12_000));
     return run({ status: "pass" });
   },
+  // A full disk still has room in the last block of each file.
+  async "waits and says much"() {
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    return run({ status: "pass", message: "much ".repeat(10_000) });
+  },
   async "speaks-nonsense"(request, emit) {
     emit('{"event": "unheard of"}');
     await new Promise(() => {});
