@@ -197,6 +197,11 @@ impl Session {
             let wait = left.min(POLL);
             let next = self.client.execute_async(NEXT, vec![json!(wait.as_millis() as u64)]);
             let events = self.command(&stage, wait + GRACE, next).await?;
+            // What geckodriver answers for a tab that is gone.
+            if events.is_null() {
+                let message = "the tab is gone: its script gave nothing back".to_owned();
+                return Err(Fault { status: Status::Crash, stage, message, is_fatal: true });
+            }
             for event in read_events(&stage, events)? {
                 on_event(&event);
                 match event {

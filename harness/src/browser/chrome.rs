@@ -52,6 +52,7 @@ pub(super) fn launch(look: Look, places: &Places) -> Result<Launch> {
     Ok(Launch {
         driver_args: chromium::DRIVER_ARGS.iter().map(|arg| (*arg).to_owned()).collect(),
         driver_version,
+        answers_while_waiting: true,
         flags,
         ..Launch::of(driver, capabilities, Port::Printed(chromium::listening))
     })

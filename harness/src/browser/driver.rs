@@ -10,9 +10,14 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
+use sysinfo::{Pid, ProcessStatus, ProcessesToUpdate, System};
 use tokio::{net::TcpStream, sync::watch, time};
 
 /// How long a driver that is well may take for an answer that needs no browser.
@@ -26,6 +31,8 @@ pub struct Driver {
     guard: Child,
     exited: watch::Receiver<Option<String>>,
     port: u16,
+    pid: Arc<AtomicU32>,
+    answers_while_waiting: bool,
     /// Held while it runs, where only one session can be had at a time.
     _turn: Option<File>,
 }
@@ -60,8 +67,13 @@ impl Driver {
             .context("starting the guard of the driver")?;
         let told = guard.stdout.take().context("the guard has no stdout")?;
         let (sender, exited) = watch::channel(None);
+        let pid = Arc::new(AtomicU32::new(0));
+        let started = Arc::clone(&pid);
         thread::spawn(move || {
             for line in BufReader::new(told).lines().map_while(Result::ok) {
+                if let Some(Ok(pid)) = line.strip_prefix("started ").map(str::parse) {
+                    started.store(pid, Ordering::Relaxed);
+                }
                 if let Some(exit) = line.strip_prefix("exited ") {
                     sender.send_replace(Some(exit.to_owned()));
                 }
@@ -74,7 +86,16 @@ impl Driver {
         });
         let name = launch.driver.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // From here on every way out drops the driver, which ends the guard.
-        let mut driver = Driver { name, folder: folder.keep(), guard, exited, port, _turn: turn };
+        let mut driver = Driver {
+            name,
+            folder: folder.keep(),
+            guard,
+            exited,
+            port,
+            pid,
+            answers_while_waiting: launch.answers_while_waiting,
+            _turn: turn,
+        };
         driver.port = driver.wait_for_port(launch.port, limit).await?;
         Ok(driver)
     }
@@ -115,17 +136,28 @@ impl Driver {
         Some(format!("{} ended ({exit}){}", self.name, self.log_tail()))
     }
 
-    /// Whether it runs and answers nobody. It is asked for what no driver knows: a command that some
-    /// know would wait behind the one that the browser does not answer.
+    /// What is known of a driver that runs and does not answer because of itself; none if it is the
+    /// browser that does not answer the driver.
     pub async fn hangs(&self) -> Option<String> {
+        let hangs = self.is_stopped() || (self.answers_while_waiting && !self.answers().await);
+        hangs.then(|| format!("{} runs and does not answer{}", self.name, self.log_tail()))
+    }
+
+    /// Whether it answers what waits for no browser: that it does not know this command.
+    async fn answers(&self) -> bool {
         let ask = async {
             let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
             http.get(format!("{}no-such-command", self.url())).send().await
         };
-        match ask.await {
-            Ok(_) => None,
-            Err(_) => Some(format!("{} runs and does not answer{}", self.name, self.log_tail())),
-        }
+        ask.await.is_ok()
+    }
+
+    /// Whether the system lets it do nothing.
+    fn is_stopped(&self) -> bool {
+        let pid = Pid::from_u32(self.pid.load(Ordering::Relaxed));
+        let Ok(mut system) = System::new() else { return false };
+        system.refresh_processes(ProcessesToUpdate::Some(&[pid]), false);
+        system.process(pid).is_some_and(|process| process.status() == ProcessStatus::Stop)
     }
 
     fn log(&self) -> String {

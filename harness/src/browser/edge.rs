@@ -48,6 +48,7 @@ pub(super) fn launch(look: Look, places: &Places) -> Result<Launch> {
     Ok(Launch {
         driver_args: chromium::DRIVER_ARGS.iter().map(|arg| (*arg).to_owned()).collect(),
         driver_version,
+        answers_while_waiting: true,
         flags,
         remedy: |said| said.contains("only supports Microsoft Edge version").then_some(REMEDY),
         ..Launch::of(driver, capabilities, Port::Printed(chromium::listening))

@@ -59,6 +59,9 @@ pub struct Launch {
     pub driver_version: Option<String>,
     /// Environment variables for it and so for the browser.
     pub env: Vec<(String, String)>,
+    /// Whether the driver answers others while it waits for the browser, so that the two can be told
+    /// apart when one of them hangs.
+    pub answers_while_waiting: bool,
     /// Whether it needs an X server that shows nothing.
     pub needs_display: bool,
     /// The browser of which only one session can be had at a time on a machine.
@@ -133,6 +136,7 @@ impl Launch {
             port,
             driver_version: None,
             env: Vec::new(),
+            answers_while_waiting: false,
             needs_display: false,
             takes_turns: None,
             always_headed: false,
