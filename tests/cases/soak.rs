@@ -79,7 +79,7 @@ fn random_kills_lose_no_record() {
         env::var("FEWBIT_SOAK_MINUTES").map_or(30.0, |text| text.parse().expect("a number"));
     let end = Instant::now() + Duration::from_secs_f64(60.0 * minutes);
     let seed = u64::from(std::process::id());
-    let mut lots = Lots(seed * 0x9E37_79B9_7F4A_7C15);
+    let mut lots = Lots(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let faults = Faults::with(&[]);
     let mut kills: BTreeMap<&str, u32> = BTreeMap::new();
     let mut harness = start(&faults, &RUN);
