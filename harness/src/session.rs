@@ -190,6 +190,12 @@ impl Session {
         let text = json!(request).to_string();
         self.command(&stage, GRACE, self.client.execute(RUN, vec![json!(text)])).await?;
         loop {
+            // A session whose guard was killed works on, and nothing would end it with the harness.
+            if let Keeper::Driver(driver) = &self.keeper
+                && let Some(message) = driver.exited(Duration::ZERO).await
+            {
+                return Err(Fault { status: Status::Infra, stage, message, is_fatal: true });
+            }
             let left = limit.saturating_sub(started.elapsed());
             if left.is_zero() {
                 return Err(self.stop_late(stage, limit).await);

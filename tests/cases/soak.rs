@@ -13,14 +13,24 @@ use std::{
 };
 use tests::{Faults, HARNESS};
 
-/// What is killed, with the words that its processes have in their command lines; the harness is
-/// killed by its own number.
-const VICTIMS: [(&str, &[&str]); 4] = [
-    ("browser", &["--remote-debugging-port", "--marionette"]),
-    ("tab", &["--type=renderer", "-isForBrowser"]),
-    ("driver", &["chromedriver", "geckodriver"]),
-    ("harness", &[]),
-];
+/// What is killed.
+const VICTIMS: [&str; 5] = ["browser", "driver", "guard", "harness", "tab"];
+
+/// The processes of a run that are such a victim.
+fn victims(faults: &Faults, kind: &str) -> Vec<u32> {
+    let with = |words: [&str; 2]| words.map(|word| faults.processes_with(word)).concat();
+    match kind {
+        "browser" => with(["--remote-debugging-port", "--marionette"]),
+        "driver" => faults.processes(&["chromedriver", "geckodriver"]),
+        // The harness starts itself under the name that Linux has for what is running.
+        "guard" => faults.processes(&["exe", "harness"]),
+        _ => with(["--type=renderer", "-isForBrowser"]),
+    }
+}
+
+/// How long the harness has to notice that a guard is gone, before it is killed itself: then nobody
+/// would be left to end the browser.
+const NOTICE: Duration = Duration::from_secs(8);
 
 /// Numbers by lot; the seed is printed, so that a soak can be repeated.
 struct Lots(u64);
@@ -97,20 +107,23 @@ fn random_kills_lose_no_record() {
             continue;
         }
         next = Instant::now() + Duration::from_millis(1000 + lots.below(9000));
-        let (name, words) = VICTIMS[lots.below(VICTIMS.len() as u64) as usize];
-        if name == "harness" {
+        let kind = VICTIMS[lots.below(VICTIMS.len() as u64) as usize];
+        if kind == "harness" {
             tests::signal(harness.id(), Signal::SIGKILL);
             harness.wait().expect("it can be waited for");
             faults.assert_nothing_is_left();
-            *kills.entry(name).or_default() += 1;
+            *kills.entry(kind).or_default() += 1;
             harness = start(&faults, &["--resume", "latest"]);
         } else {
-            let processes: Vec<u32> =
-                words.iter().flat_map(|word| faults.processes_with(word)).collect();
+            let mut processes = victims(&faults, kind);
+            processes.retain(|pid| *pid != harness.id());
             if let Some(pid) = processes.get(lots.below(processes.len().max(1) as u64) as usize) {
                 // It may have ended since it was listed.
                 tests::try_signal(*pid, Signal::SIGKILL);
-                *kills.entry(name).or_default() += 1;
+                *kills.entry(kind).or_default() += 1;
+                if kind == "guard" {
+                    next = next.max(Instant::now() + NOTICE);
+                }
             }
         }
     }
