@@ -3,6 +3,7 @@
 
 use record::{Browser, Record};
 use std::{
+    env::consts::EXE_EXTENSION,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -23,7 +24,8 @@ pub static HARNESS: LazyLock<PathBuf> = LazyLock::new(|| {
     assert!(build.status().expect("cargo starts").success(), "the harness does not build");
     // Tests are in target/<profile>/deps, programs one folder up.
     let test = std::env::current_exe().expect("a test has a path");
-    test.ancestors().nth(2).expect("a test is in deps").join("harness")
+    let programs = test.ancestors().nth(2).expect("a test is in deps");
+    programs.join("harness").with_extension(EXE_EXTENSION)
 });
 
 /// Where a run's output goes.
@@ -82,8 +84,11 @@ impl Faults {
             .stderr(log)
             .args(["--db", "records.sqlite", "--records", "records.jsonl"])
             .current_dir(self.folder.path())
-            .env("TMPDIR", self.path("tmp"))
             .stdin(Stdio::null());
+        // Unix looks for the first one, Windows for the others.
+        for variable in ["TMPDIR", "TMP", "TEMP"] {
+            command.env(variable, self.path("tmp"));
+        }
         command
     }
 
@@ -147,6 +152,7 @@ impl Faults {
     }
 
     /// Kills the oldest process that has one of `names` with SIGKILL.
+    #[cfg(unix)]
     pub fn kill(&self, names: &[&str]) {
         let pid = *self.processes(names).first().unwrap_or_else(|| panic!("no {names:?} runs"));
         signal(pid, nix::sys::signal::Signal::SIGKILL);
@@ -176,6 +182,7 @@ impl Drop for Faults {
 }
 
 /// Sends a signal.
+#[cfg(unix)]
 pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
     let pid = nix::unistd::Pid::from_raw(pid.try_into().expect("a process id"));
     nix::sys::signal::kill(pid, signal).expect("the process is there");
