@@ -40,10 +40,11 @@ const OLDEST_WASM_OPT: u32 = 116;
 
 /// Gives the folder of the page, building it first if anything in it has changed.
 pub fn ensure(ui: &Ui) -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = root.canonicalize().with_context(|| {
-        format!("{} is gone; the page is built from a checkout of the repository", root.display())
-    })?;
+    // Not in its canonical form, which on Windows is one that compilers and git stumble over.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the root has no parent")?;
+    if !root.is_dir() {
+        bail!("{} is gone; the page is built from a checkout of the repository", root.display());
+    }
     let places = Places::of_this_process();
     let toolchain = Toolchain::find(&places).with_context(|| {
         format!("no compiler for {TRIPLE} is here; `cargo harness setup` installs one")

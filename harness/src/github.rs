@@ -5,10 +5,10 @@ use anyhow::{Result, bail};
 use record::Browser;
 use serde_json::{Value, json};
 
-/// Runners, and the browsers that they carry or can install. The harness does not run on Windows yet;
-/// Edge is on the Linux runners as well.
-const RUNNERS: [(&str, &[Browser]); 2] = [
+/// Runners, and the browsers that they carry or can install.
+const RUNNERS: [(&str, &[Browser]); 3] = [
     ("ubuntu-latest", &[Browser::Chrome, Browser::Firefox, Browser::Edge, Browser::Webkitgtk]),
+    ("windows-latest", &[Browser::Edge, Browser::Chrome, Browser::Firefox]),
     ("macos-latest", &[Browser::Safari, Browser::Chrome, Browser::Firefox]),
 ];
 
@@ -48,15 +48,29 @@ mod tests {
     fn a_job_for_each_runner_browser_and_part() {
         let matrix = matrix(&[Browser::Chrome, Browser::Safari], 2).unwrap();
         let jobs = matrix["include"].as_array().unwrap();
-        assert_eq!(jobs.len(), 6);
+        assert_eq!(jobs.len(), 8);
         assert_eq!(jobs[1], json!({"os": "ubuntu-latest", "browser": "chrome", "shard": "2/2"}));
-        assert_eq!(jobs[2], json!({"os": "macos-latest", "browser": "safari", "shard": "1/2"}));
+        assert_eq!(jobs[2], json!({"os": "windows-latest", "browser": "chrome", "shard": "1/2"}));
+        assert_eq!(jobs[4], json!({"os": "macos-latest", "browser": "safari", "shard": "1/2"}));
+    }
+
+    #[test]
+    fn each_runner_has_the_browsers_of_its_system() {
+        let matrix = matrix(Browser::ALL, 1).unwrap();
+        let jobs = matrix["include"].as_array().unwrap();
+        let browsers_on = |os: &str| {
+            let jobs = jobs.iter().filter(|job| job["os"] == os);
+            jobs.map(|job| job["browser"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(browsers_on("ubuntu-latest"), "chrome firefox edge webkitgtk");
+        assert_eq!(browsers_on("windows-latest"), "edge chrome firefox");
+        assert_eq!(browsers_on("macos-latest"), "safari chrome firefox");
     }
 
     #[test]
     fn what_github_would_refuse_is_refused_here() {
         let error = |parts| matrix(&[Browser::Firefox], parts).unwrap_err().to_string();
-        assert!(error(150).contains("300 jobs"));
+        assert!(error(100).contains("300 jobs"));
         assert!(matrix(&[Browser::Host], 1).unwrap_err().to_string().contains("no GitHub runner"));
     }
 }

@@ -1,4 +1,4 @@
-//! The machine that a run runs on.
+//! The machine that a run runs on, and who runs it.
 
 use record::Host;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
@@ -17,6 +17,18 @@ pub fn host() -> Host {
         cores: cpus.len() as u32,
         memory_bytes: system.as_ref().map(System::total_memory).unwrap_or_default(),
     }
+}
+
+/// Whether this process may do anything, which browsers do not start as with their sandboxes on.
+#[cfg(unix)]
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Windows has no such user: browsers start with their sandboxes on as administrator as well.
+#[cfg(not(unix))]
+pub(crate) fn is_root() -> bool {
+    false
 }
 
 #[cfg(test)]

@@ -44,7 +44,12 @@ use anyhow::Result;
 use browser::guard;
 use cli::Command;
 use exit::Exit;
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    process::{self, ExitCode},
+};
 use ui::Ui;
 
 /// Does what the command line asks for.
@@ -91,9 +96,25 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
 
 /// This program, to be started once more. A build may replace its file during a long run; on Linux
 /// there is a name that stays with what is running.
-fn own_program() -> std::io::Result<PathBuf> {
-    match cfg!(target_os = "linux") {
-        true => Ok("/proc/self/exe".into()),
-        false => std::env::current_exe(),
-    }
+fn own_program() -> io::Result<process::Command> {
+    let program = match cfg!(target_os = "linux") {
+        true => "/proc/self/exe".into(),
+        false => env::current_exe()?,
+    };
+    Ok(out_of_reach(process::Command::new(program)))
+}
+
+/// Ctrl-C goes to every process of a console, and it is for the harness to end the others: they have a
+/// console of their own, which nobody sees.
+#[cfg(windows)]
+fn out_of_reach(mut command: process::Command) -> process::Command {
+    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+    std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NO_WINDOW);
+    command
+}
+
+/// Ctrl-C goes to a process group, which the others leave in ways of their own.
+#[cfg(not(windows))]
+fn out_of_reach(command: process::Command) -> process::Command {
+    command
 }

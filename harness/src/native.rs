@@ -43,11 +43,13 @@ pub async fn ask(
     limit: Duration,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<Answer, Fault> {
-    let program = own_program()
+    let mut worker = own_program()
         .map_err(|error| fault(Status::Infra, "start", format!("this program is gone: {error}")))?;
-    let mut worker = Command::new(program);
     worker.arg("native-worker");
-    ask_of(worker, request, limit, on_event).await
+    // Ctrl-C goes to the harness alone, which then ends this child.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut worker, 0);
+    ask_of(worker.into(), request, limit, on_event).await
 }
 
 async fn ask_of(
@@ -88,8 +90,6 @@ async fn start(mut worker: Command, request: &Request) -> Result<Child> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // Ctrl-C goes to the harness alone, which then ends this child.
-        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .context("starting the native worker")?;
@@ -127,7 +127,7 @@ fn fault(status: Status, stage: &str, message: String) -> Fault {
     Fault { status, stage: stage.to_owned(), message, is_fatal: false }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use record::Backend;

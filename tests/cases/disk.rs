@@ -1,4 +1,8 @@
 //! A store that cannot take a record for a while, or for good, while a run goes on.
+//!
+//! On Linux alone, where a test can have a small disk of its own.
+
+#![cfg(target_os = "linux")]
 
 use nix::unistd::geteuid;
 use record::{Browser, Status};
@@ -30,7 +34,6 @@ fn a_store_that_is_locked_for_a_while_loses_nothing() {
 
 /// Mounts a disk of its own for the store, fills it during the second cell, and makes room only after
 /// the run has ended.
-#[cfg(target_os = "linux")]
 const FULL_DISK: &str = r#"
     set -eu
     mkdir disk
@@ -50,7 +53,6 @@ const FULL_DISK: &str = r#"
 "#;
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_disk_that_is_full_ends_the_run_which_goes_on_when_there_is_room() {
     const CASES: [&str; 3] = ["first", "waits and says much", "well again"];
     let faults = Faults::with(&CASES);

@@ -1,5 +1,9 @@
 //! Browsers, drivers and the harness itself are killed in the middle of a cell: the run goes on where
 //! it can, and nothing stays behind.
+//!
+//! On Unix alone, as these tests send signals; what holds on every system is in `guard.rs`.
+
+#![cfg(unix)]
 
 use nix::sys::signal::Signal;
 use record::{Attempt, Browser, Record, Status};

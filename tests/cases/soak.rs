@@ -1,5 +1,8 @@
 //! Half an hour of runs with the real engine, in which browsers, tabs, drivers and the harness itself
 //! are killed at random: `cargo harness test --faults`. FEWBIT_SOAK_MINUTES says for how long.
+//! On Unix alone, as it sends signals.
+
+#![cfg(unix)]
 
 use nix::sys::signal::Signal;
 use record::{Browser, Cell, Record, Status};

@@ -3,28 +3,53 @@
 
 use record::{Browser, Record, Status};
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    env::consts::{EXE_EXTENSION, EXE_SUFFIX},
+    fs,
+    path::Path,
+    process::Command,
+};
 use tests::Faults;
 
 const CASES: [&str; 5] = ["answers", "hangs", "loses its window", "script times out", "throws"];
+
+const DOUBLE: &str = env!("CARGO_BIN_EXE_driver_double");
 
 /// A run of `browser` whose driver is the double, and whose Edge says that it is `version`.
 fn command(faults: &Faults, browser: Browser, version: &str) -> Command {
     let folder = faults.path("double");
     fs::create_dir_all(&folder).unwrap();
     for name in ["msedgedriver", "safaridriver"] {
+        let driver = folder.join(name).with_extension(EXE_EXTENSION);
         // A run may be the second one in its folder.
-        let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_driver_double"), folder.join(name));
+        if !driver.exists() {
+            fs::hard_link(DOUBLE, &driver)
+                .or_else(|_| fs::copy(DOUBLE, &driver).map(drop))
+                .unwrap();
+        }
     }
-    write_program(&folder.join("microsoft-edge"), &format!("echo Microsoft Edge {version}"));
+    write_edge(&folder.join(EDGE), version);
     let mut command = faults.command(browser, &["webgpu"]);
     command.env("PATH", &folder).env("DOUBLE_FOLDER", &folder).args(["--timeout", "2"]);
     command
 }
 
-fn write_program(path: &Path, script: &str) {
-    fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
+/// The file name of Edge.
+const EDGE: &str = if cfg!(windows) { "msedge.exe" } else { "microsoft-edge" };
+
+/// An Edge that tells its version.
+#[cfg(unix)]
+fn write_edge(path: &Path, version: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, format!("#!/bin/sh\necho Microsoft Edge {version}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// An Edge that lies beside the folder of its version.
+#[cfg(windows)]
+fn write_edge(path: &Path, version: &str) {
+    fs::write(path, "").unwrap();
+    let _ = fs::create_dir(path.with_file_name(version));
 }
 
 /// The capabilities of each session that was asked for.
@@ -63,16 +88,14 @@ fn edge_is_asked_for_edge_and_every_end_is_a_record() {
     let (faults, records) = every_end_is_a_record(Browser::Edge, 3);
     let browser = &records[0].environment.browser;
     assert_eq!((browser.name.as_str(), browser.headless), ("msedge", true));
-    assert_eq!(
-        (browser.version.as_str(), browser.driver.as_str()),
-        ("156.0.3210.1", "msedgedriver")
-    );
+    assert_eq!(browser.version, "156.0.3210.1");
+    assert_eq!(browser.driver, format!("msedgedriver{EXE_SUFFIX}"));
     assert_eq!(browser.driver_version, "156.0.3210.1");
     for asked in asked(&faults) {
         let keys: Vec<&String> = asked.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["browserName", "ms:edgeOptions"]);
         assert_eq!(asked["browserName"], "MicrosoftEdge");
-        let binary = faults.path("double/microsoft-edge");
+        let binary = faults.path("double").join(EDGE);
         assert_eq!(asked["ms:edgeOptions"]["binary"], json!(binary));
         let args = asked["ms:edgeOptions"]["args"].as_array().unwrap();
         assert!(args.contains(&json!("--headless=new")), "{args:?}");
@@ -85,10 +108,8 @@ fn safari_is_asked_for_safari_and_every_end_is_a_record() {
     let (faults, records) = every_end_is_a_record(Browser::Safari, 3);
     let browser = &records[0].environment.browser;
     assert_eq!((browser.name.as_str(), browser.version.as_str()), ("Safari", "26.0"));
-    assert_eq!(
-        (browser.driver.as_str(), browser.driver_version.as_str()),
-        ("safaridriver", "26.0")
-    );
+    assert_eq!(browser.driver, format!("safaridriver{EXE_SUFFIX}"));
+    assert_eq!(browser.driver_version, "26.0");
     assert!(!browser.headless, "Safari always shows its window");
     for asked in asked(&faults) {
         assert_eq!(asked, json!({"browserName": "safari"}));
@@ -131,7 +152,10 @@ fn two_harnesses_take_turns_with_safari() {
     let machine = faults[0].path(".");
     let runs = faults.each_ref().map(|faults| {
         let mut run = command(faults, Browser::Safari, "");
-        run.env("TMPDIR", machine.join("tmp")).env("DOUBLE_FOLDER", machine.join("double"));
+        run.env("DOUBLE_FOLDER", machine.join("double"));
+        for variable in ["TMPDIR", "TMP", "TEMP"] {
+            run.env(variable, machine.join("tmp"));
+        }
         run.spawn().unwrap()
     });
     for run in runs {

@@ -2,12 +2,11 @@
 //! they are installed, with a page bundle whose engine breaks on purpose (`faults/engine.js`).
 
 use harness::ui::Ui;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+#[cfg(unix)]
+use nix::sys::signal::{Signal, kill};
 use record::{Browser, Record};
 use std::{
+    env::consts::EXE_EXTENSION,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -28,7 +27,8 @@ pub static HARNESS: LazyLock<PathBuf> = LazyLock::new(|| {
     assert!(build.status().expect("cargo starts").success(), "the harness does not build");
     // Tests are in target/<profile>/deps, programs one folder up.
     let test = std::env::current_exe().expect("a test has a path");
-    test.ancestors().nth(2).expect("a test is in deps").join("harness")
+    let programs = test.ancestors().nth(2).expect("a test is in deps");
+    programs.join("harness").with_extension(EXE_EXTENSION)
 });
 
 /// Where a run's output goes.
@@ -112,8 +112,11 @@ impl Faults {
             .stderr(log)
             .args(["--db", "records.sqlite", "--records", "records.jsonl"])
             .current_dir(self.folder.path())
-            .env("TMPDIR", self.path("tmp"))
             .stdin(Stdio::null());
+        // Unix looks for the first one, Windows for the others.
+        for variable in ["TMPDIR", "TMP", "TEMP"] {
+            command.env(variable, self.path("tmp"));
+        }
         command
     }
 
@@ -189,6 +192,7 @@ impl Faults {
     }
 
     /// Kills the oldest process that has one of `names` with SIGKILL.
+    #[cfg(unix)]
     pub fn kill(&self, names: &[&str]) {
         let pid = *self.processes(names).first().unwrap_or_else(|| panic!("no {names:?} runs"));
         signal(pid, Signal::SIGKILL);
@@ -218,13 +222,16 @@ impl Drop for Faults {
 }
 
 /// Sends a signal.
+#[cfg(unix)]
 pub fn signal(pid: u32, signal: Signal) {
     assert!(try_signal(pid, signal), "there is no process {pid}");
 }
 
 /// Sends a signal, and says whether the process is there.
+#[cfg(unix)]
 pub fn try_signal(pid: u32, signal: Signal) -> bool {
-    kill(Pid::from_raw(pid.try_into().expect("a process id")), signal).is_ok()
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().expect("a process id"));
+    kill(pid, signal).is_ok()
 }
 
 /// Waits for a child, at most a minute.

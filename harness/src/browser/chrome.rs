@@ -1,7 +1,10 @@
 //! Google Chrome and Chromium, driven by chromedriver; their flags and quirks are in `chromium.rs`.
 
-use super::{Launch, Look, Port, chromium, find, is_root, version};
-use crate::setup::search::{Os, Places, Program};
+use super::{Launch, Look, Port, chromium, find, version};
+use crate::{
+    host::is_root,
+    setup::search::{Os, Places, Program},
+};
 use anyhow::Result;
 use record::Browser;
 use serde_json::{Map, Value, json};

@@ -9,7 +9,7 @@ use std::{
     io::{BufRead, BufReader},
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -52,7 +52,7 @@ impl Driver {
             }
         };
         let folder = tempfile::Builder::new().prefix("fewbit-").tempdir()?;
-        let mut guard = Command::new(own_program()?)
+        let mut guard = own_program()?
             .arg("guard")
             .args(launch.needs_display.then_some("--display"))
             .arg(folder.path())
@@ -194,8 +194,7 @@ impl Drop for Driver {
         let _ = self.guard.kill();
         let _ = self.guard.wait();
         if self.folder.exists() {
-            guard::sweep(&self.folder, None);
-            guard::remove(&self.folder);
+            guard::clean_up(&self.folder);
         }
     }
 }

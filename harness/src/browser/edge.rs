@@ -6,8 +6,11 @@
 //! - Edge updates itself in the background and its driver stays behind: the versions are compared
 //!   before a session is asked for.
 
-use super::{Launch, Look, Port, chromium, find, is_root, version};
-use crate::setup::search::{Os, Places, Program};
+use super::{Launch, Look, Port, chromium, find, version};
+use crate::{
+    host::is_root,
+    setup::search::{Os, Places, Program},
+};
 use anyhow::Result;
 use record::Browser;
 use serde_json::{Map, Value, json};

@@ -5,12 +5,12 @@
 //! about sessions, which are the same for all (`session.rs`). `chromium.rs` is what Chrome and Edge
 //! share, `gpu.rs` looks for a real GPU, `version.rs` compares browser and driver, and `turn.rs` makes
 //! sessions wait for each other where only one can be had. `driver.rs` starts the driver, and
-//! `guard.rs` is the process between the harness and the driver that lets neither driver nor browser
+//! `guard` is the process between the harness and the driver that lets neither driver nor browser
 //! outlive a run:
 //!
 //! ```text
 //! harness ──spawns──> harness guard ──spawns──> chromedriver ──spawns──> chromium …
-//!        <──pipe────  (a POSIX session of its own, TMPDIR = the scratch folder)
+//!        <──pipe────  (a POSIX session or a job object, temporary files in the scratch folder)
 //!                      └─spawns──> Xvfb, for a browser without a headless mode
 //! ```
 
@@ -30,7 +30,6 @@ pub use gpu::{Gpu, GpuChoice};
 
 use crate::setup::search::{Places, Program};
 use anyhow::{Context, Result, bail};
-use nix::unistd::geteuid;
 use record::{Browser, BrowserInfo};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -172,11 +171,6 @@ fn find(browser: Browser, program: &Program, places: &Places) -> Result<PathBuf>
 /// What to do about a program of `browser` that is absent.
 fn setup(browser: Browser) -> String {
     format!("`cargo harness setup --browsers {browser}` installs it or says how")
-}
-
-/// Whether sandboxes have to be off. Works on Unix alone, as the guard does.
-fn is_root() -> bool {
-    geteuid().is_root()
 }
 
 /// The digits that follow `before` in `line`.

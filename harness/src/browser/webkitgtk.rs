@@ -10,8 +10,11 @@
 //! - The driver takes a port and tells neither when it listens nor its version; it is part of the
 //!   same build as the engine.
 
-use super::{Launch, Look, Port, find, is_root};
-use crate::setup::search::{Os, Places, Program};
+use super::{Launch, Look, Port, find};
+use crate::{
+    host::is_root,
+    setup::search::{Os, Places, Program},
+};
 use anyhow::{Result, ensure};
 use record::Browser;
 use serde_json::{Map, Value, json};

@@ -5,6 +5,7 @@
 //! (`retry.rs`), and the worker goes on with the next cell, in a new session if the old one is of no
 //! more use (`seat.rs`). Cells may be visited in several rounds (`rounds.rs`).
 
+mod interruption;
 mod queues;
 mod retry;
 mod rounds;
@@ -21,6 +22,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
+use interruption::interruption;
 use queues::Queues;
 use record::{
     Attempt, Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record, Request,
@@ -35,10 +37,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::sleep,
-};
+use tokio::time::sleep;
 
 /// What is given up for good: after so many failures in a row the rest of a queue would only repeat
 /// them, at up to a minute each.
@@ -59,7 +58,7 @@ pub struct Finished {
 /// What ended a run before its last cell.
 #[derive(Debug)]
 pub enum Cut {
-    /// Ctrl-C, SIGTERM or SIGHUP.
+    /// Ctrl-C, or the system or its user in another way (`interruption.rs`).
     Signal,
     /// The time allowed for the whole run is over.
     Time,
@@ -153,18 +152,6 @@ pub fn new_id() -> Result<String> {
     getrandom::fill(&mut bytes).context("asking the system for random bytes")?;
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     Ok(format!("{time}-{:04x}", u16::from_ne_bytes(bytes)))
-}
-
-async fn interruption() -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
-    }
-    Ok(())
 }
 
 struct Runner<'a> {

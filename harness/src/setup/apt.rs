@@ -1,7 +1,10 @@
 //! Packages of Debian and Ubuntu.
 
-use super::{command, search::Places};
-use crate::ui::{Ui, Unit};
+use super::command;
+use crate::{
+    host::is_root,
+    ui::{Ui, Unit},
+};
 use anyhow::{Context, Result, bail};
 use std::{path::Path, process::Command};
 
@@ -42,19 +45,4 @@ fn apt_get(arguments: &[&str]) -> Command {
     }
     command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(arguments);
     command
-}
-
-/// The owner of `/proc/self` is the effective user of this process.
-#[cfg(unix)]
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    Places::of_this_process()
-        .absolute("/proc/self")
-        .and_then(|path| path.metadata().ok())
-        .is_some_and(|meta| meta.uid() == 0)
-}
-
-#[cfg(not(unix))]
-fn is_root() -> bool {
-    false
 }

@@ -10,9 +10,8 @@ use record::Record;
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -102,7 +101,9 @@ impl Journal {
             let text = format!("{}{lines}", if torn { "\n" } else { "" });
             file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).inspect_err(|_| {
                 // Half a line is of no use to anyone, and a full disk may have room for the next.
-                let _ = file.set_len(length);
+                // A file that is only appended to cannot be cut on Windows.
+                let cut = OpenOptions::new().write(true).open(&self.path);
+                let _ = cut.and_then(|file| file.set_len(length));
             })
         };
         append().with_context(|| format!("appending to {}", self.path.display()))
@@ -127,10 +128,7 @@ impl Journal {
     pub fn replace(&self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let context = || format!("rewriting {}", self.path.display());
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        // As readable as any file that this user makes, and not for the user alone.
-        let file = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder.unwrap_or(Path::new(".")));
+        let file = temporary().tempfile_in(folder.unwrap_or(Path::new(".")));
         let mut file = BufWriter::new(file.with_context(context)?);
         write(&mut file).with_context(context)?;
         let file = file.into_inner().map_err(|error| error.into_error()).with_context(context)?;
@@ -138,6 +136,20 @@ impl Journal {
         file.persist(&self.path).with_context(context)?;
         Ok(())
     }
+}
+
+/// Makes files as readable as any that this user makes, and not for the user alone.
+#[cfg(unix)]
+fn temporary() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
+}
+
+/// Files take after the folder that they are made in.
+#[cfg(not(unix))]
+fn temporary() -> tempfile::Builder<'static, 'static> {
+    tempfile::Builder::new()
 }
 
 /// Reads the records of a file of JSON lines: a journal, or what `--records` wrote.

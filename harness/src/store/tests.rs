@@ -4,7 +4,6 @@ use record::{Backend, Bits, Browser, Status};
 use std::{
     env,
     io::{BufRead, BufReader},
-    os::unix::fs::symlink,
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -269,6 +268,7 @@ fn what_only_the_journal_knows_is_caught_up_with_and_half_a_line_does_no_harm() 
     assert_eq!(Store::open(&database, None).unwrap().records("a").unwrap(), expected);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_an_error_that_loses_nothing() {
     let (_folder, database) = folder();
@@ -278,7 +278,7 @@ fn a_full_disk_is_an_error_that_loses_nothing() {
 
     // The journal has no room: nothing is stored, and the error says so.
     fs::rename(journal.path(), &aside).unwrap();
-    symlink("/dev/full", journal.path()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", journal.path()).unwrap();
     store.database.execute("UPDATE journal SET bytes = 0", []).unwrap();
     let error = format!("{:#}", store.put(&record("a", Status::Infra)).unwrap_err());
     assert!(error.contains("records.sqlite.jsonl: No space left"), "{error}");

@@ -36,7 +36,8 @@ struct Double {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let mut args = env::args();
-    let is_safari = args.next().unwrap_or_default().ends_with("safaridriver");
+    let program = PathBuf::from(args.next().unwrap_or_default());
+    let is_safari = program.file_stem().is_some_and(|name| name == "safaridriver");
     let args: Vec<String> = args.collect();
     if args == ["--version"] {
         println!(
