@@ -16,6 +16,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+mod environments;
 pub mod exit;
 pub mod expectations;
 pub mod github;

@@ -1,6 +1,7 @@
 //! Records for tests. Nobody measured them.
 
 use record::*;
+use std::sync::Arc;
 
 /// A cell at 4 bits in Chrome on WASM.
 pub fn cell(case: &str) -> Cell {
@@ -22,7 +23,7 @@ pub fn record(run_id: &str, status: Status) -> Record {
         run_id: run_id.into(),
         started_at: "2026-01-02T03:04:05Z".into(),
         cell: cell("bert-tiny"),
-        environment: Environment {
+        environment: Arc::new(Environment {
             browser: BrowserInfo {
                 name: "chrome".into(),
                 version: "156.0.7000.1".into(),
@@ -30,7 +31,7 @@ pub fn record(run_id: &str, status: Status) -> Record {
             },
             host: Host { os: "Debian GNU/Linux 12".into(), ..Default::default() },
             ..Default::default()
-        },
+        }),
         outcome: Outcome {
             status,
             timing: Some(Timing {
@@ -61,10 +62,11 @@ pub fn hostile() -> Record {
     let text = || HOSTILE.to_owned();
     let mut record = record("hostile", Status::Fail);
     record.cell.case = text();
-    record.environment.browser.version = text();
-    record.environment.host.os = text();
-    record.environment.engine.commit = text();
-    record.environment.adapter = Some(Adapter { description: text(), ..Default::default() });
+    Arc::make_mut(&mut record.environment).browser.version = text();
+    Arc::make_mut(&mut record.environment).host.os = text();
+    Arc::make_mut(&mut record.environment).engine.commit = text();
+    Arc::make_mut(&mut record.environment).adapter =
+        Some(Adapter { description: text(), ..Default::default() });
     record.outcome.reason = Some(text());
     record.outcome.stage = Some(text());
     record.outcome.message = Some(text());

@@ -197,7 +197,7 @@ mod tests {
     fn several_plans_and_systems_are_joined_side_by_side() {
         let plan = |cells| (1..=2).flat_map(move |index| records(cells, index, 2));
         let on_another = |mut record: Record| {
-            record.environment.host.os = "macOS 26".into();
+            std::sync::Arc::make_mut(&mut record.environment).host.os = "macOS 26".into();
             record
         };
         let all: Vec<Record> = plan(9).chain(plan(4)).chain(plan(9).map(on_another)).collect();

@@ -7,34 +7,51 @@
 use crate::Error;
 use record::Record;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 /// The records of a page, ready to stand inside `<script type="application/json">`.
-#[derive(Clone, Debug, Default)]
-pub struct Data {
+#[derive(Clone, Debug)]
+pub struct Data<'a> {
     /// One environment a line.
     pub environments: String,
     /// One record a line; its `environment` is a line number, from 0, of `environments`.
-    pub records: String,
+    pub records: Lines<'a>,
 }
 
-impl Data {
+/// Records that become text only when they are written: all of them at once take more memory than
+/// the rest of a page.
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    records: &'a [Record],
+    environments: Vec<usize>,
+}
+
+impl Data<'_> {
     /// Embeds `records` in their order.
-    pub fn of(records: &[Record]) -> Result<Data, Error> {
-        let mut data = Data::default();
+    pub fn of(records: &[Record]) -> Result<Data<'_>, Error> {
+        let mut text = String::new();
         let mut lines = HashMap::new();
+        let mut numbers = Vec::with_capacity(records.len());
         for record in records {
             let environment = line(&record.environment)?;
             let known = lines.len();
-            let number = *lines.entry(environment).or_insert_with_key(|text| {
-                data.environments.push_str(text);
+            numbers.push(*lines.entry(environment).or_insert_with_key(|line| {
+                text.push_str(line);
                 known
-            });
-            let mut value = serde_json::to_value(record).map_err(Error::Json)?;
-            value["environment"] = number.into();
-            data.records.push_str(&line(&value)?);
+            }));
         }
-        Ok(data)
+        Ok(Data { environments: text, records: Lines { records, environments: numbers } })
+    }
+}
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (record, number) in self.records.iter().zip(&self.environments) {
+            let mut value = serde_json::to_value(record).map_err(|_| fmt::Error)?;
+            value["environment"] = (*number).into();
+            f.write_str(&line(&value).map_err(|_| fmt::Error)?)?;
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,6 @@ mod embed;
 pub mod grid;
 pub mod view;
 
-use askama::Template;
 use record::{Record, SCHEMA_VERSION};
 use std::fmt;
 
@@ -29,8 +28,6 @@ pub enum Error {
     },
     /// A record could not be turned into JSON for the page.
     Json(serde_json::Error),
-    /// A template could not be filled.
-    Template(askama::Error),
 }
 
 impl fmt::Display for Error {
@@ -42,7 +39,6 @@ impl fmt::Display for Error {
                  {SCHEMA_VERSION}: render it with the version that wrote it, or leave it out"
             ),
             Error::Json(error) => write!(f, "cannot embed a record as JSON: {error}"),
-            Error::Template(error) => write!(f, "cannot fill the report's template: {error}"),
         }
     }
 }
@@ -52,24 +48,23 @@ impl std::error::Error for Error {
         match self {
             Error::Schema { .. } => None,
             Error::Json(error) => Some(error),
-            Error::Template(error) => Some(error),
         }
     }
 }
 
-/// The compatibility matrix as one HTML file: class and case by browser and backend, one chip a
-/// precision.
+/// The compatibility matrix as one HTML file, which is written by its `Display`: class and case by
+/// browser and backend, one chip a precision.
 ///
 /// The last record of a cell, by the time it began, gives the verdict; the others are listed in its
 /// detail. Fails where a record is of a newer schema.
-pub fn compatibility(records: &[Record]) -> Result<String, Error> {
-    view::Compatibility::of(records)?.render().map_err(Error::Template)
+pub fn compatibility(records: &[Record]) -> Result<view::Compatibility<'_>, Error> {
+    view::Compatibility::of(records)
 }
 
-/// The performance report as one HTML file: for each case the speed, size, quantisation loss and
-/// kernel error of every precision in every browser.
+/// The performance report as one HTML file, which is written by its `Display`: for each case the
+/// speed, size, quantisation loss and kernel error of every precision in every browser.
 ///
 /// Records are chosen as for [`compatibility`], and it fails in the same way.
-pub fn performance(records: &[Record]) -> Result<String, Error> {
-    view::Performance::of(records)?.render().map_err(Error::Template)
+pub fn performance(records: &[Record]) -> Result<view::Performance<'_>, Error> {
+    view::Performance::of(records)
 }

@@ -10,6 +10,7 @@ use matrix::{
 };
 use record::{Backend, Bits, Browser, Class, Record, Scheme, Status};
 use records::{PLACES, record};
+use std::sync::Arc;
 
 fn bert(bits: u8, place: usize, number: usize) -> Record {
     record(Class::Bert, "minilm", Bits::Fixed(bits), PLACES[place], number)
@@ -55,7 +56,7 @@ fn schemes_split_cells_only_where_weights_are_grouped() {
 #[test]
 fn two_adapters_are_two_columns() {
     let mut records = [bert(4, 0, 0), bert(4, 0, 1)];
-    let adapter = records[1].environment.adapter.as_mut().unwrap();
+    let adapter = Arc::make_mut(&mut records[1].environment).adapter.as_mut().unwrap();
     (adapter.description, adapter.software) = ("NVIDIA H200".to_owned(), Some(false));
     assert_eq!(Grid::of(&records).unwrap().columns.len(), 2);
 }
@@ -63,11 +64,12 @@ fn two_adapters_are_two_columns() {
 #[test]
 fn a_cell_without_an_adapter_joins_the_only_one_and_never_picks_between_two() {
     let mut records = [bert(4, 0, 0), bert(8, 0, 1)];
-    records[1].environment.adapter = None;
+    Arc::make_mut(&mut records[1].environment).adapter = None;
     assert_eq!(Grid::of(&records).unwrap().columns.len(), 1);
 
     let mut other = bert(4, 0, 2);
-    other.environment.adapter.as_mut().unwrap().description = "NVIDIA H200".to_owned();
+    Arc::make_mut(&mut other.environment).adapter.as_mut().unwrap().description =
+        "NVIDIA H200".to_owned();
     let records = [records[0].clone(), records[1].clone(), other];
     let grid = Grid::of(&records).unwrap();
     assert_eq!(grid.columns.len(), 3);

@@ -26,6 +26,7 @@ pub use outcome::{
 pub use request::{Answer, CaseFile, Event, PageReport, Request, RunRequest, SelfCheck};
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Version of the record format. It rises when a field changes its name, unit or meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -41,8 +42,8 @@ pub struct Record {
     pub started_at: String,
     /// What was asked.
     pub cell: Cell,
-    /// Where it ran.
-    pub environment: Environment,
+    /// Where it ran: one value in memory for all records that have it in common.
+    pub environment: Arc<Environment>,
     /// What came of it.
     pub outcome: Outcome,
     /// How often the cell was tried, at least 1.

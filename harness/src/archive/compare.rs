@@ -294,7 +294,7 @@ mod tests {
     fn what_may_be_the_cause_is_told() {
         let old = sample::record("r", Status::Pass);
         let mut new = old.clone();
-        new.environment.browser.version = "157.0".into();
+        std::sync::Arc::make_mut(&mut new.environment).browser.version = "157.0".into();
         let notes = differences(std::slice::from_ref(&old), &[new]);
         assert_eq!(notes, ["browser differs: chrome 156.0.7000.1 -> chrome 157.0"]);
         assert_eq!(differences(std::slice::from_ref(&old), std::slice::from_ref(&old)), [""; 0]);

@@ -1,6 +1,7 @@
 use super::{update::update, *};
 use crate::sample::record;
 use record::{Adapter, Backend, Bits, Browser, Class};
+use std::sync::Arc;
 
 const TWO: &str = r#"# Known failures of the nightly run.
 
@@ -54,7 +55,7 @@ fn every_condition_must_hold() {
     let expectations: Expectations = all.parse().unwrap();
     let mut good = record("r", Status::Fail);
     good.cell.backend = Backend::Webgpu;
-    good.environment.adapter =
+    Arc::make_mut(&mut good.environment).adapter =
         Some(Adapter { description: "SwiftShader".into(), ..Adapter::default() });
     assert!(expectations.judge(&good).is_some());
     let changes: [fn(&mut Record); 8] = [
@@ -63,9 +64,9 @@ fn every_condition_must_hold() {
         |record| record.cell.bits = Bits::Fixed(3),
         |record| record.cell.backend = Backend::Wasm,
         |record| record.cell.browser = Browser::Firefox,
-        |record| record.environment.browser.version = "157.0".into(),
-        |record| record.environment.host.os = "Fedora".into(),
-        |record| record.environment.adapter = None,
+        |record| Arc::make_mut(&mut record.environment).browser.version = "157.0".into(),
+        |record| Arc::make_mut(&mut record.environment).host.os = "Fedora".into(),
+        |record| Arc::make_mut(&mut record.environment).adapter = None,
     ];
     for (number, change) in changes.iter().enumerate() {
         let mut other = good.clone();
@@ -152,7 +153,7 @@ fn failures_are_added_in_groups_and_expected_ever_after() {
             record.cell.bits = Bits::Fixed(bits);
             record.cell.class = Class::Vit;
             record.cell.backend = Backend::Webgpu;
-            record.environment.adapter =
+            Arc::make_mut(&mut record.environment).adapter =
                 Some(Adapter { vendor: "quo\"ted".into(), ..Adapter::default() });
             record.outcome.reason = Some("op \"matmul\"\u{1}: wrong".into());
             records.push(record);
@@ -174,7 +175,8 @@ fn failures_are_added_in_groups_and_expected_ever_after() {
         assert_eq!(expectations.judge(record).unwrap().verdict, Verdict::Expected);
     }
     let mut elsewhere = records[0].clone();
-    elsewhere.environment.adapter = Some(Adapter { vendor: "other".into(), ..Adapter::default() });
+    Arc::make_mut(&mut elsewhere.environment).adapter =
+        Some(Adapter { vendor: "other".into(), ..Adapter::default() });
     assert_eq!(expectations.judge(&elsewhere), None);
     assert_eq!(update(&text, &records).unwrap(), (text, vec![]));
 }

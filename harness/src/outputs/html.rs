@@ -1,14 +1,28 @@
 //! The two HTML files, which `matrix` renders.
 
+use super::create;
 use anyhow::{Context, Result};
 use record::Record;
+use std::{
+    fmt::Display,
+    io::{BufWriter, Write},
+    path::Path,
+};
 
-/// The compatibility matrix.
-pub fn matrix(records: &[Record]) -> Result<String> {
-    matrix::compatibility(records).context("rendering the matrix")
+/// Writes the compatibility matrix.
+pub(super) fn matrix(records: &[Record], path: &Path) -> Result<()> {
+    write(&matrix::compatibility(records).context("rendering the matrix")?, path)
 }
 
-/// The performance report.
-pub fn report(records: &[Record]) -> Result<String> {
-    matrix::performance(records).context("rendering the report")
+/// Writes the performance report.
+pub(super) fn report(records: &[Record], path: &Path) -> Result<()> {
+    write(&matrix::performance(records).context("rendering the report")?, path)
+}
+
+/// A page is written piece by piece: as one text it would take more memory than all its records.
+fn write(page: &dyn Display, path: &Path) -> Result<()> {
+    let mut file = BufWriter::new(create(path)?);
+    write!(file, "{page}")
+        .and_then(|()| file.flush())
+        .with_context(|| format!("writing {}", path.display()))
 }

@@ -18,8 +18,11 @@ use crate::{cli::OutputArgs, ui::Ui};
 use anyhow::{Context, Result};
 use record::{Cell, Record, Status, Verdict};
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    env, fs,
+    env,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -46,12 +49,15 @@ pub struct Args {
 
 /// Writes every file that is asked for.
 pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
-    let mut files = vec![
-        (outputs.output_matrix.clone(), html::matrix(records)?),
-        (outputs.output_report.clone(), html::report(records)?),
-    ];
+    html::matrix(records, &outputs.output_matrix)?;
+    html::report(records, &outputs.output_report)?;
+    let mut files = Vec::new();
     let formats = &outputs.formats;
-    let verdicts: Vec<Record> = latest(records).into_iter().cloned().collect();
+    let latest = latest(records);
+    let verdicts: Cow<[Record]> = match latest.len() == records.len() {
+        true => records.into(),
+        false => latest.into_iter().cloned().collect(),
+    };
     if let Some(path) = &formats.junit {
         files.push((path.clone(), junit::render(&verdicts)?));
     }
@@ -70,17 +76,24 @@ pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
     if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
         summary::append(&verdicts, Path::new(&path))?;
     }
-    let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    let pages = [&outputs.output_matrix, &outputs.output_report].into_iter();
+    let paths = pages.chain(files.iter().map(|(path, _)| path));
+    let names: Vec<_> = paths.map(|path| path.display().to_string()).collect();
     ui.say(format!("wrote {}", names.join(", ")));
     Ok(())
 }
 
 /// Writes a file and the folders above it.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    create(path)?.write_all(bytes).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Creates a file and the folders above it.
+fn create(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
-    fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+    File::create(path).with_context(|| format!("creating {}", path.display()))
 }
 
 /// The last record of each cell on each system, in the order of their first records: a run that was

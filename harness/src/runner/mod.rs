@@ -13,6 +13,7 @@ mod seat;
 
 use crate::{
     config::Config,
+    environments::Environments,
     grid::Grid,
     host,
     server::Server,
@@ -122,6 +123,7 @@ pub async fn run(
         host: host::host(),
         queues: Queues::of(visits, slots.map(|slots| slots.by_browser)),
         kept: Mutex::new((store, work.records)),
+        environments: Mutex::default(),
     };
     let all = try_join_all((0..workers).map(|_| runner.work()));
     // Dropping the workers ends their sessions, so neither a signal nor the end of the time needs a
@@ -164,6 +166,7 @@ struct Runner<'a> {
     host: record::Host,
     queues: Queues,
     kept: Mutex<(Store, Vec<Record>)>,
+    environments: Mutex<Environments>,
 }
 
 /// What a worker has learnt about the browser that it works with.
@@ -287,7 +290,7 @@ impl Runner<'_> {
                     .is_some_and(|case| case.synthetic_weights),
                 repro: self.config.repro(&cell),
                 cell,
-                environment,
+                environment: self.environments().share(environment),
                 outcome: retry::judged(outcome, &earlier),
                 attempts: earlier.len() as u32 + 1,
                 earlier,
@@ -420,6 +423,10 @@ impl Runner<'_> {
             None => records.push(record),
         }
         Ok(())
+    }
+
+    fn environments(&self) -> MutexGuard<'_, Environments> {
+        self.environments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> MutexGuard<'_, (Store, Vec<Record>)> {

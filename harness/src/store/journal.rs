@@ -5,6 +5,7 @@
 //! left that died while it wrote, and is stepped over.
 
 use super::RunInfo;
+use crate::environments::Environments;
 use anyhow::{Context, Result};
 use record::Record;
 use serde::{Deserialize, Serialize};
@@ -155,7 +156,7 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
 /// Reads the records of a file of JSON lines: a journal, or what `--records` wrote.
 pub fn read_lines(path: &Path) -> Result<Vec<Record>> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let mut records = Vec::new();
+    let (mut records, mut environments) = (Vec::new(), Environments::default());
     for (number, text) in BufReader::new(file).lines().enumerate() {
         let text = text.with_context(|| format!("reading {}", path.display()))?;
         if text.trim().is_empty() {
@@ -164,7 +165,7 @@ pub fn read_lines(path: &Path) -> Result<Vec<Record>> {
         let line = Line::parse(&text)
             .with_context(|| format!("{}, line {}: not a record", path.display(), number + 1))?;
         if let Line::Record(record) = line {
-            records.push(*record);
+            records.push(environments.shared(*record));
         }
     }
     anyhow::ensure!(!records.is_empty(), "{} holds no record", path.display());

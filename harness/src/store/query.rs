@@ -1,6 +1,7 @@
 //! What the store is asked.
 
 use super::{Run, RunInfo, Store};
+use crate::environments::Environments;
 use anyhow::{Context, Result, ensure};
 use record::{Backend, Bits, Browser, Cell, Record};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -110,9 +111,11 @@ impl Store {
 
     fn select(&self, clause: &str, values: impl rusqlite::Params) -> Result<Vec<Record>> {
         let mut statement = self.database.prepare(&format!("SELECT json FROM records {clause}"))?;
+        let mut environments = Environments::default();
         let records = statement.query_and_then(values, |row| {
-            let json: String = row.get(0)?;
-            serde_json::from_str(&json).context("a record of the store is malformed")
+            let json = row.get_ref(0)?.as_str()?;
+            let record = serde_json::from_str(json);
+            Ok(environments.shared(record.context("a record of the store is malformed")?))
         })?;
         records.collect()
     }

@@ -21,8 +21,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     fs::create_dir_all(&folder)?;
     let pages: [(_, fn(&_) -> _); 2] = [
-        ("compatibility.html", |records: &Vec<_>| matrix::compatibility(records)),
-        ("performance.html", |records: &Vec<_>| matrix::performance(records)),
+        ("compatibility.html", |records: &Vec<_>| {
+            matrix::compatibility(records).map(|page| page.to_string())
+        }),
+        ("performance.html", |records: &Vec<_>| {
+            matrix::performance(records).map(|page| page.to_string())
+        }),
     ];
     for (name, render) in pages {
         let start = Instant::now();

@@ -15,7 +15,7 @@ use serde::Serialize;
 /// The compatibility matrix.
 #[derive(Clone, Debug, Serialize, Template)]
 #[template(path = "compatibility.html", whitespace = "minimize")]
-pub struct Compatibility {
+pub struct Compatibility<'a> {
     /// What was run.
     pub sheet: Sheet,
     /// Cells by status.
@@ -27,7 +27,7 @@ pub struct Compatibility {
     /// Rows, by class.
     pub classes: Vec<ClassRows>,
     #[serde(skip)]
-    data: Data,
+    data: Data<'a>,
 }
 
 /// The rows of one class.
@@ -52,9 +52,9 @@ pub struct CompatibilityRow {
     pub boxes: Vec<Vec<Chip>>,
 }
 
-impl Compatibility {
+impl Compatibility<'_> {
     /// The context for `records`.
-    pub fn of(records: &[Record]) -> Result<Compatibility, Error> {
+    pub fn of(records: &[Record]) -> Result<Compatibility<'_>, Error> {
         let grid = &Grid::of(records)?;
         let labels = Labels::of(grid);
         let classes = grid.rows.chunk_by(|a, b| a.class == b.class).map(|rows| ClassRows {

@@ -16,13 +16,13 @@ use serde::Serialize;
 /// The performance report.
 #[derive(Clone, Debug, Serialize, Template)]
 #[template(path = "performance.html", whitespace = "minimize")]
-pub struct Performance {
+pub struct Performance<'a> {
     /// What was run.
     pub sheet: Sheet,
     /// One table a case.
     pub cases: Vec<Case>,
     #[serde(skip)]
-    data: Data,
+    data: Data<'a>,
 }
 
 /// One case.
@@ -79,9 +79,9 @@ pub enum Figures {
     },
 }
 
-impl Performance {
+impl Performance<'_> {
     /// The context for `records`.
-    pub fn of(records: &[Record]) -> Result<Performance, Error> {
+    pub fn of(records: &[Record]) -> Result<Performance<'_>, Error> {
         let grid = &Grid::of(records)?;
         let (labels, columns) = (Labels::of(grid), ColumnHead::all(grid));
         let cases = grid.rows.iter().map(|row| Case::of(grid, row, &labels, &columns)).collect();

@@ -28,7 +28,7 @@ impl Platform {
     /// What was found on the platform of `column`, by the latest of its records that says it; none
     /// if none does.
     pub(super) fn of(grid: &Grid, column: &Column, name: String) -> Option<Platform> {
-        let newest = column.records.iter().rev().map(|&index| &grid.records[index].environment);
+        let newest = column.records.iter().rev().map(|&index| &*grid.records[index].environment);
         let found = newest.map(facts).find(|facts| !facts.is_empty());
         found.map(|facts| Platform { name, facts })
     }
