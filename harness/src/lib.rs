@@ -18,6 +18,7 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod expectations;
+mod fetched;
 pub mod github;
 pub mod grid;
 pub mod host;
