@@ -132,6 +132,9 @@ pub async fn run(
         signal = interruption() => { signal?; Some(Cut::Signal) }
         () = over(config.run_timeout) => Some(Cut::Time),
     };
+    if let Some(grid) = &runner.grid {
+        grid.settle().await;
+    }
     let (mut store, records) = runner.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
     if cut.is_none() {
         store.finish(&work.run_id)?;
@@ -155,7 +158,7 @@ pub fn new_id() -> Result<String> {
     Ok(format!("{time}-{:04x}", u16::from_ne_bytes(bytes)))
 }
 
-async fn interruption() -> Result<()> {
+pub(crate) async fn interruption() -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
