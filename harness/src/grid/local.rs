@@ -26,6 +26,9 @@ use tokio::time::sleep;
 
 /// How long a hub or a node may take to start; Java takes seconds on a machine that is not busy.
 const START: Duration = Duration::from_secs(90);
+/// After so many seconds without a command a node ends a session: its slot would otherwise be lost for
+/// five minutes where a driver is killed, or a harness.
+const SILENCE: u32 = 60;
 /// What the hub is called here.
 const HUB: &str = "the hub";
 /// The wait between two looks at whether the hub has taken the nodes.
@@ -186,8 +189,10 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+/// Where a server listens. Traces are for those who look into Selenium itself.
 fn listen(address: SocketAddr) -> Vec<String> {
-    words(&["--host", &address.ip().to_string(), "--port", &address.port().to_string()])
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    words(&["--host", &host, "--port", &port, "--tracing", "false"])
 }
 
 /// Where hub and nodes send each other news: two ports below the hub's own, which are Selenium's
@@ -218,6 +223,7 @@ fn drivers_toml(launches: &[Launch]) -> Result<String> {
         "detect-drivers": false,
         "selenium-manager": false,
         "max-sessions": 1,
+        "session-timeout": SILENCE,
         "driver-configuration": drivers,
     });
     Ok(toml::to_string(&json!({"node": node}))?)
