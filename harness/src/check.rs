@@ -39,7 +39,7 @@ pub fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     let mut needs =
         vec![Need::WasmBundle, Need::Browser(Browser::Chrome), Need::Browser(Browser::Firefox)];
     if cfg!(target_os = "linux") {
-        needs.push(Need::Browser(Browser::Webkitgtk));
+        needs.extend([Need::Browser(Browser::Webkitgtk), Need::Grid]);
     }
     setup::ensure(&needs, ui)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -6,7 +6,9 @@ use crate::{
     cases::Size,
     check,
     config::{Config, Selection},
-    expectations, infer,
+    expectations,
+    grid::local,
+    infer,
     merge::MergeArgs,
     models, outputs,
     profile::ConfigCommand,
@@ -71,6 +73,8 @@ pub enum Command {
     Doctor,
     /// Install what is missing: browsers, drivers, the WASM target.
     Setup(setup::Args),
+    /// Start a Selenium Grid with the browsers of this machine, until Ctrl-C.
+    Grid(local::Args),
     /// List or fetch real models.
     #[command(subcommand)]
     Models(models::Command),

@@ -19,6 +19,7 @@ pub mod doctor;
 mod environments;
 pub mod exit;
 pub mod expectations;
+mod fetched;
 pub mod github;
 pub mod grid;
 pub mod host;
@@ -79,6 +80,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::Infer(args) => return Ok(infer::run(&args, ui)?.into()),
         Command::Doctor => return Ok(doctor::run(ui).into()),
         Command::Setup(args) => setup::run(args, ui)?,
+        Command::Grid(args) => grid::local::run(&args, ui)?,
         Command::Models(command) => models::run(command, ui)?,
         Command::Report(args) => report::run(&args, ui)?,
         Command::Merge(args) => merge::run(&args, ui)?,

@@ -139,7 +139,10 @@ impl Server {
             "{bind} is every address of this machine: say with --public-url how browsers reach it"
         );
         let listener = TcpListener::bind(bind).await.with_context(|| {
-            format!("listening on {bind}; port 0 is any that no other program has")
+            format!(
+                "listening on {bind}; is that an address of this machine? port 0 is any that no \
+                 other program has"
+            )
         })?;
         let address = listener.local_addr()?;
         let mut hosts = vec![address.to_string()];

