@@ -140,7 +140,7 @@ fn the_verdicts_are_those_of_the_browsers_here() {
         assert!(statuses.contains(&status), "no {status:?} in {statuses:?}");
     }
     for record in there {
-        let browser = record.environment.browser;
+        let browser = &record.environment.browser;
         assert_eq!(browser.driver, "selenium grid");
         assert!(browser.version.contains('.') && browser.driver_version.contains('.'));
     }
