@@ -49,7 +49,7 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     let toolchain = Toolchain::find(&places).with_context(|| {
         format!("no compiler for {TRIPLE} is here; `cargo harness setup` installs one")
     })?;
-    let commit = commit(&root);
+    let commit = commit(root);
 
     let target = root.join("target");
     let bundle = target.join("web");
@@ -58,14 +58,14 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     lock.lock().context("cannot lock target/web.lock")?;
 
     let optimiser = optimiser(&places);
-    let stamp = stamp(&root, &toolchain, commit.as_deref(), optimiser.as_deref())?;
+    let stamp = stamp(root, &toolchain, commit.as_deref(), optimiser.as_deref())?;
     let stamp_file = target.join("web.stamp");
     if bundle.is_dir() && fs::read_to_string(&stamp_file).is_ok_and(|last| last == stamp) {
         return Ok(bundle);
     }
 
     let bar = ui.bar("building the engine for WebAssembly", None, Unit::Steps);
-    let engine = compile(&root, &toolchain, commit.as_deref(), &bar)?;
+    let engine = compile(root, &toolchain, commit.as_deref(), &bar)?;
     let new = target.join("web.new");
     remove(&new)?;
     copy_folder(&root.join("web"), &new)?;
