@@ -218,7 +218,8 @@ async fn download(repo: &ApiRepo, name: &str, folder: &Path, ui: &Ui) -> Result<
         .with_context(|| format!("cannot put {name} into {}", folder.display()))
 }
 
-/// Files that the Hub keeps in large-file storage lie in its cache under their SHA-256.
+/// Files that the Hub keeps in large-file storage lie in its cache under their SHA-256. Where Windows
+/// refuses links to them they lie there under their own names, and are taken as they came.
 fn check(blob: &Path) -> Result<()> {
     let name = blob.file_name().unwrap_or_default().to_string_lossy();
     if name.len() != 64 || !name.chars().all(|c| c.is_ascii_hexdigit()) {
