@@ -59,7 +59,7 @@ fn asked(faults: &Faults) -> Vec<Value> {
     lines.map(|line| line["capabilities"]["alwaysMatch"].clone()).collect()
 }
 
-fn every_end_is_a_record(browser: Browser, sessions: usize) -> (Faults, Vec<Record>) {
+fn every_end_is_a_record(browser: Browser) -> (Faults, Vec<Record>) {
     let faults = Faults::with(&CASES);
     let status = command(&faults, browser, "156.0.3210.9").status().unwrap();
     assert_eq!(status.code(), Some(1));
@@ -74,8 +74,9 @@ fn every_end_is_a_record(browser: Browser, sessions: usize) -> (Faults, Vec<Reco
         assert_eq!(outcome.status, status, "{case}: {outcome:?}");
         assert!(outcome.message.unwrap_or_default().contains(said), "{case}");
     }
-    // What is broken is replaced, and what only hangs is not.
-    assert_eq!(asked(&faults).len(), sessions);
+    // After a crash, a script that the driver gave up and a timeout on WebGPU, where a shader may still
+    // run, the next cell has a new session.
+    assert_eq!(asked(&faults).len(), 4);
     let records = faults.records();
     assert_eq!(records.len(), CASES.len());
     assert!(records.iter().all(|record| record.environment.engine.commit == "double"));
@@ -85,7 +86,7 @@ fn every_end_is_a_record(browser: Browser, sessions: usize) -> (Faults, Vec<Reco
 
 #[test]
 fn edge_is_asked_for_edge_and_every_end_is_a_record() {
-    let (faults, records) = every_end_is_a_record(Browser::Edge, 3);
+    let (faults, records) = every_end_is_a_record(Browser::Edge);
     let browser = &records[0].environment.browser;
     assert_eq!((browser.name.as_str(), browser.headless), ("msedge", true));
     assert_eq!(browser.version, "156.0.3210.1");
@@ -105,7 +106,7 @@ fn edge_is_asked_for_edge_and_every_end_is_a_record() {
 
 #[test]
 fn safari_is_asked_for_safari_and_every_end_is_a_record() {
-    let (faults, records) = every_end_is_a_record(Browser::Safari, 3);
+    let (faults, records) = every_end_is_a_record(Browser::Safari);
     let browser = &records[0].environment.browser;
     assert_eq!((browser.name.as_str(), browser.version.as_str()), ("Safari", "26.0"));
     assert_eq!(browser.driver, format!("safaridriver{EXE_SUFFIX}"));

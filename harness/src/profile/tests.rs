@@ -117,7 +117,7 @@ fn variables_of_other_tools_count_where_they_mean_something() {
     let error = set(&[("WEBGPU_ADAPTIVE_PRECISION", "yes")]).unwrap_err().to_string();
     assert!(error.contains("WEBGPU_ADAPTIVE_PRECISION is \"yes\""), "{error}");
     let values = set(&[("FEWBIT_PROFILE", "nightly")]).unwrap();
-    assert_eq!(values["repeat"].values, ["10"]);
+    assert_eq!(values["rounds"].values, ["3"]);
 }
 
 #[test]
