@@ -10,15 +10,13 @@ use crate::{
     load::{Account, Loader},
     models::{self, Config, Decoder, Ids, Inputs, Model, Rows},
     ops::{self, Sampling},
-    probe,
-    quant::Precision,
-    stats,
+    probe, stats,
     tensor::Tensor,
     weights::{Checkpoint, LocalFuture, Source},
 };
 use record::{
-    Answer, Backend, Capabilities, CaseFile, Class, Correctness, Event, Memory, Outcome, Request,
-    RunRequest, Status, Timing, Tolerances, Webnn,
+    Answer, Backend, Capabilities, CaseFile, Class, Correctness, Event, Memory, Outcome, Precision,
+    Request, RunRequest, Status, Timing, Tolerances, Webnn,
 };
 use std::{cell::Cell, rc::Rc};
 
@@ -135,11 +133,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let source = host.source(&request.case_url, &request.files);
     let files: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
     let case = Case::open(source.as_ref(), &files).await?;
-    let precision = Precision {
-        bits: request.cell.bits,
-        scheme: request.cell.scheme,
-        group_size: request.cell.group_size,
-    };
+    let precision = &request.cell.precision;
     // Whatever can be told from names and shapes is told before a weight is read.
     let plan = Loader::planning(&case.checkpoint, precision);
     models::load(case.class, &case.config, &plan).await?;
@@ -205,7 +199,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     };
     compare::kernel(&outputs, &reference, &mut correctness);
     memory.wasm_heap_bytes = host.heap_bytes();
-    let (status, reason) = verdict(&correctness, Tolerances::of(request.cell.bits));
+    let (status, reason) = verdict(&correctness, Tolerances::of(request.cell.precision.bits));
     Ok(Outcome {
         status,
         reason,
@@ -239,7 +233,7 @@ pub(crate) async fn load_model(
     checkpoint: &Checkpoint,
     source: &dyn Source,
     device: &Device,
-    precision: Precision,
+    precision: &Precision,
     host: &dyn Host,
 ) -> Result<(Box<dyn Model>, Account)> {
     let last = Cell::new(host.now());
@@ -525,7 +519,7 @@ pub use native::answer_blocking;
 mod tests {
     use super::*;
     use crate::weights::Folder;
-    use record::{Bits, Browser, CaseFile, Cell, Class, Scheme};
+    use record::{Axes, Bits, Browser, CaseFile, Cell, Class};
     use std::time::{Duration, Instant};
 
     /// A page: it addresses 32 bits.
@@ -559,11 +553,10 @@ mod tests {
             cell: Cell {
                 class: Class::Llama,
                 case: "llama-2-7b".to_owned(),
-                bits: Bits::Fixed(16),
-                scheme: Scheme::Auto,
-                group_size: 32,
+                precision: Precision::of(Bits::Fixed(16)),
                 backend: Backend::Wasm,
                 browser: Browser::Chrome,
+                axes: Axes::default(),
             },
             case_url: folder.to_owned(),
             files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),

@@ -6,12 +6,12 @@ use engine::{
     error::Result,
     load::{Account, Loader},
     models::{self, Config},
-    quant::Precision,
     weights::{Checkpoint, Folder, Memory, Source},
 };
 use pollster::block_on;
 use record::{
-    Answer, Backend, Bits, Browser, CaseFile, Cell, Class, Request, RunRequest, Scheme, Status,
+    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Precision, Request, RunRequest,
+    Status,
 };
 use std::{fs, path::PathBuf};
 
@@ -26,8 +26,7 @@ fn plan(name: &str, lists: &dyn Source, list: &str, bits: u8) -> Result<Account>
     let class: Class = case["class"].as_str().unwrap().parse().unwrap();
     let config = Config::new(serde_json::from_str(&read("config.json")).unwrap()).unwrap();
     let checkpoint = block_on(Checkpoint::listed(lists, list, "values"))?;
-    let precision = Precision { bits: Bits::Fixed(bits), scheme: Scheme::Auto, group_size: 32 };
-    let loader = Loader::planning(&checkpoint, precision);
+    let loader = Loader::planning(&checkpoint, &Precision::of(Bits::Fixed(bits)));
     block_on(models::load(class, &config, &loader))?;
     Ok(loader.account())
 }
@@ -126,11 +125,10 @@ fn seeded_weights_run_and_are_judged_by_kernel_error_alone() {
         cell: Cell {
             class: Class::Llama,
             case: "seeded".to_owned(),
-            bits: Bits::Fixed(4),
-            scheme: Scheme::Auto,
-            group_size: 32,
+            precision: Precision::of(Bits::Fixed(4)),
             backend: Backend::Wasm,
             browser: Browser::Host,
+            axes: Axes::default(),
         },
         case_url: folder.to_str().unwrap().to_owned(),
         files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),

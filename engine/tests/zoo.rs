@@ -3,8 +3,8 @@
 #![cfg(not(target_arch = "wasm32"))]
 
 use record::{
-    Answer, Backend, Bits, Browser, CaseFile, Cell, Class, Outcome, Request, RunRequest, Scheme,
-    Status,
+    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Outcome, Precision, Request,
+    RunRequest, Scheme, Status,
 };
 use std::path::{Path, PathBuf};
 
@@ -29,11 +29,10 @@ fn run(class: Class, folder: &Path, bits: u8, scheme: Scheme, backend: Backend) 
     let cell = Cell {
         class,
         case: folder.file_name().unwrap().to_str().unwrap().to_owned(),
-        bits: Bits::Fixed(bits),
-        scheme,
-        group_size: 32,
+        precision: Precision { scheme, ..Precision::of(Bits::Fixed(bits)) },
         backend,
         browser: Browser::Host,
+        axes: Axes::default(),
     };
     let request = Request::Run(RunRequest {
         cell,

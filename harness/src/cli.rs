@@ -19,7 +19,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use record::{Backend, Bits, Browser, Scheme};
+use record::{Backend, Bits, Browser, Precision, Scheme};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Measures few-bit inference in real browsers.
@@ -153,13 +153,9 @@ pub struct CellArgs {
     #[arg(long, num_args = 1.., value_name = "PATH")]
     pub cases: Vec<PathBuf>,
 
-    /// How grouped weights map to values: auto, symmetric or asymmetric.
-    #[arg(long)]
-    pub scheme: Scheme,
-
-    /// Weights that share a scale: 32, 64 or 128.
-    #[arg(long, value_parser = group_size)]
-    pub group_size: u32,
+    /// How grouped weights are stored.
+    #[command(flatten)]
+    pub groups: Groups,
 
     /// Measured passes of each visit to a cell.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -224,12 +220,28 @@ pub struct CellArgs {
     pub no_setup: bool,
 }
 
-pub(crate) fn group_size(text: &str) -> Result<u32, String> {
-    match text {
-        "32" => Ok(32),
-        "64" => Ok(64),
-        "128" => Ok(128),
-        _ => Err("weights share a scale in groups of 32, 64 or 128".to_owned()),
+/// How weights of few bits are stored, beside their bits.
+#[derive(Clone, Debug, Args)]
+pub struct Groups {
+    /// How grouped weights map to values: auto, symmetric or asymmetric.
+    #[arg(long, default_value = "auto")]
+    pub scheme: Scheme,
+
+    /// Weights that share a scale: 32, 64 or 128.
+    #[arg(long, default_value = "32", value_parser = group_size)]
+    pub group_size: u32,
+}
+
+fn group_size(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok().filter(|size| Precision::GROUPS.contains(size));
+    size.ok_or_else(|| "weights share a scale in groups of 32, 64 or 128".to_owned())
+}
+
+impl Groups {
+    /// The precision with so many bits.
+    pub fn precision(&self, bits: Bits) -> Precision {
+        let Groups { scheme, group_size } = *self;
+        Precision { scheme, group_size, ..Precision::of(bits) }.canonical()
     }
 }
 
@@ -245,10 +257,8 @@ impl CellArgs {
         Ok(Config {
             browsers: self.browsers.clone(),
             cases: selection.cases(ui)?,
-            bits: self.bits.clone(),
+            precisions: self.bits.iter().map(|bits| self.groups.precision(*bits)).collect(),
             backends: self.backends.clone(),
-            scheme: self.scheme,
-            group_size: self.group_size,
             repeat: self.repeat,
             rounds: self.rounds,
             timeout: Duration::from_secs(self.timeout),

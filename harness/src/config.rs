@@ -9,7 +9,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Context, Result, bail, ensure};
-use record::{Backend, Bits, Browser, Cell, Class, Scheme};
+use record::{Backend, Browser, Cell, Class, Precision};
 use std::{path::PathBuf, time::Duration};
 
 /// What a run is to do.
@@ -19,14 +19,10 @@ pub struct Config {
     pub browsers: Vec<Browser>,
     /// Cases to run.
     pub cases: Vec<Case>,
-    /// Bit-widths to run each case at.
-    pub bits: Vec<Bits>,
+    /// Precisions to run each case at.
+    pub precisions: Vec<Precision>,
     /// Backends to run each case on.
     pub backends: Vec<Backend>,
-    /// How grouped weights map to values.
-    pub scheme: Scheme,
-    /// Weights that share a scale.
-    pub group_size: u32,
     /// Measured passes.
     pub repeat: u32,
     /// Visits to each cell.
@@ -63,10 +59,11 @@ impl Config {
             option("browsers", cell.browser.to_string());
         }
         option("backends", cell.backend.to_string());
-        option("bits", cell.bits.to_string());
-        if cell.bits.is_grouped() {
-            option("scheme", cell.scheme.to_string());
-            option("group-size", cell.group_size.to_string());
+        let precision = &cell.precision;
+        option("bits", precision.bits.to_string());
+        if precision.bits.is_grouped() {
+            option("scheme", precision.scheme.to_string());
+            option("group-size", precision.group_size.to_string());
         }
         option("repeat", self.repeat.to_string());
         if self.rounds > 1 {

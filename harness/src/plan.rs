@@ -1,7 +1,7 @@
 //! Which cells a configuration asks for, in the order in which they run. Pure.
 
 use crate::config::Config;
-use record::{Backend, Browser, Cell, Scheme};
+use record::{Axes, Backend, Browser, Cell};
 
 /// Every cell of `config`: browser by browser and backend by backend, so that one session after the
 /// other serves all its cells. The native backend has no browser, so it runs once, on the host.
@@ -17,18 +17,14 @@ pub fn plan(config: &Config) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (browser, backend) in places {
         for case in &config.cases {
-            for bits in &config.bits {
-                // Scheme and group size mean nothing to whole floats; one value keeps such cells
-                // comparable between runs.
-                let grouped = bits.is_grouped();
+            for precision in &config.precisions {
                 let cell = Cell {
                     class: case.class,
                     case: case.name.clone(),
-                    bits: *bits,
-                    scheme: if grouped { config.scheme } else { Scheme::Auto },
-                    group_size: if grouped { config.group_size } else { 32 },
+                    precision: precision.clone().canonical(),
                     backend,
                     browser,
+                    axes: Axes::new(),
                 };
                 if !cells.contains(&cell) {
                     cells.push(cell);
@@ -43,8 +39,12 @@ pub fn plan(config: &Config) -> Vec<Cell> {
 mod tests {
     use super::*;
     use crate::{browser::Look, cases::Case};
-    use record::{Bits, Class};
+    use record::{Bits, Class, Precision, Scheme};
     use std::time::Duration;
+
+    fn grouped(bits: Bits) -> Precision {
+        Precision { scheme: Scheme::Asymmetric, group_size: 64, ..Precision::of(bits) }
+    }
 
     fn config() -> Config {
         let case = |name: &str, class| Case {
@@ -58,10 +58,8 @@ mod tests {
         Config {
             browsers: vec![Browser::Chrome, Browser::Firefox],
             cases: vec![case("bert-tiny", Class::Bert), case("my llama", Class::Llama)],
-            bits: vec![Bits::Fixed(16), Bits::Fixed(4)],
+            precisions: [16, 4].map(|bits| grouped(Bits::Fixed(bits))).to_vec(),
             backends: vec![Backend::Webgpu, Backend::Wasm],
-            scheme: Scheme::Asymmetric,
-            group_size: 64,
             repeat: 3,
             rounds: 1,
             timeout: Duration::from_secs(120),
@@ -80,7 +78,7 @@ mod tests {
         let cells: Vec<_> = plan(&config()).iter().map(ToString::to_string).collect();
         assert_eq!(cells.len(), 16);
         assert_eq!(cells[0], "bert-tiny 16-bit webgpu chrome");
-        assert_eq!(cells[3], "my llama 4-bit webgpu chrome");
+        assert_eq!(cells[3], "my llama 4-bit asymmetric g64 webgpu chrome");
         assert_eq!(cells[4], "bert-tiny 16-bit wasm chrome");
         assert_eq!(cells[8], "bert-tiny 16-bit webgpu firefox");
     }
@@ -88,8 +86,8 @@ mod tests {
     #[test]
     fn scheme_and_group_belong_to_grouped_weights_only() {
         let cells = plan(&config());
-        assert_eq!((cells[0].scheme, cells[0].group_size), (Scheme::Auto, 32));
-        assert_eq!((cells[1].scheme, cells[1].group_size), (Scheme::Asymmetric, 64));
+        assert_eq!(cells[0].precision, Precision::of(Bits::Fixed(16)));
+        assert_eq!(cells[1].precision, grouped(Bits::Fixed(4)));
     }
 
     #[test]
@@ -110,7 +108,7 @@ mod tests {
     fn what_is_named_twice_runs_once() {
         let mut config = config();
         config.browsers = vec![Browser::Chrome, Browser::Chrome];
-        config.bits = vec![Bits::Fixed(4), Bits::Fixed(4)];
+        config.precisions = vec![grouped(Bits::Fixed(4)), grouped(Bits::Fixed(4))];
         assert_eq!(plan(&config).len(), 4);
     }
 

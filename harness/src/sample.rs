@@ -8,11 +8,10 @@ pub fn cell(case: &str) -> Cell {
     Cell {
         class: Class::Bert,
         case: case.into(),
-        bits: Bits::Fixed(4),
-        scheme: Scheme::Auto,
-        group_size: 32,
+        precision: Precision::of(Bits::Fixed(4)),
         backend: Backend::Wasm,
         browser: Browser::Chrome,
+        axes: Axes::default(),
     }
 }
 

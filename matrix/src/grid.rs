@@ -5,7 +5,7 @@
 //! box holds one entry a precision, and an entry all records of that cell in order of time.
 
 use crate::Error;
-use record::{Backend, Bits, Browser, Class, Record, SCHEMA_VERSION, Scheme};
+use record::{Backend, Browser, Class, Precision, Record, SCHEMA_VERSION};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,7 +81,7 @@ pub struct Row<'a> {
 /// One cell with all its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// How the weights are stored.
+    /// How its numbers are stored.
     pub precision: Precision,
     /// Indices of its records in order of time; never empty.
     pub records: Vec<usize>,
@@ -91,34 +91,6 @@ impl Entry {
     /// The record that gives the verdict: the last to begin, and of equals the last given.
     pub fn latest(&self) -> usize {
         self.records[self.records.len() - 1]
-    }
-}
-
-/// How the weights of a cell are stored. Scheme and group size have no meaning at 32 and 16 bits and
-/// are left out there, so that they cannot split a cell in two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Precision {
-    /// Bits of a weight.
-    pub bits: Bits,
-    /// Scheme and group size, where weights are stored in groups.
-    pub groups: Option<(Scheme, u32)>,
-}
-
-impl Precision {
-    /// The precision of a record.
-    pub fn of(record: &Record) -> Precision {
-        let bits = record.cell.bits;
-        let groups = (record.cell.scheme, record.cell.group_size);
-        Precision { bits, groups: bits.is_grouped().then_some(groups) }
-    }
-
-    /// Sorts from wide to narrow, mixed widths last.
-    fn order(&self) -> (u8, Option<(Scheme, u32)>) {
-        let narrowness = match self.bits {
-            Bits::Fixed(width) => u8::MAX - 1 - width.min(u8::MAX - 1),
-            Bits::Adaptive => u8::MAX,
-        };
-        (narrowness, self.groups)
     }
 }
 
@@ -144,7 +116,7 @@ impl<'a> Grid<'a> {
             let boxes = rows
                 .entry((record.cell.class, record.cell.case.as_str()))
                 .or_insert_with(|| vec![Vec::<Entry>::new(); distinct.len()]);
-            let precision = Precision::of(record);
+            let precision = record.cell.precision.clone().canonical();
             match boxes[column].iter_mut().find(|entry| entry.precision == precision) {
                 Some(entry) => entry.records.push(index),
                 None => boxes[column].push(Entry { precision, records: vec![index] }),

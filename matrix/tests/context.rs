@@ -14,11 +14,11 @@ fn few() -> Vec<Record> {
     let mut records = records::records();
     records.retain(|record| {
         let cell = &record.cell;
-        let is_spoilt =
-            cell.browser == Browser::Firefox && matches!(cell.bits, Bits::Fixed(8 | 3 | 2));
+        let is_spoilt = cell.browser == Browser::Firefox
+            && matches!(cell.precision.bits, Bits::Fixed(8 | 3 | 2));
         ["minilm", "llama-gqa"].contains(&cell.case.as_str())
             && cell.backend == Backend::Webgpu
-            && (is_spoilt || matches!(cell.bits, Bits::Fixed(32 | 4)))
+            && (is_spoilt || matches!(cell.precision.bits, Bits::Fixed(32 | 4)))
     });
     records
 }
@@ -56,13 +56,13 @@ fn every_status_is_counted_and_infra_apart() {
 #[test]
 fn precisions_are_named_in_full_only_where_bits_do_not_tell_them_apart() {
     let mut records = few();
-    records.retain(|record| matches!(record.cell.bits, Bits::Fixed(32 | 4)));
-    records[1].cell.scheme = Scheme::Asymmetric;
+    records.retain(|record| matches!(record.cell.precision.bits, Bits::Fixed(32 | 4)));
+    records[1].cell.precision.scheme = Scheme::Asymmetric;
     let view = Compatibility::of(&records).unwrap();
     let chips = view.classes.iter().flat_map(|class| &class.rows).flat_map(|row| &row.boxes);
     let labels: std::collections::BTreeSet<_> =
         chips.flatten().map(|chip| chip.label.as_str()).collect();
-    assert_eq!(Vec::from_iter(labels), ["32", "4 asymmetric g32", "4 symmetric g32"]);
+    assert_eq!(Vec::from_iter(labels), ["32", "4 asymmetric", "4 symmetric"]);
 }
 
 #[test]

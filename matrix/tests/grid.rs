@@ -46,8 +46,8 @@ fn the_last_to_begin_gives_the_verdict_in_whatever_order_records_come() {
 #[test]
 fn schemes_split_cells_only_where_weights_are_grouped() {
     let mut records = [bert(16, 0, 0), bert(16, 0, 1), bert(4, 0, 2), bert(4, 0, 3)];
-    records[1].cell.scheme = Scheme::Asymmetric;
-    records[3].cell.scheme = Scheme::Asymmetric;
+    records[1].cell.precision.scheme = Scheme::Asymmetric;
+    records[3].cell.precision.scheme = Scheme::Asymmetric;
     let grid = Grid::of(&records).unwrap();
     let sizes: Vec<_> = grid.rows[0].boxes[0].iter().map(|entry| entry.records.len()).collect();
     assert_eq!(sizes, [2, 1, 1]);

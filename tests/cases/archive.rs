@@ -43,7 +43,7 @@ fn a_known_failure_is_learnt_expected_and_forgotten() {
     assert_eq!(known.expectation.unwrap().verdict, Verdict::Expected);
     let read = |name: &str| fs::read_to_string(faults.path(name)).unwrap();
     assert!(read("j.xml").contains("<skipped message=\"known: in run"), "{}", read("j.xml"));
-    assert!(read("w.json").contains("/fewbit/bert/answers/4-bit-auto-g32/wasm"));
+    assert!(read("w.json").contains("/fewbit/bert/answers/4-bit/wasm"));
     assert!(read("s.md").contains("## Fewbit: 1 pass, 1 error (1 expected)"), "{}", read("s.md"));
     assert_eq!(read("r.csv").lines().count(), 3);
     assert_eq!(read("step.md").matches("## Fewbit").count(), 2);

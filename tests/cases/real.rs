@@ -26,7 +26,7 @@ fn the_committed_cases_pass_at_full_width() {
     for record in &records {
         let outcome = &record.outcome;
         assert_eq!(outcome.status, Status::Pass, "{}: {:?}", record.cell, outcome.reason);
-        assert_eq!(record.cell.bits, Bits::Fixed(32));
+        assert_eq!(record.cell.precision.bits, Bits::Fixed(32));
         let correctness = outcome.correctness.unwrap();
         assert!(correctness.reference_rel_l2.unwrap() <= 1e-4, "{}", record.cell);
         assert!(correctness.generated_match.is_none_or(|share| share == 1.0), "{}", record.cell);

@@ -1,60 +1,8 @@
 //! The unit of the matrix and the names on its axes.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{fmt, str::FromStr};
-
-/// A name that is on none of the lists, with the list it should have come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownName {
-    /// What kind of name was expected: "class", "backend", …
-    pub kind: &'static str,
-    /// What was given.
-    pub name: String,
-    /// What would have been accepted.
-    pub known: Vec<&'static str>,
-}
-
-impl fmt::Display for UnknownName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown {} {:?}; known: {}", self.kind, self.name, self.known.join(" "))
-    }
-}
-
-impl std::error::Error for UnknownName {}
-
-/// Defines an enum whose variants have one name each, used by serde, `Display` and `FromStr` alike.
-macro_rules! names {
-    ($(#[$doc:meta])* $kind:literal $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
-
-        impl $name {
-            /// Every value, in the order in which reports list them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The name used in files, on the command line and in reports.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.name()) }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownName;
-            fn from_str(text: &str) -> Result<Self, UnknownName> {
-                Self::ALL.iter().copied().find(|value| value.name() == text).ok_or_else(|| UnknownName {
-                    kind: $kind,
-                    name: text.to_owned(),
-                    known: Self::ALL.iter().map(|value| value.name()).collect(),
-                })
-            }
-        }
-    };
-}
+use crate::{names::names, precision::Precision};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
 
 names! {
     /// One of the 13 model classes.
@@ -121,91 +69,33 @@ names! {
 }
 
 names! {
-    /// How group-quantised weights map integers to values.
-    "scheme" Scheme {
-        /// A file whose weights are mostly blocks of the requested bits runs as it is stored, its
-        /// other blocks included; all else is quantised symmetrically.
-        Auto = "auto",
-        /// `w = d · (q − b)`, one f16 scale a group.
-        Symmetric = "symmetric",
-        /// `w = d · q + m`, one f16 scale and one f16 minimum a group.
-        Asymmetric = "asymmetric",
+    /// What a cell can vary in beside its precision. What it does not name is as it is by default.
+    "axis" Axis {
+        /// The inference runtime, where it is not this engine.
+        Runtime = "runtime",
+        /// The label of a browser where a run has several of one family.
+        Channel = "channel",
+        /// The device type that WebNN is asked for.
+        DeviceType = "device_type",
+        /// How kernels are chosen.
+        Tuning = "tuning",
+        /// Threads of the WASM backend.
+        Threads = "threads",
+        /// Whether weights come from a cache, and from which.
+        Cache = "cache",
+        /// Where layers are kept and computed.
+        Place = "place",
+        /// Tokens of the prompt.
+        PromptTokens = "prompt_tokens",
+        /// Tokens to generate.
+        NewTokens = "new_tokens",
+        /// Sequences at once.
+        Batch = "batch",
     }
 }
 
-/// Bits of a stored weight. 32 is the reference; `adaptive` mixes widths by a precision plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Bits {
-    /// A fixed width: 32, 16, 8, 4, 3 or 2.
-    Fixed(u8),
-    /// Mixed widths.
-    Adaptive,
-}
-
-impl Bits {
-    /// The widths that can be asked for, in the order in which reports list them.
-    pub const WIDTHS: [u8; 6] = [32, 16, 8, 4, 3, 2];
-
-    /// Whether weights are stored as small integers in groups.
-    pub fn is_grouped(self) -> bool {
-        !matches!(self, Bits::Fixed(32 | 16))
-    }
-}
-
-impl fmt::Display for Bits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Bits::Fixed(width) => f.pad(&width.to_string()),
-            Bits::Adaptive => f.pad("adaptive"),
-        }
-    }
-}
-
-impl FromStr for Bits {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, UnknownName> {
-        if text == "adaptive" {
-            return Ok(Bits::Adaptive);
-        }
-        match text.parse() {
-            Ok(width) if Bits::WIDTHS.contains(&width) => Ok(Bits::Fixed(width)),
-            _ => Err(UnknownName {
-                kind: "bit-width",
-                name: text.to_owned(),
-                known: vec!["32", "16", "8", "4", "3", "2", "adaptive"],
-            }),
-        }
-    }
-}
-
-impl Serialize for Bits {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Bits::Fixed(width) => serializer.serialize_u8(*width),
-            Bits::Adaptive => serializer.serialize_str("adaptive"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Bits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Bits;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("32, 16, 8, 4, 3, 2 or \"adaptive\"")
-            }
-            fn visit_u64<E: de::Error>(self, width: u64) -> Result<Bits, E> {
-                width.to_string().parse().map_err(E::custom)
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bits, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
+/// A value on each axis that a cell names.
+pub type Axes = BTreeMap<Axis, String>;
 
 /// The unit of the matrix: a case at a precision on a backend in a browser.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -214,22 +104,30 @@ pub struct Cell {
     pub class: Class,
     /// Name of the case: the name of its folder.
     pub case: String,
-    /// Bits of the stored weights.
-    pub bits: Bits,
-    /// How integers map to values; without meaning at 32 and 16 bits.
-    pub scheme: Scheme,
-    /// Weights that share a scale: 32, 64 or 128 along K; without meaning at 32 and 16 bits.
-    pub group_size: u32,
+    /// How its numbers are stored.
+    #[serde(flatten)]
+    pub precision: Precision,
     /// Where the arithmetic runs.
     pub backend: Backend,
     /// Who hosts the page.
     pub browser: Browser,
+    /// Whatever else it varies in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub axes: Axes,
+}
+
+impl Cell {
+    /// Its value on an axis, where it names one.
+    pub fn axis(&self, axis: Axis) -> Option<&str> {
+        self.axes.get(&axis).map(String::as_str)
+    }
 }
 
 impl fmt::Display for Cell {
     /// `smollm2-135m 4-bit webgpu chrome`: what progress lines and messages call the cell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}-bit {} {}", self.case, self.bits, self.backend, self.browser)
+        write!(f, "{} {} {} {}", self.case, self.precision, self.backend, self.browser)?;
+        self.axes.iter().try_for_each(|(axis, value)| write!(f, " {axis}={value}"))
     }
 }
 
@@ -246,12 +144,30 @@ mod tests {
         assert!(error.starts_with("unknown class \"gpt2\"; known: bert t5 llama"), "{error}");
     }
 
+    /// As records of schema 1 have it: what has come since is as it is by default.
     #[test]
-    fn bits_are_numbers_or_adaptive() {
-        for (bits, json) in [(Bits::Fixed(3), "3"), (Bits::Adaptive, "\"adaptive\"")] {
-            assert_eq!(serde_json::to_string(&bits).unwrap(), json);
-            assert_eq!(serde_json::from_str::<Bits>(json).unwrap(), bits);
-        }
-        assert!(serde_json::from_str::<Bits>("5").is_err());
+    fn a_cell_of_the_first_schema_is_read() {
+        let json = r#"{"class":"bert","case":"bert-tiny","bits":4,"scheme":"asymmetric",
+            "group_size":64,"backend":"wasm","browser":"chrome"}"#;
+        let cell: Cell = serde_json::from_str(json).unwrap();
+        assert_eq!(cell.to_string(), "bert-tiny 4-bit asymmetric g64 wasm chrome");
+        assert_eq!(
+            serde_json::to_string(&cell).unwrap(),
+            json.split_whitespace().collect::<String>()
+        );
+    }
+
+    #[test]
+    fn axes_are_part_of_the_cell() {
+        let json = r#"{"class":"bert","case":"b","bits":16,"backend":"wasm","browser":"chrome"}"#;
+        let plain: Cell = serde_json::from_str(json).unwrap();
+        let mut threads = plain.clone();
+        threads.axes.insert(Axis::Threads, "4".to_owned());
+        assert_ne!(plain, threads);
+        assert_eq!(threads.to_string(), "b 16-bit wasm chrome threads=4");
+        let text = serde_json::to_string(&threads).unwrap();
+        assert!(text.ends_with(r#""axes":{"threads":"4"}}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Cell>(&text).unwrap(), threads);
+        assert!(serde_json::from_str::<Cell>(&text.replace("threads", "treads")).is_err());
     }
 }

@@ -1,17 +1,14 @@
 //! What a user asks of a model, and what the model says: `harness infer`.
 
-use crate::{Adapter, Backend, Bits, CaseFile, Class, EngineInfo, Scheme};
+use crate::{Adapter, Backend, CaseFile, Class, EngineInfo, Precision};
 use serde::{Deserialize, Serialize};
 
 /// Everything the engine needs to put one question to one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InferRequest {
-    /// Bits of the stored weights.
-    pub bits: Bits,
-    /// How integers map to values.
-    pub scheme: Scheme,
-    /// Weights that share a scale.
-    pub group_size: u32,
+    /// How the model's numbers are stored.
+    #[serde(flatten)]
+    pub precision: Precision,
     /// Where the arithmetic runs.
     pub backend: Backend,
     /// Where the files of the model are: an URL in a page, a folder on the host.

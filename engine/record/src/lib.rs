@@ -10,26 +10,32 @@ mod cell;
 mod environment;
 mod expectation;
 mod infer;
+mod names;
 mod outcome;
+mod precision;
 mod request;
 
-pub use cell::{Backend, Bits, Browser, Cell, Class, Scheme, UnknownName};
+pub use cell::{Axes, Axis, Backend, Browser, Cell, Class};
 pub use environment::{
     Adapter, BrowserInfo, Capabilities, EngineInfo, Environment, Host, Storage, VariantTrial,
     Webnn, WebnnContext,
 };
 pub use expectation::{Expectation, Verdict};
 pub use infer::{Finding, Generation, InferRequest, Inference, Label, Place, Question};
+pub use names::UnknownName;
 pub use outcome::{
     Correctness, Energy, EnergySource, Memory, Outcome, PlanEntry, Status, Timing, Tolerances,
 };
+pub use precision::{Bits, KvFormat, Precision, Quantizer, Scheme};
 pub use request::{Answer, CaseFile, Event, PageReport, Request, RunRequest, SelfCheck};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Version of the record format. It rises when a field changes its name, unit or meaning.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// Schema 2 knows cells with more axes than bits, scheme and group size; those of schema 1 are read.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What one cell of one run produced: one JSON line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

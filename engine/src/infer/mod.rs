@@ -16,7 +16,6 @@ use crate::{
     models::{Config, Inputs, Model},
     preprocess::{Audio, Given, Image, Processor, Tokenizer},
     probe,
-    quant::Precision,
     run::{self, Host},
     weights::{Checkpoint, Source},
 };
@@ -68,8 +67,7 @@ async fn infer(request: &InferRequest, host: &dyn Host, said: &mut Inference) ->
     let given = given(class, &request.question, inputs_from.as_ref()).await?;
     let inputs = processor.inputs(&given)?;
 
-    let precision =
-        Precision { bits: request.bits, scheme: request.scheme, group_size: request.group_size };
+    let precision = &request.precision;
     let (model, account) =
         run::load_model(class, &config, &checkpoint, source, &device, precision, host).await?;
     said.weights_bytes = account.memory().weights_bytes;

@@ -13,11 +13,11 @@ pub use layers::{Conv, ConvShape, LayerNorm, Linear};
 use crate::{
     device::{Cpu, Device},
     error::{Error, Result},
-    quant::{Format, Matrix, MatrixBuilder, Precision, RoundToNearest},
+    quant::{Format, Matrix, MatrixBuilder, RoundToNearest},
     tensor::Tensor,
     weights::{Checkpoint, Dtype, Memory, Source},
 };
-use record::{Bits, PlanEntry, Scheme};
+use record::{Bits, PlanEntry, Precision, Scheme};
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
@@ -90,14 +90,14 @@ impl<'a> Loader<'a> {
         source: &'a dyn Source,
         checkpoint: &'a Checkpoint,
         device: &'a Device,
-        precision: Precision,
+        precision: &Precision,
         progress: &'a dyn Fn(u64, u64),
     ) -> Loader<'a> {
         Loader {
             source,
             checkpoint,
             device,
-            precision,
+            precision: precision.clone(),
             as_stored: precision.scheme == Scheme::Auto
                 && stored_bits(checkpoint).map(Bits::Fixed) == Some(precision.bits),
             plans: false,
@@ -110,7 +110,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Reads nothing: matrices that it gives have no weights and other tensors are zeros.
-    pub fn planning(checkpoint: &'a Checkpoint, precision: Precision) -> Loader<'a> {
+    pub fn planning(checkpoint: &'a Checkpoint, precision: &Precision) -> Loader<'a> {
         const NO_FILES: &Memory = &Memory::new();
         const HOST: &Device = &Device::Cpu(Cpu { exact: false });
         Loader { plans: true, ..Loader::new(NO_FILES, checkpoint, HOST, precision, &|_, _| {}) }
@@ -185,7 +185,7 @@ impl<'a> Loader<'a> {
             Some(format) => format,
             // Blocks of five or six bits that have no format here lose next to nothing at eight.
             None if self.as_stored && dtype.is_quantised() => EIGHT,
-            None => self.precision.format()?,
+            None => Format::of(&self.precision)?,
         };
         if self.plans {
             return Ok(self.plan_matrix(rows, columns, format));
@@ -290,7 +290,7 @@ impl<'a> Loader<'a> {
 
     /// A matrix, from numbers, that the precision applies to.
     pub fn pack(&self, name: &str, rows: usize, columns: usize, values: &[f32]) -> Result<Matrix> {
-        let format = self.precision.format()?;
+        let format = Format::of(&self.precision)?;
         if self.plans {
             return Ok(self.plan_matrix(rows, columns, format));
         }
@@ -372,14 +372,14 @@ mod tests {
             pollster::block_on(async {
                 let files = source.files().unwrap();
                 let case = crate::case::Case::open(&source, &files).await.unwrap();
-                let bits = Bits::Fixed(bits);
-                let precision = Precision { bits, scheme: Scheme::Auto, group_size: 32 };
-                let loader = Loader::new(&source, &case.checkpoint, &device, precision, &|_, _| {});
+                let precision = Precision::of(Bits::Fixed(bits));
+                let loader =
+                    Loader::new(&source, &case.checkpoint, &device, &precision, &|_, _| {});
                 let model = models::load(case.class, &case.config, &loader).await.unwrap();
                 let memory = loader.account().memory();
                 assert_eq!(memory.weights_bytes, gpu.allocated_bytes());
                 assert_eq!(memory.bpw, bpw);
-                let plan = Loader::planning(&case.checkpoint, precision);
+                let plan = Loader::planning(&case.checkpoint, &precision);
                 models::load(case.class, &case.config, &plan).await.unwrap();
                 assert_eq!(plan.account().plan(), loader.account().plan());
                 drop(model);

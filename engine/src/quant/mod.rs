@@ -29,7 +29,7 @@ pub use matrix::{Matrix, MatrixBuilder, Shard, Words};
 pub use round::{GroupCodes, Quantiser, RoundToNearest};
 
 use crate::error::{Error, Result};
-use record::{Bits, Scheme};
+use record::{Bits, Precision, Scheme};
 use std::fmt;
 
 /// Weights of a row that are stored together.
@@ -54,6 +54,27 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format of a matrix that is quantised by us.
+    pub fn of(precision: &Precision) -> Result<Format> {
+        if !Precision::GROUPS.contains(&precision.group_size) {
+            let group = precision.group_size;
+            return Err(Error::unsupported(format!(
+                "group size {group}: use 32, 64 or 128 (--group-size)"
+            )));
+        }
+        match precision.bits {
+            Bits::Fixed(32) => Ok(Format::F32),
+            Bits::Fixed(16) => Ok(Format::F16),
+            Bits::Fixed(bits @ (8 | 4 | 3 | 2)) => {
+                let asymmetric = precision.scheme == Scheme::Asymmetric;
+                Ok(Format::Grouped { bits, asymmetric, group: precision.group_size as u8 })
+            }
+            other => {
+                Err(Error::unsupported(format!("{other}-bit weights: use 32, 16, 8, 4, 3, 2")))
+            }
+        }
+    }
+
     /// Bits of one stored weight, scales apart.
     pub fn bits(self) -> u32 {
         match self {
@@ -123,42 +144,6 @@ impl fmt::Display for Format {
             Format::Grouped { bits, asymmetric, group } => {
                 let scheme = if *asymmetric { "asymmetric" } else { "symmetric" };
                 write!(f, "q{bits} {scheme} g{group}")
-            }
-        }
-    }
-}
-
-/// The precision a cell asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Precision {
-    /// Bits of a stored weight.
-    pub bits: Bits,
-    /// How integers map to values.
-    pub scheme: Scheme,
-    /// Weights that share a scale.
-    pub group_size: u32,
-}
-
-impl Precision {
-    /// The format of a matrix that is quantised by us.
-    pub fn format(self) -> Result<Format> {
-        let group = match self.group_size {
-            32 | 64 | 128 => self.group_size as u8,
-            other => {
-                return Err(Error::unsupported(format!(
-                    "group size {other}: use 32, 64 or 128 (--group-size)"
-                )));
-            }
-        };
-        match self.bits {
-            Bits::Fixed(32) => Ok(Format::F32),
-            Bits::Fixed(16) => Ok(Format::F16),
-            Bits::Fixed(bits @ (8 | 4 | 3 | 2)) => {
-                let asymmetric = self.scheme == Scheme::Asymmetric;
-                Ok(Format::Grouped { bits, asymmetric, group })
-            }
-            other => {
-                Err(Error::unsupported(format!("{other}-bit weights: use 32, 16, 8, 4, 3, 2")))
             }
         }
     }

@@ -54,7 +54,7 @@ impl Entry {
         });
         self.class.allows(&cell.class)
             && self.case.allows(&cell.case)
-            && self.bits.allows(&cell.bits)
+            && self.bits.allows(&cell.precision.bits)
             && self.backend.allows(&cell.backend)
             && self.browser.allows(&cell.browser)
             && version

@@ -61,7 +61,7 @@ fn every_condition_must_hold() {
     let changes: [fn(&mut Record); 8] = [
         |record| record.cell.class = Class::Llama,
         |record| record.cell.case = "other".into(),
-        |record| record.cell.bits = Bits::Fixed(3),
+        |record| record.cell.precision.bits = Bits::Fixed(3),
         |record| record.cell.backend = Backend::Wasm,
         |record| record.cell.browser = Browser::Firefox,
         |record| Arc::make_mut(&mut record.environment).browser.version = "157.0".into(),
@@ -134,7 +134,7 @@ fn what_passes_is_removed_and_comments_are_kept() {
 #[test]
 fn a_flaky_or_half_passing_entry_stays() {
     let mut narrow = record("r", Status::Fail);
-    narrow.cell.bits = Bits::Fixed(3);
+    narrow.cell.precision.bits = Bits::Fixed(3);
     for records in [vec![record("r", Status::Flaky)], vec![record("r", Status::Pass), narrow]] {
         assert_eq!(update(TWO, &records).unwrap(), (TWO.to_owned(), vec![]));
     }
@@ -150,7 +150,7 @@ fn failures_are_added_in_groups_and_expected_ever_after() {
         for bits in [2, 3] {
             let mut record = record("r", Status::Error);
             record.cell.case = case.into();
-            record.cell.bits = Bits::Fixed(bits);
+            record.cell.precision.bits = Bits::Fixed(bits);
             record.cell.class = Class::Vit;
             record.cell.backend = Backend::Webgpu;
             Arc::make_mut(&mut record.environment).adapter =

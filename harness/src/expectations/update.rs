@@ -172,7 +172,7 @@ fn groups(records: &[&Record]) -> Vec<Table> {
     }
     let mut by_place: BTreeMap<_, (Vec<&str>, &Record)> = BTreeMap::new();
     for ((place, case), records) in by_case {
-        let mut bits: Vec<Bits> = records.iter().map(|record| record.cell.bits).collect();
+        let mut bits: Vec<Bits> = records.iter().map(|record| record.cell.precision.bits).collect();
         bits.sort_unstable();
         bits.dedup();
         bits.reverse();

@@ -11,6 +11,7 @@ mod screen;
 use crate::{
     browser::{GpuChoice, Launch, Look},
     bundle,
+    cli::Groups,
     exit::Exit,
     native,
     server::{Listen, Served, Server},
@@ -20,7 +21,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use input::Input;
-use record::{Answer, Backend, Bits, Browser, Generation, InferRequest, Request, Scheme};
+use record::{Answer, Backend, Bits, Browser, Generation, InferRequest, Request};
 use screen::Screen;
 use std::{path::PathBuf, time::Duration};
 
@@ -62,13 +63,9 @@ pub struct Args {
     #[arg(long, default_value = "16")]
     pub bits: Bits,
 
-    /// How grouped weights map to values: auto, symmetric or asymmetric.
-    #[arg(long, default_value = "auto")]
-    pub scheme: Scheme,
-
-    /// Weights that share a scale: 32, 64 or 128.
-    #[arg(long, default_value = "32", value_parser = crate::cli::group_size)]
-    pub group_size: u32,
+    /// How grouped weights are stored.
+    #[command(flatten)]
+    pub groups: Groups,
 
     /// Most new tokens of a text.
     #[arg(long, default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
@@ -159,9 +156,7 @@ async fn ask(
     ui: &Ui,
 ) -> Result<Exit> {
     let mut request = InferRequest {
-        bits: args.bits,
-        scheme: args.scheme,
-        group_size: args.group_size,
+        precision: args.groups.precision(args.bits),
         backend,
         model_url: model.folder.to_string_lossy().into_owned(),
         model_files: model.files.clone(),

@@ -3,7 +3,7 @@
 //! Attempts before the last are told as nextest does: `flakyFailure` under a cell that passed in the
 //! end, `rerunFailure` under one that did not. A known failure is skipped and says why.
 
-use super::{precision, reason};
+use super::reason;
 use anyhow::{Context, Result};
 use quick_junit::{
     FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite,
@@ -48,7 +48,7 @@ fn test_case(record: &Record) -> TestCase {
     let mut status = status(record);
     let reruns = record.earlier.iter().map(rerun);
     status.add_reruns(reruns);
-    let name = format!("{} {}", record.cell.case, precision(record));
+    let name = format!("{} {}", record.cell.case, record.cell.precision);
     let mut case = TestCase::new(text(&name), status);
     case.set_classname(record.cell.class.name()).set_time(millis(record.duration_ms));
     case.timestamp = record.started_at.parse().ok();

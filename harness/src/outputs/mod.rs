@@ -112,15 +112,6 @@ pub(crate) fn latest(records: &[Record]) -> Vec<&Record> {
     latest
 }
 
-/// The precision within a case: `4-bit auto g32`, or `16-bit`, to which groups mean nothing.
-fn precision(record: &Record) -> String {
-    let cell = &record.cell;
-    match cell.bits.is_grouped() {
-        true => format!("{}-bit {} g{}", cell.bits, cell.scheme, cell.group_size),
-        false => format!("{}-bit", cell.bits),
-    }
-}
-
 /// Why the verdict is not `pass`, in a line.
 fn reason(record: &Record) -> String {
     let outcome = &record.outcome;

@@ -1,6 +1,6 @@
 //! A summary in Markdown, as GitHub shows it on the page of a job.
 
-use super::{is_failure, precision, reason, verdict};
+use super::{is_failure, reason, verdict};
 use anyhow::{Context, Result};
 use record::{Backend, Browser, Class, Record, Status, Verdict};
 use std::{
@@ -139,7 +139,7 @@ impl Page {
                 let cell = &record.cell;
                 let words = [
                     cell.case.clone(),
-                    precision(record),
+                    record.cell.precision.to_string(),
                     format!("{} {}", cell.backend, cell.browser),
                     record.outcome.status.name().to_owned(),
                     why(record),
@@ -159,7 +159,10 @@ impl Page {
         for record in records {
             let row = rows.entry((record.cell.class, &record.cell.case)).or_default();
             let found = row.entry(place(record)).or_default();
-            found.entry(record.outcome.status).or_default().push(record.cell.bits.to_string());
+            found
+                .entry(record.outcome.status)
+                .or_default()
+                .push(record.cell.precision.bits.to_string());
         }
         let rows: Vec<_> = rows
             .into_iter()

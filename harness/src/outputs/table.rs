@@ -52,11 +52,16 @@ pub const COLUMNS: &[Column] = &[
     ("started_at", |r| text(r.started_at.as_str())),
     ("class", |r| text(r.cell.class.name())),
     ("case", |r| text(r.cell.case.as_str())),
-    ("bits", |r| text(r.cell.bits.to_string())),
-    ("scheme", |r| text(r.cell.scheme.name())),
-    ("group_size", |r| Count(Some(r.cell.group_size.into()))),
+    ("bits", |r| text(r.cell.precision.bits.to_string())),
+    ("scheme", |r| text(r.cell.precision.scheme.name())),
+    ("group_size", |r| Count(Some(r.cell.precision.group_size.into()))),
+    ("precision", |r| text(r.cell.precision.to_string())),
     ("backend", |r| text(r.cell.backend.name())),
     ("browser", |r| text(r.cell.browser.name())),
+    ("axes", |r| {
+        let axes = r.cell.axes.iter().map(|(axis, value)| format!("{axis}={value}"));
+        text(axes.collect::<Vec<_>>().join(" "))
+    }),
     ("browser_version", |r| text(r.environment.browser.version.as_str())),
     ("adapter", |r| Value::Text(r.environment.adapter.as_ref().map(|found| adapter(found).into()))),
     ("adapter_is_software", |r| {

@@ -4,7 +4,7 @@
 //! A cell that ran is `OK`, and its subtests say whether it was right; `unsupported` is
 //! `PRECONDITION_FAILED`, and `infra` is `SKIP`, as it says nothing about the browser.
 
-use super::{precision, reason};
+use super::reason;
 use anyhow::Result;
 use record::{Browser, Record, Status, Tolerances, Verdict};
 use serde::Serialize;
@@ -123,7 +123,7 @@ fn test(record: &Record) -> Test {
             "/fewbit/{}/{}/{}/{}",
             cell.class,
             cell.case,
-            precision(record).replace(' ', "-"),
+            record.cell.precision.to_string().replace(' ', "-"),
             cell.backend
         ),
         subsuite: "",
@@ -181,7 +181,7 @@ fn subtests_of(record: &Record, expected: Option<&'static str>) -> Vec<Subtest> 
         return Vec::new();
     }
     let found = record.outcome.correctness.unwrap_or_default();
-    let bounds = Tolerances::of(record.cell.bits);
+    let bounds = Tolerances::of(record.cell.precision.bits);
     let mut subtests = Vec::new();
     let mut add = |name, passes: bool, expected: Option<&'static str>, message: Option<String>| {
         let status = if passes { "PASS" } else { "FAIL" };

@@ -109,18 +109,17 @@ fn most(browser: Browser) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{Backend, Bits, Cell, Class, Scheme};
+    use record::{Axes, Backend, Bits, Cell, Class, Precision};
 
     fn queues(cells: &[(Browser, usize)]) -> Queues {
         let visit = |browser, number| {
             Visit::first(Cell {
                 class: Class::Bert,
                 case: format!("{number}"),
-                bits: Bits::Fixed(4),
-                scheme: Scheme::Auto,
-                group_size: 32,
+                precision: Precision::of(Bits::Fixed(4)),
                 backend: Backend::Wasm,
                 browser,
+                axes: Axes::new(),
             })
         };
         let of = |(browser, count): &(Browser, usize)| {

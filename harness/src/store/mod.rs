@@ -308,20 +308,19 @@ fn index_record(transaction: &Transaction, record: &Record, json: &str) -> Resul
         .execute([&record.run_id, &record.started_at])?;
     let cell = &record.cell;
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO records (run_id, started_at, class, case_name, bits, scheme, group_size, \
-         backend, browser, status, json, duration_ms, median_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT INTO records (run_id, started_at, class, case_name, bits, backend, \
+         browser, cell, status, json, duration_ms, median_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     insert.execute(params![
         record.run_id,
         record.started_at,
         cell.class.name(),
         cell.case,
-        cell.bits.to_string(),
-        cell.scheme.name(),
-        cell.group_size,
+        cell.precision.bits.to_string(),
         cell.backend.name(),
         cell.browser.name(),
+        serde_json::to_string(cell)?,
         record.outcome.status.name(),
         json,
         record.duration_ms,

@@ -5,7 +5,7 @@ use crate::environments::Environments;
 use anyhow::{Context, Result, ensure};
 use record::{Backend, Bits, Browser, Cell, Record};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
-use std::{collections::HashMap, str::FromStr};
+use std::collections::HashMap;
 
 /// Which records; what is not said does not matter.
 #[derive(Clone, Debug, Default)]
@@ -88,23 +88,12 @@ impl Store {
     pub fn durations(&self) -> Result<HashMap<Cell, f64>> {
         // Of the rows of a group, SQLite takes the one that MAX found for the bare columns.
         let mut statement = self.database.prepare(
-            "SELECT class, case_name, bits, scheme, group_size, backend, browser, duration_ms, \
-             MAX(id) FROM records WHERE status IN ('pass', 'flaky') AND duration_ms > 0 \
-             GROUP BY class, case_name, bits, scheme, group_size, backend, browser",
+            "SELECT cell, duration_ms, MAX(id) FROM records \
+             WHERE status IN ('pass', 'flaky') AND duration_ms > 0 GROUP BY cell",
         )?;
         let rows = statement.query_and_then([], |row| -> Result<_> {
-            Ok((
-                Cell {
-                    class: named(row, 0)?,
-                    case: row.get(1)?,
-                    bits: named(row, 2)?,
-                    scheme: named(row, 3)?,
-                    group_size: row.get(4)?,
-                    backend: named(row, 5)?,
-                    browser: named(row, 6)?,
-                },
-                row.get(7)?,
-            ))
+            let cell = serde_json::from_str(row.get_ref(0)?.as_str()?);
+            Ok((cell.context("a cell of the store is malformed")?, row.get(1)?))
         })?;
         rows.collect()
     }
@@ -140,14 +129,6 @@ fn run_info(row: &Row) -> Result<RunInfo> {
         command: row.get(3)?,
         cells: cells.context("a plan of the store is malformed")?,
     })
-}
-
-fn named<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
-    row: &Row,
-    column: usize,
-) -> Result<T> {
-    let name: String = row.get(column)?;
-    Ok(name.parse()?)
 }
 
 pub(super) fn no_run(run_id: &str) -> String {

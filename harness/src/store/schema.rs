@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, TransactionBehavior};
 
 /// What each version adds, the first first. `PRAGMA user_version` says how many a database has had.
-const MIGRATIONS: [&str; 2] = [V1, V2];
+const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// A database of this version says 0, as it was written before versions were kept; hence the
 /// conditions.
@@ -49,6 +49,14 @@ const V2: &str = "
 
     CREATE TABLE journal (bytes INTEGER NOT NULL);
     INSERT INTO journal SELECT iif(EXISTS (SELECT 1 FROM records), 9223372036854775807, 0);
+";
+
+/// The whole cell as text, so that an axis more is no column more.
+const V3: &str = "
+    ALTER TABLE records ADD COLUMN cell TEXT NOT NULL DEFAULT '';
+    UPDATE records SET cell = json_extract(json, '$.cell');
+    ALTER TABLE records DROP COLUMN scheme;
+    ALTER TABLE records DROP COLUMN group_size;
 ";
 
 /// Brings the database up to this build's version, all steps or none.

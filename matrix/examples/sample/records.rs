@@ -80,11 +80,10 @@ pub fn record(class: Class, case: &str, bits: Bits, place: Place, number: usize)
         cell: Cell {
             class,
             case: case.to_owned(),
-            bits,
-            scheme: Scheme::Symmetric,
-            group_size: 32,
+            precision: Precision { scheme: Scheme::Symmetric, ..Precision::of(bits) }.canonical(),
             backend,
             browser,
+            axes: Axes::new(),
         },
         environment: Arc::new(environment(browser, backend)),
         outcome: Outcome::default(),
@@ -225,7 +224,7 @@ fn passed(
 /// Gives single cells the other verdicts, and one cell an earlier record.
 fn spoil(records: &mut Vec<Record>) {
     let at = |records: &[Record], case: &str, browser, backend, bits| {
-        let of = |cell: &Cell| (cell.case.clone(), cell.browser, cell.backend, cell.bits);
+        let of = |cell: &Cell| (cell.case.clone(), cell.browser, cell.backend, cell.precision.bits);
         let wanted = (case.to_owned(), browser, backend, Bits::Fixed(bits));
         records.iter().position(|record| of(&record.cell) == wanted).expect("a sample cell")
     };

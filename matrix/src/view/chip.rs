@@ -1,8 +1,8 @@
 //! A cell's verdict in the size of a thumb: bits and mark, with the reason behind it.
 
 use super::{figure, status};
-use crate::grid::{Entry, Grid, Precision};
-use record::{Bits, Record, Tolerances, Verdict};
+use crate::grid::{Entry, Grid};
+use record::{Bits, Precision, Record, Tolerances, Verdict};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -34,25 +34,21 @@ impl Labels {
         for entry in grid.rows.iter().flat_map(|row| row.boxes.iter().flatten()) {
             let known = labels.0.entry(entry.precision.bits).or_default();
             if !known.contains(&entry.precision) {
-                known.push(entry.precision);
+                known.push(entry.precision.clone());
             }
         }
         labels
     }
 
     /// `4`, or `4 asymmetric g64` where 4 alone could be either of two.
-    pub fn label(&self, precision: Precision) -> String {
+    pub fn label(&self, precision: &Precision) -> String {
         match self.0.get(&precision.bits) {
-            Some(known) if known.len() > 1 => format!("{}{}", precision.bits, groups(precision)),
+            Some(known) if known.len() > 1 => {
+                format!("{}{}", precision.bits, precision.details())
+            }
             _ => precision.bits.to_string(),
         }
     }
-}
-
-/// Scheme and group size with a space before them, where there are any.
-fn groups(precision: Precision) -> String {
-    let text = precision.groups.map(|(scheme, size)| format!(" {scheme} g{size}"));
-    text.unwrap_or_default()
 }
 
 impl Chip {
@@ -63,10 +59,10 @@ impl Chip {
         Chip {
             record: latest,
             others: entry.records.iter().rev().skip(1).copied().collect(),
-            label: labels.label(entry.precision),
+            label: labels.label(&entry.precision),
             status: record.outcome.status.name(),
             mark: status::mark(record.outcome.status),
-            tip: tip(record, entry.precision),
+            tip: tip(record, &entry.precision),
         }
     }
 }
@@ -74,11 +70,9 @@ impl Chip {
 /// A tip is for reading in one glance: long reasons are cut here and stand in full in the detail.
 const LONGEST_REASON: usize = 240;
 
-fn tip(record: &Record, precision: Precision) -> String {
+fn tip(record: &Record, precision: &Precision) -> String {
     let outcome = &record.outcome;
-    let unit = if precision.bits == Bits::Adaptive { " bits" } else { "-bit" };
-    let groups = groups(precision);
-    let mut lines = vec![format!("{}{unit}{groups}: {}", precision.bits, outcome.status.name())];
+    let mut lines = vec![format!("{precision}: {}", outcome.status.name())];
     if record.synthetic_weights {
         lines.push("synthetic weights".to_owned());
     }
