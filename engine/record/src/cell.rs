@@ -56,6 +56,8 @@ macro_rules! names {
     };
 }
 
+pub(crate) use names;
+
 names! {
     /// One of the 13 model classes.
     "class" Class {

@@ -6,6 +6,7 @@
 //! rebuilt from records alone. There is no logic here beyond names and their parsing, so that the
 //! crate compiles in a second for every target.
 
+mod case;
 mod cell;
 mod environment;
 mod expectation;
@@ -13,6 +14,7 @@ mod infer;
 mod outcome;
 mod request;
 
+pub use case::{CaseInputs, CaseManifest, Reference, SeededInput, SeededWeights};
 pub use cell::{Backend, Bits, Browser, Cell, Class, Scheme, UnknownName};
 pub use environment::{
     Adapter, BrowserInfo, Capabilities, EngineInfo, Environment, Host, Storage, VariantTrial,
