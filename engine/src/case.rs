@@ -2,140 +2,79 @@
 
 use crate::{
     error::{Error, Result},
-    generation_config::GenerationConfig,
-    models::{Config, Inputs},
-    synthetic::{self, Described, VALUES},
+    published::{Inputs, Published, json},
+    synthetic,
     weights::{Checkpoint, Source},
 };
-use record::Class;
-use serde::Deserialize;
+use record::{CaseInputs, CaseManifest, Reference, SeededWeights};
 use std::collections::BTreeMap;
-
-/// Largest JSON file that is read whole.
-const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// A case, its weights apart.
 pub(crate) struct Case {
-    pub class: Class,
-    pub config: Config,
-    pub checkpoint: Checkpoint,
+    pub published: Published,
     /// Where the weights are computed, if no file holds them.
     pub synthetic: Option<synthetic::Weights>,
     pub inputs: Inputs,
     pub expected: Expected,
-    pub generation: GenerationConfig,
 }
 
 /// What the f32 model gives, as somebody else computed it.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
+    /// Whose it is; none where nothing is expected.
+    pub reference: Option<Reference>,
     /// By the names of Hugging Face's output fields.
     pub outputs: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     /// Sequences of greedy generation, prompts included.
     pub generated: Vec<Vec<u32>>,
 }
 
-/// `case.json`.
-#[derive(Deserialize)]
-struct Manifest {
-    class: Class,
-    inputs: Given,
-    #[serde(default)]
-    expected: Option<String>,
-    #[serde(default)]
-    weights: Option<Seeded>,
-}
-
-/// Inputs: the name of a file, or what each of them is like.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Given {
-    File(String),
-    Described(BTreeMap<String, Described>),
-}
-
-/// Weights that no file holds.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seeded {
-    /// The list of their names and shapes.
-    tensors: String,
-    seed: u64,
-}
-
 impl Case {
     pub(crate) async fn open(source: &dyn Source, files: &[String]) -> Result<Case> {
-        let manifest = json(source, "case.json").await?;
-        let manifest: Manifest = serde_json::from_value(manifest)
-            .map_err(|error| Error::malformed("case.json", error.to_string()))?;
+        let malformed = |problem: String| Error::malformed("case.json", problem);
+        let manifest: CaseManifest = serde_json::from_value(json(source, "case.json").await?)
+            .map_err(|error| malformed(error.to_string()))?;
+        if let Some(problem) = manifest.problem() {
+            return Err(malformed(problem.to_owned()));
+        }
         let (checkpoint, synthetic) = match &manifest.weights {
-            Some(Seeded { tensors, seed }) => {
-                let checkpoint = Checkpoint::listed(source, tensors, VALUES).await?;
+            Some(SeededWeights { tensors, seed }) => {
+                let checkpoint = Checkpoint::listed(source, tensors, synthetic::VALUES).await?;
                 let weights = synthetic::Weights::new(*seed, &checkpoint);
                 (checkpoint, Some(weights))
             }
-            None => (Checkpoint::open(source, &manifest.weights_among(files)).await?, None),
-        };
-        let config = match (source.size("config.json"), &checkpoint.config) {
-            (Some(_), _) => json(source, "config.json").await?,
-            (None, Some(config)) => config.clone(),
-            (None, None) => {
-                let message = "is not there, and the weights carry no configuration".to_owned();
-                return Err(Error::Read { file: "config.json".to_owned(), message });
+            None => {
+                let named = manifest.files();
+                let is_weights = |file: &&String| named.iter().all(|(_, name)| name != file);
+                let files: Vec<String> = files.iter().filter(is_weights).cloned().collect();
+                (Checkpoint::open(source, &files).await?, None)
             }
         };
+        let published = Published::of(checkpoint, source).await?;
+        if published.class != manifest.class {
+            let (class, name) = (published.class, published.config.architecture()?);
+            let problem = format!("it says {}, and {name} is of the class {class}", manifest.class);
+            return Err(malformed(problem));
+        }
         let inputs = match &manifest.inputs {
-            Given::File(file) => read_inputs(source, file).await?,
-            Given::Described(described) => {
+            CaseInputs::File(file) => read_inputs(source, file).await?,
+            CaseInputs::Seeded(inputs) => {
                 let seed = manifest.weights.as_ref().map_or(0, |weights| weights.seed);
-                synthetic::inputs(seed, described)?
+                synthetic::inputs(seed, inputs)?
             }
         };
-        let expected = match &manifest.expected {
+        let mut expected = match &manifest.expected {
             Some(file) => read_expected(source, file).await?,
             None => Expected::default(),
         };
-        let config = Config::new(config)?;
-        let generation = GenerationConfig::read(source, &config).await?;
-        Ok(Case {
-            class: manifest.class,
-            config,
-            checkpoint,
-            synthetic,
-            inputs,
-            expected,
-            generation,
-        })
+        expected.reference = manifest.reference();
+        Ok(Case { published, synthetic, inputs, expected })
     }
 
     /// Where the weights are read: in the case's files, unless they are computed.
     pub(crate) fn weights<'a>(&'a self, files: &'a dyn Source) -> &'a dyn Source {
         self.synthetic.as_ref().map_or(files, |weights| weights)
     }
-}
-
-impl Manifest {
-    /// The files of a case that may hold weights.
-    fn weights_among(&self, files: &[String]) -> Vec<String> {
-        let is_weights = |file: &&String| {
-            Some(*file) != self.expected.as_ref()
-                && !matches!(&self.inputs, Given::File(inputs) if inputs == *file)
-        };
-        files.iter().filter(is_weights).cloned().collect()
-    }
-}
-
-/// A JSON file that must be there.
-pub(crate) async fn json(source: &dyn Source, file: &str) -> Result<serde_json::Value> {
-    let bytes = match source.size(file) {
-        Some(bytes) if bytes <= MAX_JSON_BYTES => source.read(file, 0..bytes).await?,
-        Some(bytes) => return Err(Error::malformed(file, format!("{bytes} bytes are too many"))),
-        None => {
-            let message = "is not in the case folder".to_owned();
-            return Err(Error::Read { file: file.to_owned(), message });
-        }
-    };
-    serde_json::from_slice(&bytes).map_err(|error| Error::malformed(file, error.to_string()))
 }
 
 async fn read_inputs(source: &dyn Source, file: &str) -> Result<Inputs> {

@@ -3,7 +3,8 @@
 use crate::{
     case::Expected,
     error::{Error, Result},
-    models::Inputs,
+    published::Inputs,
+    stats::argmax,
     testing::rel_l2,
 };
 use record::Correctness;
@@ -112,10 +113,6 @@ fn kl(a: &[f32], b: &[f32]) -> f64 {
         b.exp() * (b - a)
     });
     terms.sum::<f64>().max(0.0)
-}
-
-pub(crate) fn argmax(row: &[f32]) -> usize {
-    row.iter().enumerate().fold(0, |best, (i, value)| if *value > row[best] { i } else { best })
 }
 
 #[cfg(test)]

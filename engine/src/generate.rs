@@ -9,6 +9,7 @@ use crate::{
     error::{Error, Result},
     models::{Decoder, Inputs, Rows, State},
     ops::{self, Sampling},
+    published::Suppressed,
     tensor::Tensor,
 };
 
@@ -31,16 +32,6 @@ pub struct Options {
     pub stop_tokens: Vec<u32>,
     /// Tokens that are not chosen.
     pub suppressed: Suppressed,
-}
-
-/// Tokens that are not chosen however likely they are. Whisper has such: brackets and notes would
-/// describe a sound where its words are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Suppressed {
-    /// Never.
-    pub always: Vec<u32>,
-    /// Not as the first new token.
-    pub first: Vec<u32>,
 }
 
 impl Suppressed {

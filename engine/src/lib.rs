@@ -4,17 +4,17 @@
 //! classes of the matrix, generation, and the figures of one cell. Out of scope: where files come
 //! from ([`weights::Source`] hands them in), what a browser is, what a verdict leads to.
 //!
-//! Reading order: [`weights`] opens a checkpoint, [`quant`] packs its matrices, [`load`] puts them
+//! Reading order: [`weights`] opens a checkpoint, [`published`] what lies beside it, [`quant`] packs its matrices, [`load`] puts them
 //! on a [`device`]; [`ops`] compute on [`tensor`]s; [`models`] are written over ops, remember in
 //! [`kv`] and speak through [`generate`]; [`run`] answers one request with an outcome after
 //! [`selftest`] has passed, and `infer` one that a person asks.
 
+pub mod architectures;
 mod case;
 mod compare;
 pub mod device;
 pub mod error;
 pub mod generate;
-mod generation_config;
 mod infer;
 pub mod kv;
 pub mod load;
@@ -22,6 +22,7 @@ pub mod models;
 pub mod ops;
 pub mod preprocess;
 mod probe;
+pub mod published;
 pub mod quant;
 pub mod run;
 pub mod selftest;

@@ -8,14 +8,16 @@ use crate::{
     generate::{Options, generate},
     infer,
     load::{Account, Loader},
-    models::{self, Config, Decoder, Ids, Inputs, Model, Rows},
+    models::{self, Decoder, Ids, Inputs, Model, Rows},
     ops::{self, Sampling},
-    probe, stats,
+    probe,
+    published::Published,
+    stats,
     tensor::Tensor,
-    weights::{Checkpoint, LocalFuture, Source},
+    weights::{LocalFuture, Source},
 };
 use record::{
-    Answer, Backend, Capabilities, CaseFile, Class, Correctness, Event, Memory, Outcome, Precision,
+    Answer, Backend, Capabilities, CaseFile, Correctness, Event, Memory, Outcome, Precision,
     Request, RunRequest, Status, Timing, Tolerances, Webnn,
 };
 use std::{cell::Cell, rc::Rc};
@@ -134,14 +136,10 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let files: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
     let case = Case::open(source.as_ref(), &files).await?;
     let precision = &request.cell.precision;
-    // Whatever can be told from names and shapes is told before a weight is read.
-    let plan = Loader::planning(&case.checkpoint, precision);
-    models::load(case.class, &case.config, &plan).await?;
-    must_fit(plan.account().memory().weights_bytes, host.memory_limit())?;
+    check_plan(&case.published, precision, host).await?;
     let load = async |device: &Device| {
-        let (config, checkpoint) = (&case.config, &case.checkpoint);
         let weights = case.weights(source.as_ref());
-        load_model(case.class, config, checkpoint, weights, device, precision, host).await
+        load_model(&case.published, weights, device, precision, host).await
     };
     let (model, account) = load(&device).await?;
     let mut timing = Timing { load_ms: host.now() - start, ..Timing::default() };
@@ -208,8 +206,21 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         timing: Some(timing),
         plan: account.plan(),
         generated_ids: generated,
+        reference: case.expected.reference,
         ..Outcome::default()
     })
+}
+
+/// Says whatever can be told of a model from names and shapes before a weight is read: what its class
+/// misses, and that there is no room.
+pub(crate) async fn check_plan(
+    published: &Published,
+    precision: &Precision,
+    host: &dyn Host,
+) -> Result<()> {
+    let plan = Loader::planning(&published.checkpoint, precision);
+    models::load(published.class, &published.config, &plan).await?;
+    must_fit(plan.account().memory().weights_bytes, host.memory_limit())
 }
 
 /// Refuses weights that the memory has no room for. Those of a GPU count as well: its results are
@@ -228,9 +239,7 @@ fn must_fit(weights: u64, limit: Option<u64>) -> Result<()> {
 
 /// Loads a model and tells of it now and then.
 pub(crate) async fn load_model(
-    class: Class,
-    config: &Config,
-    checkpoint: &Checkpoint,
+    published: &Published,
     source: &dyn Source,
     device: &Device,
     precision: &Precision,
@@ -243,8 +252,8 @@ pub(crate) async fn load_model(
             host.emit(Event::Loading { done_bytes, total_bytes });
         }
     };
-    let loader = Loader::new(source, checkpoint, device, precision, &progress);
-    let model = models::load(class, config, &loader).await?;
+    let loader = Loader::new(source, &published.checkpoint, device, precision, &progress);
+    let model = models::load(published.class, &published.config, &loader).await?;
     Ok((model, loader.account()))
 }
 
@@ -374,7 +383,7 @@ impl Generator<'_> {
                     Some(_) => Vec::new(),
                     None => self.stop_tokens(),
                 },
-                suppressed: self.case.generation.suppressed.clone(),
+                suppressed: self.case.published.generation.suppressed.clone(),
             };
             let emit = |id| {
                 count.set(count.get() + 1);
@@ -408,6 +417,7 @@ impl Generator<'_> {
 
     fn stop_tokens(&self) -> Vec<u32> {
         self.case
+            .published
             .generation
             .stop_tokens
             .clone()
@@ -425,7 +435,7 @@ impl Generator<'_> {
         let rows = Rows { last: false, mask: None };
         let logits = self.decoder.prefill(self.device, &state, inputs, &input, rows)?;
         let (first, vocabulary) = (Some(prompt.len() - 1), self.decoder.vocabulary());
-        let suppressed = &self.case.generation.suppressed;
+        let suppressed = &self.case.published.generation.suppressed;
         let logits = match suppressed.addend(self.device, logits.rows(), vocabulary, first) {
             Some(addend) => {
                 let logits = logits.reshape(addend.shape());
@@ -519,11 +529,11 @@ pub use native::answer_blocking;
 mod tests {
     use super::*;
     use crate::weights::Folder;
-    use record::{Axes, Bits, Browser, CaseFile, Cell, Class};
+    use record::{Axes, Bits, Browser, Cell, Class, Generation, InferRequest, Question};
     use std::time::{Duration, Instant};
 
-    /// A page: it addresses 32 bits.
-    struct Page;
+    /// A page of so much memory.
+    struct Page(u64);
 
     impl Host for Page {
         fn source(&self, url: &str, _files: &[CaseFile]) -> Box<dyn Source> {
@@ -541,18 +551,16 @@ mod tests {
         fn emit(&self, _event: Event) {}
 
         fn memory_limit(&self) -> Option<u64> {
-            Some(1 << 32)
+            Some(self.0)
         }
     }
 
-    #[test]
-    fn what_cannot_fit_is_refused_before_a_weight_is_read() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/published/llama-2-7b");
+    fn request(class: Class, folder: &str) -> RunRequest {
         let files = Folder::new(folder).files().unwrap();
-        let request = RunRequest {
+        RunRequest {
             cell: Cell {
-                class: Class::Llama,
-                case: "llama-2-7b".to_owned(),
+                class,
+                case: "a case".to_owned(),
                 precision: Precision::of(Bits::Fixed(16)),
                 backend: Backend::Wasm,
                 browser: Browser::Chrome,
@@ -563,9 +571,15 @@ mod tests {
             repeat: 1,
             warmup: 0,
             max_new_tokens: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_before_a_weight_is_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/published/llama-2-7b");
+        let request = request(Class::Llama, folder);
         let start = Instant::now();
-        let outcome = pollster::block_on(run(&request, &Page));
+        let outcome = pollster::block_on(run(&request, &Page(1 << 32)));
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         assert_eq!(outcome.status, Status::Unsupported);
         assert_eq!(
@@ -573,5 +587,34 @@ mod tests {
             "unsupported here: the weights take 13477363712 bytes and the page up to 300000000 \
              beside them, WASM memory ends at 4294967296; use fewer bits or a smaller model"
         );
+    }
+
+    /// A question about a model meets the refusal that a cell of it meets.
+    #[test]
+    fn what_cannot_fit_is_refused_to_a_question_as_well() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/zoo/llama/llama-gqa");
+        let page = Page(BESIDE_WEIGHTS + 1000);
+        let run_request = request(Class::Llama, folder);
+        let outcome = pollster::block_on(run(&run_request, &page));
+        let question = InferRequest {
+            precision: run_request.cell.precision,
+            backend: Backend::Wasm,
+            model_url: folder.to_owned(),
+            model_files: vec![CaseFile { name: "model.safetensors".to_owned(), bytes: 0 }],
+            input_url: folder.to_owned(),
+            input_files: Vec::new(),
+            question: Question { texts: vec!["a text".to_owned()], ..Question::default() },
+            generation: Generation {
+                max_new_tokens: 1,
+                temperature: 0.0,
+                top_k: 1,
+                top_p: 1.0,
+                seed: 0,
+            },
+        };
+        let said = pollster::block_on(infer::answer(&question, &page));
+        assert!(said.unsupported && outcome.status == Status::Unsupported);
+        assert!(said.error.as_ref().unwrap().contains("WASM memory ends at 300001000"));
+        assert_eq!(said.error, outcome.message);
     }
 }

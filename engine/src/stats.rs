@@ -1,4 +1,4 @@
-//! Medians with their uncertainty.
+//! Medians with their uncertainty, and the largest of a row.
 
 use crate::testing::uniform;
 
@@ -32,6 +32,11 @@ pub fn median_ci95(samples: &[f64]) -> [f64; 2] {
         .collect();
     medians.sort_by(f64::total_cmp);
     [medians[RESAMPLES * 25 / 1000], medians[RESAMPLES * 975 / 1000 - 1]]
+}
+
+/// Where the largest of some numbers is: the first of equal ones, and 0 of none.
+pub(crate) fn argmax(row: &[f32]) -> usize {
+    row.iter().enumerate().fold(0, |best, (i, value)| if *value > row[best] { i } else { best })
 }
 
 #[cfg(test)]

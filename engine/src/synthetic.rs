@@ -6,10 +6,10 @@
 
 use crate::{
     error::{Error, Result},
-    models::Inputs,
+    published::Inputs,
     weights::{Checkpoint, LocalFuture, Source, TensorInfo},
 };
-use serde::Deserialize;
+use record::SeededInput;
 use std::{collections::BTreeMap, ops::Range};
 
 /// The file that seeded weights are thought to be in.
@@ -122,25 +122,8 @@ impl Law {
     }
 }
 
-/// An input that is described instead of given.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Described {
-    /// Bell-shaped numbers of variance 1, in this shape.
-    Normal(Vec<usize>),
-    /// Ids from 0 up, all below a bound.
-    Ids {
-        /// Of the tensor.
-        shape: Vec<usize>,
-        /// The bound.
-        below: u32,
-    },
-    /// One row of integers: a number and how often it comes.
-    Runs(Vec<(i64, usize)>),
-}
-
 /// The inputs of these descriptions.
-pub(crate) fn inputs(seed: u64, described: &BTreeMap<String, Described>) -> Result<Inputs> {
+pub(crate) fn inputs(seed: u64, described: &BTreeMap<String, SeededInput>) -> Result<Inputs> {
     let mut inputs = Inputs::default();
     for (name, described) in described {
         let key = mix(key(name) ^ seed);
@@ -152,17 +135,17 @@ pub(crate) fn inputs(seed: u64, described: &BTreeMap<String, Described>) -> Resu
             })
         };
         match described {
-            Described::Normal(shape) => {
+            SeededInput::Normal(shape) => {
                 let values = (0..count(shape)? as u64).map(|at| bell(key, at)).collect();
                 inputs.floats.insert(name.clone(), (shape.clone(), values));
             }
-            Described::Ids { below: 0, .. } => return Err(wrong("no id is below 0".to_owned())),
-            Described::Ids { shape, below } => {
+            SeededInput::Ids { below: 0, .. } => return Err(wrong("no id is below 0".to_owned())),
+            SeededInput::Ids { shape, below } => {
                 let id = |at: u64| (word(key, at) % u64::from(*below)) as i64;
                 let values = (0..count(shape)? as u64).map(id).collect();
                 inputs.ints.insert(name.clone(), (shape.clone(), values));
             }
-            Described::Runs(runs) => {
+            SeededInput::Runs(runs) => {
                 let mut values = Vec::new();
                 for (value, times) in runs {
                     count(&[values.len().saturating_add(*times)])?;

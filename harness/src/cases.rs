@@ -22,8 +22,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use record::{CaseFile, Class};
-use serde::Deserialize;
+use record::{CaseFile, CaseManifest, Class};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -67,32 +66,6 @@ impl Size {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseJson {
-    class: String,
-    inputs: Inputs,
-    expected: Option<String>,
-    weights: Option<Seeded>,
-}
-
-/// The name of a file, or a description that the engine reads.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Inputs {
-    File(String),
-    Described(serde_json::Map<String, serde_json::Value>),
-}
-
-/// Weights that are computed from a seed.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seeded {
-    tensors: String,
-    #[serde(rename = "seed")]
-    _seed: u64,
-}
-
 impl Case {
     /// Reads the case in `folder`.
     pub fn open(folder: &Path, selector: Vec<String>) -> Result<Case> {
@@ -109,27 +82,17 @@ impl Case {
 
         ensure!(has("case.json"), "case.json is missing; it names class, inputs and expected");
         let text = fs::read_to_string(folder.join("case.json")).context("reading case.json")?;
-        let case: CaseJson = serde_json::from_str(&text).context("case.json is malformed")?;
-        let class = case.class.parse().context("case.json is malformed")?;
-        let mut named = Vec::new();
-        match (&case.inputs, &case.weights) {
-            (Inputs::File(inputs), _) => named.push(("inputs", inputs)),
-            (Inputs::Described(inputs), _) => {
-                ensure!(!inputs.is_empty(), "case.json describes no inputs");
-            }
+        let case: CaseManifest = serde_json::from_str(&text).context("case.json is malformed")?;
+        if let Some(problem) = case.problem() {
+            bail!("case.json contradicts itself: {problem}");
         }
-        match (&case.expected, &case.weights) {
-            (Some(expected), None) => named.push(("expected", expected)),
-            (None, None) => bail!("case.json names no file as expected"),
-            (None, Some(weights)) => named.push(("tensors", &weights.tensors)),
-            (Some(_), Some(_)) => bail!("case.json expects outputs of weights that are made up"),
-        }
+        let named = case.files();
         for (field, file) in &named {
             ensure!(has(file), "case.json names {file:?} as {field}, but there is no such file");
         }
 
         let weights = |file: &CaseFile| {
-            file.name.ends_with(".safetensors") && named.iter().all(|(_, name)| **name != file.name)
+            file.name.ends_with(".safetensors") && named.iter().all(|(_, name)| *name != file.name)
         };
         if !ends(".gguf") {
             ensure!(has("config.json"), "neither config.json nor a .gguf file is there");
@@ -142,7 +105,7 @@ impl Case {
             );
         }
         let synthetic_weights = case.weights.is_some();
-        Ok(Case { name, class, folder, files, synthetic_weights, selector })
+        Ok(Case { name, class: case.class, folder, files, synthetic_weights, selector })
     }
 }
 
@@ -302,7 +265,7 @@ mod tests {
         );
         let folder = folder(&[&[bad], &REST[..]].concat());
         let error = format!("{:#}", given(folder.path()).unwrap_err());
-        assert!(error.contains("unknown class \"gpt2\"; known: bert"), "{error}");
+        assert!(error.contains("unknown variant `gpt2`, expected one of `bert`"), "{error}");
     }
 
     #[test]

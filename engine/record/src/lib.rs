@@ -6,6 +6,7 @@
 //! rebuilt from records alone. There is no logic here beyond names and their parsing, so that the
 //! crate compiles in a second for every target.
 
+mod case;
 mod cell;
 mod environment;
 mod expectation;
@@ -15,6 +16,7 @@ mod outcome;
 mod precision;
 mod request;
 
+pub use case::{CaseInputs, CaseManifest, Reference, SeededInput, SeededWeights};
 pub use cell::{Axes, Axis, Backend, Browser, Cell, Class};
 pub use environment::{
     Adapter, BrowserInfo, Capabilities, EngineInfo, Environment, Host, Storage, VariantTrial,

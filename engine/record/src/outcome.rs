@@ -1,6 +1,6 @@
 //! What came of a cell.
 
-use crate::Bits;
+use crate::{Bits, Reference};
 use serde::{Deserialize, Serialize};
 
 /// The verdict of a cell.
@@ -78,6 +78,9 @@ pub struct Outcome {
     /// How right the numbers are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correctness: Option<Correctness>,
+    /// Whose outputs quantisation loss is told against; none where nothing is expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
     /// How small the model is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,

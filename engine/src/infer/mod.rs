@@ -9,15 +9,14 @@ mod read;
 mod text;
 
 use crate::{
-    case::json,
     device::Device,
     error::{Error, Result},
-    generation_config::GenerationConfig,
-    models::{Config, Inputs, Model},
-    preprocess::{Audio, Given, Image, Processor, Tokenizer},
+    models::{Inputs, Model},
+    preprocess::{Audio, Given, Image, Processor},
     probe,
+    published::Published,
     run::{self, Host},
-    weights::{Checkpoint, Source},
+    weights::Source,
 };
 use record::{Class, Event, Finding, InferRequest, Inference, Question};
 use std::collections::BTreeMap;
@@ -52,37 +51,31 @@ async fn infer(request: &InferRequest, host: &dyn Host, said: &mut Inference) ->
     let source = host.source(&request.model_url, &request.model_files);
     let source = source.as_ref();
     let files: Vec<String> = request.model_files.iter().map(|file| file.name.clone()).collect();
-    let checkpoint = Checkpoint::open(source, &files).await?;
-    let config = match (source.size("config.json"), &checkpoint.config) {
-        (None, Some(config)) => config.clone(),
-        _ => json(source, "config.json").await?,
-    };
-    let config = Config::new(config)?;
-    let class = class_of(config.architecture()?)?;
+    let published = Published::open(source, &files).await?;
+    let class = published.class;
     said.class = Some(class);
+    let precision = &request.precision;
+    run::check_plan(&published, precision, host).await?;
 
     // What is wrong with the question is said before the weights are loaded.
-    let processor = processor(class, &config, &checkpoint, source, &request.question).await?;
+    let processor = processor(&published, source, &request.question).await?;
     let inputs_from = host.source(&request.input_url, &request.input_files);
     let given = given(class, &request.question, inputs_from.as_ref()).await?;
     let inputs = processor.inputs(&given)?;
 
-    let precision = &request.precision;
-    let (model, account) =
-        run::load_model(class, &config, &checkpoint, source, &device, precision, host).await?;
+    let (model, account) = run::load_model(&published, source, &device, precision, host).await?;
     said.weights_bytes = account.memory().weights_bytes;
     said.load_ms = host.now() - start;
     let start = host.now();
     stage("answer");
     said.findings = match model.decoder() {
         Some(decoder) => {
-            let defaults = GenerationConfig::read(source, &config).await?;
             let writer = Writer { device: &device, decoder, processor: &processor, request, host };
-            writer.texts(&inputs, &defaults, said).await?
+            writer.texts(&inputs, &published.generation, said).await?
         }
         None => {
             let values = outputs(&device, model.as_ref(), &inputs).await?;
-            let findings = read::findings(&values, &config, &processor, &inputs, &given)?;
+            let findings = read::findings(&values, &published.config, &processor, &inputs, &given)?;
             for (row, finding) in findings.iter().enumerate() {
                 if let Finding::Text { text, .. } = finding {
                     host.emit(Event::Text { row, text: text.clone() });
@@ -95,30 +88,12 @@ async fn infer(request: &InferRequest, host: &dyn Host, said: &mut Inference) ->
     Ok(())
 }
 
-/// The class of an architecture: the one whose name, without its underscore, it begins with.
-fn class_of(architecture: &str) -> Result<Class> {
-    let name = architecture.to_lowercase();
-    let begins = |class: &&Class| name.starts_with(&class.name().replace('_', ""));
-    // LLaVA-NeXT begins like LLaVA, so the longest name counts.
-    let class = Class::ALL.iter().filter(begins).max_by_key(|class| class.name().len());
-    class.copied().ok_or_else(|| {
-        let known: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
-        let message = format!("{architecture} is of none of the classes {}", known.join(" "));
-        Error::config("architectures", message)
-    })
-}
-
 async fn processor(
-    class: Class,
-    config: &Config,
-    checkpoint: &Checkpoint,
+    published: &Published,
     source: &dyn Source,
     question: &Question,
 ) -> Result<Processor> {
-    let mut processor = Processor::open(class, config, source).await?;
-    if let (None, Some(metadata)) = (processor.tokenizer(), &checkpoint.metadata) {
-        processor = processor.with_tokenizer(Tokenizer::from_gguf(metadata)?)?;
-    }
+    let processor = Processor::of(published, source).await?;
     match &question.language {
         Some(language) => processor.with_language(language),
         None => Ok(processor),
@@ -152,26 +127,4 @@ async fn outputs(device: &Device, model: &dyn Model, inputs: &Inputs) -> Result<
     let values = device.read(&tensors).await?;
     let named = outputs.iter().zip(values);
     Ok(named.map(|((name, tensor), values)| (*name, (tensor.shape().to_vec(), values))).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn architectures_name_their_class() {
-        for (architecture, class) in [
-            ("LlavaNextForConditionalGeneration", Class::LlavaNext),
-            ("LlavaForConditionalGeneration", Class::Llava),
-            ("LlamaForCausalLM", Class::Llama),
-            ("CLIPVisionModelWithProjection", Class::Clip),
-            ("XCLIPModel", Class::Xclip),
-            ("T5EncoderModel", Class::T5),
-            ("Wav2Vec2ForCTC", Class::Wav2vec2),
-        ] {
-            assert_eq!(class_of(architecture), Ok(class), "{architecture}");
-        }
-        let error = class_of("GPT2LMHeadModel").unwrap_err().to_string();
-        assert!(error.contains("GPT2LMHeadModel is of none of the classes bert"), "{error}");
-    }
 }

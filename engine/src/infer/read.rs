@@ -3,8 +3,8 @@
 use super::Values;
 use crate::{
     error::{Error, Result},
-    models::{Config, Inputs},
     preprocess::{Given, Image, Processor, ctc},
+    published::{Config, Inputs},
 };
 use record::{Finding, Label, Place};
 
@@ -120,7 +120,7 @@ fn places(
             let scores = softmax(logits);
             // The last label means that there is nothing.
             let scores = &scores[..labels - 1];
-            let id = crate::compare::argmax(scores);
+            let id = crate::stats::argmax(scores);
             if scores[id] > THRESHOLD {
                 let (width, height) = (image.width as f32, image.height as f32);
                 let [x, y, w, h] = [corner[0], corner[1], corner[2], corner[3]];

@@ -4,10 +4,10 @@ use crate::{
     device::Device,
     error::Result,
     generate::{Options, generate},
-    generation_config::GenerationConfig,
     models::{Decoder, Inputs},
     ops::Sampling,
     preprocess::Processor,
+    published::GenerationConfig,
     run::{self, Host},
 };
 use record::{Event, Finding, InferRequest, Inference};

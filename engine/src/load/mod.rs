@@ -357,7 +357,7 @@ fn stored_format(dtype: Dtype) -> Option<Format> {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
-    use crate::{device::Gpu, models, weights::Folder};
+    use crate::{device::Gpu, models, published::Published, weights::Folder};
 
     /// The account is what the GPU gave out, byte for byte, and the widths are what the format says.
     #[test]
@@ -370,17 +370,18 @@ mod tests {
             gpu.forget();
             assert_eq!(gpu.allocated_bytes(), 0);
             pollster::block_on(async {
-                let files = source.files().unwrap();
-                let case = crate::case::Case::open(&source, &files).await.unwrap();
+                let files = ["model.safetensors".to_owned()];
+                let published = Published::open(&source, &files).await.unwrap();
                 let precision = Precision::of(Bits::Fixed(bits));
                 let loader =
-                    Loader::new(&source, &case.checkpoint, &device, &precision, &|_, _| {});
-                let model = models::load(case.class, &case.config, &loader).await.unwrap();
+                    Loader::new(&source, &published.checkpoint, &device, &precision, &|_, _| {});
+                let model =
+                    models::load(published.class, &published.config, &loader).await.unwrap();
                 let memory = loader.account().memory();
                 assert_eq!(memory.weights_bytes, gpu.allocated_bytes());
                 assert_eq!(memory.bpw, bpw);
-                let plan = Loader::planning(&case.checkpoint, &precision);
-                models::load(case.class, &case.config, &plan).await.unwrap();
+                let plan = Loader::planning(&published.checkpoint, &precision);
+                models::load(published.class, &published.config, &plan).await.unwrap();
                 assert_eq!(plan.account().plan(), loader.account().plan());
                 drop(model);
             });

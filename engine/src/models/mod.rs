@@ -7,12 +7,11 @@ mod bert;
 mod blocks;
 mod clap;
 mod clip;
-pub mod config;
 mod detr;
 mod inputs;
 mod llama;
 mod llava;
-pub(crate) mod llava_next;
+mod llava_next;
 mod qwen2;
 mod t5;
 mod vit;
@@ -20,8 +19,7 @@ mod wav2vec2;
 mod whisper;
 mod xclip;
 
-pub use config::Config;
-pub use inputs::{Ids, Images, Inputs};
+pub use crate::published::{Config, Ids, Images, Inputs};
 
 use crate::{
     device::Device,
@@ -158,4 +156,39 @@ pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<
     };
     loader.finish()?;
     Ok(model)
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::{
+        architectures::ARCHITECTURES,
+        error::Error,
+        weights::{Checkpoint, Memory},
+    };
+    use record::{Bits, Precision};
+    use serde_json::json;
+
+    /// What each class says of a model that has a name and nothing else.
+    fn refusal(class: Class, architecture: &str) -> Error {
+        let list = Memory::new().with("list", "w 1\n");
+        let checkpoint = pollster::block_on(Checkpoint::listed(&list, "list", "values")).unwrap();
+        let precision = Precision::of(Bits::Fixed(16));
+        let loader = Loader::planning(&checkpoint, &precision);
+        let config = Config::new(json!({"architectures": [architecture]})).unwrap();
+        pollster::block_on(load(class, &config, &loader)).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn classes_load_what_the_table_says_and_nothing_else() {
+        let is_of_name = |error: &Error| matches!(error, Error::Config { field, .. } if field == "architectures");
+        for known in ARCHITECTURES {
+            let error = refusal(known.class, known.name);
+            assert!(!is_of_name(&error), "{}: {error}", known.name);
+        }
+        for class in Class::ALL {
+            let error = refusal(*class, "T5EncoderModel");
+            assert!(is_of_name(&error), "{class}: {error}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    models::Inputs,
+    published::Inputs,
 };
 
 /// Longest part of a recording that a configuration may ask for, in samples: CLAP's has 480,000.

@@ -8,7 +8,7 @@ pub fn greedy(logits: &[f32], vocabulary: usize, blank: u32) -> Vec<u32> {
     let mut tokens = Vec::new();
     let mut last = None;
     for frame in logits.chunks_exact(vocabulary) {
-        let token = crate::compare::argmax(frame) as u32;
+        let token = crate::stats::argmax(frame) as u32;
         if Some(token) != last && token != blank {
             tokens.push(token);
         }

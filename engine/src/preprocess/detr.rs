@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    models::Inputs,
+    published::Inputs,
 };
 
 /// `pixel_values: [N, 3, H, W]`, filled up on the right and below, and `pixel_mask: [N, H, W]`.

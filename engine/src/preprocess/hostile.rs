@@ -2,7 +2,7 @@
 //! that name it, and nothing panics or takes memory for what a header merely claims.
 
 use super::{Audio, Given, Image, Processor};
-use crate::{error::Result, models::Config, weights::Memory};
+use crate::{error::Result, published::Config, weights::Memory};
 use record::Class;
 use serde_json::{Value, json};
 

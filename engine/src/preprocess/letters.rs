@@ -1,8 +1,9 @@
 //! The letters of a CTC model: `vocab.json`, as `Wav2Vec2CTCTokenizer` reads it.
 
-use super::settings::{Section, bytes};
+use super::settings::Section;
 use crate::{
     error::{Error, Result},
+    published::whole,
     weights::Source,
 };
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub(super) struct Letters {
 impl Letters {
     /// Reads the vocabulary, where there is one.
     pub(super) async fn read(source: &dyn Source, config: &Section) -> Result<Option<Letters>> {
-        let Some(bytes) = bytes(source, "vocab.json").await? else { return Ok(None) };
+        let Some(bytes) = whole(source, "vocab.json").await? else { return Ok(None) };
         let vocabulary: BTreeMap<String, u32> = serde_json::from_slice(&bytes)
             .map_err(|error| Error::malformed("vocab.json", error.to_string()))?;
         let token = |field, default: &str| -> Result<String> {

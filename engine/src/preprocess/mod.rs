@@ -3,7 +3,7 @@
 //! A [`Processor`] is opened on the files of a model (`preprocessor_config.json`,
 //! `processor_config.json`, `tokenizer_config.json`, `tokenizer.json`, `generation_config.json`; the
 //! class's defaults stand in for absent ones) and turns what is [`Given`] into
-//! [`crate::models::Inputs`] under the names of the class's `forward()`.
+//! [`crate::published::Inputs`] under the names of the class's `forward()`.
 //!
 //! - texts: `tokenizer.rs` (`tokenizer.json`), `gguf.rs` (the vocabulary that a GGUF file carries),
 //!   `letters.rs` (Wav2Vec2's `vocab.json`), and back: `ctc.rs`;

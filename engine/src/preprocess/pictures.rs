@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    models::{Config, Inputs},
+    published::{Config, Inputs},
 };
 use record::Class;
 

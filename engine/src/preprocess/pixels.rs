@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    models::Config,
+    published::Config,
 };
 use record::Class;
 

@@ -4,13 +4,13 @@ use super::{
     Audio, Image, Tokenizer, clap,
     letters::Letters,
     pictures::Pictures,
-    settings::{Section, Settings, bytes},
+    settings::{Section, Settings},
     wav2vec2::Waves,
     whisper,
 };
 use crate::{
     error::{Error, Result},
-    models::{Config, Inputs},
+    published::{Config, Inputs, Published, whole},
     weights::Source,
 };
 use record::Class;
@@ -63,7 +63,7 @@ impl Processor {
     /// When a file is malformed, or asks for something that is not known here.
     pub async fn open(class: Class, config: &Config, source: &dyn Source) -> Result<Processor> {
         let settings = Settings::read(source).await?;
-        let tokenizer = match bytes(source, "tokenizer.json").await? {
+        let tokenizer = match whole(source, "tokenizer.json").await? {
             Some(bytes) => Some(Tokenizer::from_json(&bytes)?),
             None => None,
         };
@@ -110,6 +110,20 @@ impl Processor {
         match tokenizer {
             Some(tokenizer) => processor.with_tokenizer(tokenizer),
             None => processor.prompted(None),
+        }
+    }
+
+    /// Reads the same of a model that was opened. A GGUF file carries its tokenizer.
+    ///
+    /// # Errors
+    /// As [`Processor::open`], or when the tokenizer of the GGUF file is malformed.
+    pub async fn of(published: &Published, source: &dyn Source) -> Result<Processor> {
+        let processor = Processor::open(published.class, &published.config, source).await?;
+        match (processor.tokenizer(), &published.checkpoint.metadata) {
+            (None, Some(metadata)) if metadata.get("tokenizer.ggml.tokens").is_some() => {
+                processor.with_tokenizer(Tokenizer::from_gguf(metadata)?)
+            }
+            _ => Ok(processor),
         }
     }
 

@@ -2,13 +2,10 @@
 
 use crate::{
     error::{Error, Result},
-    models::Config,
+    published::{Config, whole},
     weights::Source,
 };
 use serde_json::{Map, Value};
-
-/// Largest JSON file that is read: tokenizers have megabytes, nobody has more.
-const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// An object of a file, whose complaints name that file.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) async fn read(source: &dyn Source) -> Result<Settings> {
         let section = async |file: &'static str| {
-            let value = match bytes(source, file).await? {
+            let value = match whole(source, file).await? {
                 None => Value::Object(Map::new()),
                 Some(bytes) => serde_json::from_slice(&bytes)
                     .map_err(|error| Error::malformed(file, error.to_string()))?,
@@ -90,14 +87,5 @@ impl Section {
             Some(_) => Ok(Some(config.text_or(field, "")?.into())),
             None => Ok(None),
         })
-    }
-}
-
-/// A whole file, where it is there.
-pub(super) async fn bytes(source: &dyn Source, file: &str) -> Result<Option<Vec<u8>>> {
-    match source.size(file) {
-        None => Ok(None),
-        Some(size) if size <= MAX_JSON_BYTES => Ok(Some(source.read(file, 0..size).await?)),
-        Some(size) => Err(Error::malformed(file, format!("{size} bytes are too many"))),
     }
 }

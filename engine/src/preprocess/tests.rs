@@ -2,7 +2,7 @@
 
 use super::{Audio, Given, Image, Processor, resize};
 use crate::{
-    models::{Config, Inputs},
+    published::{Config, Inputs},
     weights::{Checkpoint, Folder, Source},
 };
 use pollster::block_on;

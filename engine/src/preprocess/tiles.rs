@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    models::{Config, Inputs, llava_next},
+    published::{Config, Inputs, tiling},
 };
 
 /// Heights and widths that an image may be cut at, where no file says.
@@ -111,7 +111,7 @@ impl Placeholders {
     /// patch that is not padding, one a row of patches, and those of the whole.
     fn tiled(&self, [height, width]: [usize; 2], resolution: [usize; 2], tile: usize) -> usize {
         let patches = resolution.map(|side| side / tile * (tile / self.patch));
-        let padding = llava_next::padding([height, width], patches);
+        let padding = tiling::padding([height, width], patches);
         let [rows, columns] = [0, 1].map(|axis| patches[axis] - 2 * padding[axis]);
         rows * columns + rows + self.plain(tile, tile)
     }
@@ -232,6 +232,6 @@ impl Tiles {
     /// `select_best_resolution`.
     fn best(&self, image: &Image) -> [usize; 2] {
         let sizes = self.resolutions.iter().copied();
-        llava_next::best_resolution(sizes, [image.height, image.width])
+        tiling::best_resolution(sizes, [image.height, image.width])
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    models::Inputs,
+    published::Inputs,
 };
 
 /// Which of `frames` frames `wanted` are looked at: transformers' `default_sample_indices_fn`.

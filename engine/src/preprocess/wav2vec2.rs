@@ -3,7 +3,7 @@
 use super::{Audio, settings::Section};
 use crate::{
     error::{Error, Result},
-    models::Inputs,
+    published::Inputs,
 };
 
 /// How waves are prepared.

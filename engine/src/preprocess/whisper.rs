@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    models::{Config, Inputs},
+    published::{Config, Inputs},
 };
 use serde_json::Value;
 

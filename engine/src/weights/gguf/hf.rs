@@ -3,6 +3,7 @@
 
 use super::{Header, Metadata, rope};
 use crate::{
+    architectures::{self, Architecture},
     error::{Error, Result},
     weights::{Dtype, TensorInfo},
 };
@@ -10,20 +11,6 @@ use serde_json::{Value, json};
 
 /// Half the widest head that makes sense.
 const MAX_ROPE_FACTORS: usize = 4096;
-
-/// The class that a file's `general.architecture` names.
-struct Class {
-    architecture: &'static str,
-    model_type: &'static str,
-    head: &'static str,
-    /// Whether the converter permuted the rows of q and k for its rotary embedding.
-    permuted: bool,
-}
-
-const CLASSES: [Class; 2] = [
-    Class { architecture: "llama", model_type: "llama", head: "LlamaForCausalLM", permuted: true },
-    Class { architecture: "qwen2", model_type: "qwen2", head: "Qwen2ForCausalLM", permuted: false },
-];
 
 /// Takes the factors of a rope scaling out of the tensors: Hugging Face has them in the config.
 ///
@@ -56,17 +43,15 @@ pub fn translate(mut header: Header, rope_factors: &[f32]) -> Result<(Header, Va
     let architecture = metadata
         .text("general.architecture")?
         .ok_or_else(|| Error::malformed(metadata.file(), "key general.architecture: is missing"))?;
-    let class = CLASSES.iter().find(|c| c.architecture == architecture).ok_or_else(|| {
-        let message =
-            format!("GGUF files of architecture {architecture:?}; convert to safetensors");
-        Error::unsupported(message)
-    })?;
+    let head = architectures::of_gguf(architecture)?;
+    // llama.cpp's converter permutes the rows of q and k for its rotary embedding.
+    let is_permuted = architecture == "llama";
     if let Some(parts @ 2..) = metadata.unsigned("split.count")? {
         return Err(Error::unsupported(format!(
             "GGUF files in {parts} parts; join them with `llama-gguf-split --merge`"
         )));
     }
-    let mut config = config(class, metadata)?;
+    let mut config = config(architecture, head, metadata)?;
     if !rope_factors.is_empty() {
         let theta = config["rope_theta"].as_f64().unwrap_or_default();
         config["rope_scaling"] = rope::scaling(rope_factors, theta).ok_or_else(|| {
@@ -84,7 +69,7 @@ pub fn translate(mut header: Header, rope_factors: &[f32]) -> Result<(Header, Va
             Some("k_proj.weight" | "k_proj.bias") => "num_key_value_heads",
             _ => "",
         };
-        if class.permuted && !heads.is_empty() {
+        if is_permuted && !heads.is_empty() {
             let heads = config[heads].as_u64().unwrap_or_default();
             permute(tensor, heads).map_err(|m| Error::malformed(metadata.file(), m))?;
         }
@@ -143,8 +128,8 @@ fn rename(name: &str) -> Option<String> {
     matches!(kind, "weight" | "bias").then(|| format!("model.layers.{layer}.{part}.{kind}"))
 }
 
-fn config(class: &Class, metadata: &Metadata) -> Result<Value> {
-    let key = |name: &str| format!("{}.{name}", class.architecture);
+fn config(architecture: &str, head: Architecture, metadata: &Metadata) -> Result<Value> {
+    let key = |name: &str| format!("{architecture}.{name}");
     let needed = |name: &str| {
         let key = key(name);
         match metadata.unsigned(&key)? {
@@ -174,8 +159,8 @@ fn config(class: &Class, metadata: &Metadata) -> Result<Value> {
     let epsilon = metadata.float(&key("attention.layer_norm_rms_epsilon"))?;
     let tokens = metadata.array("tokenizer.ggml.tokens")?.map(|tokens| tokens.len() as u64);
     Ok(json!({
-        "architectures": [class.head],
-        "model_type": class.model_type,
+        "architectures": [head.name],
+        "model_type": head.class.name(),
         "hidden_size": hidden,
         "intermediate_size": needed("feed_forward_length")?,
         "num_hidden_layers": needed("block_count")?,
@@ -185,7 +170,7 @@ fn config(class: &Class, metadata: &Metadata) -> Result<Value> {
         "hidden_act": "silu",
         "rms_norm_eps": epsilon.unwrap_or(1e-6),
         "rope_theta": metadata.float(&key("rope.freq_base"))?.unwrap_or(10_000.0),
-        "rope_scaling": rope_scaling(class, metadata)?,
+        "rope_scaling": rope_scaling(architecture, metadata)?,
         "max_position_embeddings": needed("context_length")?,
         "vocab_size": optional("vocab_size")?.or(tokens),
         "bos_token_id": metadata.unsigned("tokenizer.ggml.bos_token_id")?,
@@ -195,8 +180,8 @@ fn config(class: &Class, metadata: &Metadata) -> Result<Value> {
 }
 
 /// The rope scaling; linear is the only one whose every parameter the file carries.
-fn rope_scaling(class: &Class, metadata: &Metadata) -> Result<Value> {
-    let key = |name: &str| format!("{}.rope.scaling.{name}", class.architecture);
+fn rope_scaling(architecture: &str, metadata: &Metadata) -> Result<Value> {
+    let key = |name: &str| format!("{architecture}.rope.scaling.{name}");
     match metadata.text(&key("type"))? {
         None | Some("none") => Ok(Value::Null),
         Some("linear") => {

@@ -1,10 +1,8 @@
 //! `generation_config.json`: how the publisher of a model wants it to generate.
 
+use super::{Config, json};
 use crate::{
-    case::json,
     error::{Error, Result},
-    generate::Suppressed,
-    models::Config,
     weights::Source,
 };
 
@@ -12,16 +10,26 @@ const FILE: &str = "generation_config.json";
 
 /// What of it is followed here; sampling is the user's business.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct GenerationConfig {
+pub struct GenerationConfig {
     /// Tokens that end a text; where it has none, those of config.json do.
     pub stop_tokens: Option<Vec<u32>>,
     /// Tokens that are not chosen.
     pub suppressed: Suppressed,
 }
 
+/// Tokens that are not chosen however likely they are. Whisper has such: brackets and notes would
+/// describe a sound where its words are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Never.
+    pub always: Vec<u32>,
+    /// Not as the first new token.
+    pub first: Vec<u32>,
+}
+
 impl GenerationConfig {
     /// Reads it; models from before it was a file of its own have its fields in config.json.
-    pub(crate) async fn read(source: &dyn Source, config: &Config) -> Result<GenerationConfig> {
+    pub async fn read(source: &dyn Source, config: &Config) -> Result<GenerationConfig> {
         match source.size(FILE) {
             None => GenerationConfig::of(config),
             Some(_) => {
