@@ -14,6 +14,12 @@ const post = (event) => {
   if (waiting) setTimeout(waiting, FLURRY_MS);
 };
 
+// Browsers slow hidden pages down, and only the page sees that it is one.
+const tellIfHidden = () => {
+  if (document.visibilityState === "hidden") post(JSON.stringify({ event: "hidden" }));
+};
+document.addEventListener("visibilitychange", tellIfHidden);
+
 const start = () => {
   const started = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   started.onmessage = ({ data }) => post(data);
@@ -30,6 +36,7 @@ window.run = (request) => {
   events = [];
   worker ??= start();
   worker.postMessage(request);
+  tellIfHidden();
   state.textContent = "running";
 };
 

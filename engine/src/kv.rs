@@ -39,6 +39,11 @@ impl Step {
         self.shared.as_ref().expect("a step on the GPU")
     }
 
+    /// Gives it up for its counts on the GPU.
+    pub(crate) fn into_tensor(self) -> Tensor {
+        self.shared.expect("a step on the GPU")
+    }
+
     /// Sets both counts.
     pub fn set(&self, device: &Device, position: usize, emitted: usize) {
         self.position.set(position);

@@ -6,30 +6,36 @@
 //!
 //! Reading order: [`weights`] opens a checkpoint, [`published`] what lies beside it, [`quant`] packs its matrices, [`load`] puts them
 //! on a [`device`]; [`ops`] compute on [`tensor`]s; [`models`] are written over ops, remember in
-//! [`kv`] and speak through [`generate`]; [`run`] answers one request with an outcome after
-//! [`selftest`] has passed, and `infer` one that a person asks.
+//! [`kv`] and speak through [`generate`]. `answer` gives a request to `probe`, which looks at the
+//! device and runs [`selftest`], to `measure`, where a cell becomes an outcome, or to `infer`, which
+//! answers a person; all three open what they need through `open`.
 
+mod answer;
 pub mod architectures;
 mod case;
-mod compare;
 pub mod device;
+mod embedder;
 pub mod error;
 pub mod generate;
 mod infer;
 pub mod kv;
 pub mod load;
+mod measure;
 pub mod models;
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+mod open;
 pub mod ops;
 pub mod preprocess;
 mod probe;
 pub mod published;
 pub mod quant;
-pub mod run;
 pub mod selftest;
 pub mod stats;
 mod synthetic;
 pub mod tensor;
 pub mod testing;
+mod time;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 // The bytes in it can be checked wherever the tests run.
@@ -39,4 +45,4 @@ mod wasm_features;
 pub mod weights;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use run::answer_blocking;
+pub use native::answer_blocking;

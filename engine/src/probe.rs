@@ -1,29 +1,28 @@
 //! Who the page is: what it can do, its adapter, and whether the kernels are right on it.
 
-use crate::{
-    device::Device,
-    error::Error,
-    run::{self, Host},
-    selftest,
-};
+use crate::{device::Device, embedder::Embedder, error::Error, open, selftest};
 use record::{Backend, EngineInfo, Event, PageReport, Webnn};
 
 /// Why no cell runs on WebNN, whatever a browser offers.
 pub(crate) const NO_WEBNN_KERNELS: &str = "the engine has no WebNN kernels";
 
 /// Looks at `backend`, and checks every op on it if `self_test` is set.
-pub(crate) async fn probe(backend: Backend, self_test: bool, host: &dyn Host) -> PageReport {
-    host.emit(Event::Stage { stage: "self-test".to_owned() });
+pub(crate) async fn probe(
+    backend: Backend,
+    self_test: bool,
+    embedder: &dyn Embedder,
+) -> PageReport {
+    embedder.emit(Event::Stage { stage: "self-test".to_owned() });
     let mut report = PageReport {
         engine: engine_info(None),
-        capabilities: host.capabilities().await,
+        capabilities: embedder.capabilities().await,
         ..PageReport::default()
     };
     if backend == Backend::Webnn {
-        probe_webnn(&mut report, host).await;
+        probe_webnn(&mut report, embedder).await;
         return report;
     }
-    match run::open(backend, host).await {
+    match open::device(backend, embedder).await {
         Ok(device) => {
             let mut tried = Vec::new();
             if self_test {
@@ -39,8 +38,8 @@ pub(crate) async fn probe(backend: Backend, self_test: bool, host: &dyn Host) ->
     report
 }
 
-async fn probe_webnn(report: &mut PageReport, host: &dyn Host) {
-    match host.webnn().await {
+async fn probe_webnn(report: &mut PageReport, embedder: &dyn Embedder) {
+    match embedder.webnn().await {
         Ok(webnn) => {
             report.unsupported = Some(reason_of(&webnn));
             report.capabilities.get_or_insert_default().webnn = Some(webnn);

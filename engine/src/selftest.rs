@@ -89,9 +89,9 @@ async fn run_variant(gpu: &Rc<Gpu>) -> Vec<SelfCheck> {
 /// answer a read only every 100 ms.
 async fn run_checks(gpu: &Rc<Gpu>, checks: Vec<Check>) -> Vec<SelfCheck> {
     let device = Device::Gpu(Rc::clone(gpu));
-    gpu.set_poison(true);
+    let poison = gpu.poison();
     let recorded: Vec<_> = checks.iter().map(|check| gpu.scoped(|| (check.run)(&device))).collect();
-    gpu.set_poison(false);
+    drop(poison);
     let outputs: Vec<&Tensor> = recorded.iter().flat_map(|(outputs, _)| outputs).collect();
     let mut words = gpu.read(&outputs).await.map(Vec::into_iter);
 

@@ -115,6 +115,7 @@ async fn listen(
             Event::Stage { stage: name } => *stage = name,
             Event::Done { answer } => return Some(*answer),
             Event::Failed { .. }
+            | Event::Hidden
             | Event::Loading { .. }
             | Event::Token { .. }
             | Event::Text { .. } => {}

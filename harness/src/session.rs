@@ -177,7 +177,7 @@ impl Session {
         on_event: &mut (dyn FnMut(&Event) + Send),
     ) -> Result<Answer, Fault> {
         let started = Instant::now();
-        let mut stage = "session".to_owned();
+        let (mut stage, mut hidden) = ("session".to_owned(), false);
         let text = json!(request).to_string();
         self.command(&stage, GRACE, self.client.execute(RUN, vec![json!(text)])).await?;
         loop {
@@ -203,8 +203,14 @@ impl Session {
                 on_event(&event);
                 match event {
                     Event::Stage { stage: name } => stage = name,
-                    Event::Done { answer } => return Ok(*answer),
+                    Event::Done { mut answer } => {
+                        if let Answer::Run(outcome) = &mut *answer {
+                            outcome.hidden = hidden;
+                        }
+                        return Ok(*answer);
+                    }
                     Event::Failed { message } => return Err(self.trapped(stage, message).await),
+                    Event::Hidden => hidden = true,
                     Event::Loading { .. } | Event::Token { .. } | Event::Text { .. } => {}
                 }
             }

@@ -4,6 +4,9 @@ use record::{Browser, Status};
 use tests::Faults;
 
 const CASES: [&str; 4] = ["first", "loses-its-gpu", "never-ends", "well again"];
+/// What goes wrong in the decode alone; the text of the first and the last is right.
+const DECODES: [&str; 5] =
+    ["right", "keeps-its-position", "keeps-its-token", "loses-a-dispatch", "right again"];
 
 fn faults_of_the_gpu_are_records_in(browser: Browser) {
     let faults = Faults::of_the_gpu(&CASES);
@@ -21,6 +24,33 @@ fn faults_of_the_gpu_are_records_in(browser: Browser) {
     // Some browsers end a shader themselves, by taking the device away.
     assert!(matches!(endless.status, Status::Timeout | Status::Crash), "{endless:?}");
     faults.assert_nothing_is_left();
+}
+
+/// The decode that is timed is judged: what goes wrong in it alone fails the cell, at 4 bits.
+fn faults_of_the_decode_fail_their_cell_in(browser: Browser) {
+    let faults = Faults::of_the_gpu(&DECODES);
+    let status = faults.command(browser, &["webgpu"]).args(["--repeat", "1"]).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    for case in DECODES {
+        let outcome = faults.record(case).outcome;
+        match case.starts_with("right") {
+            true => assert_eq!(outcome.status, Status::Pass, "{case}: {outcome:?}"),
+            false => {
+                assert_eq!(outcome.status, Status::Fail, "{case}: {outcome:?}");
+                assert!(outcome.reason.unwrap().contains("decode"), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn faults_of_the_decode_fail_their_cell_in_chrome() {
+    faults_of_the_decode_fail_their_cell_in(Browser::Chrome);
+}
+
+#[test]
+fn faults_of_the_decode_fail_their_cell_in_firefox() {
+    faults_of_the_decode_fail_their_cell_in(Browser::Firefox);
 }
 
 #[test]

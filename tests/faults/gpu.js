@@ -1,9 +1,13 @@
 // Stands before the worker of the real page: where the case's name says so, the engine's own GPU
-// device breaks under it as soon as the engine submits its first work.
+// device breaks under it as soon as the engine submits its first work, or goes wrong in the middle of
+// a decode.
 
 let fault = null;
+let decoding = null;
 self.addEventListener("message", ({ data }) => {
-  fault = faults[JSON.parse(data).cell?.case] ?? null;
+  const name = JSON.parse(data).cell?.case;
+  fault = faults[name] ?? null;
+  decoding = decodeFaults[name] ?? null;
 });
 
 // Ages, and not for ever: lavapipe leaves the loops of an invocation after 65,536 turns, so it takes
@@ -48,4 +52,49 @@ GPUQueue.prototype.submit = function (commands) {
   fault = null;
   const own = now?.(devices.get(this)) ?? [];
   return submit.call(this, [...own, ...commands]);
+};
+
+// The last kernel of a decode step, in which the next one begins: with one of its lines left out, or
+// with the third dispatch behind it lost.
+const CLOSES_A_STEP = "emitted[step[1]]";
+const decodeFaults = {
+  __proto__: null,
+  "keeps-its-position": { line: "step[0] += 1u;" },
+  "keeps-its-token": { line: "input[0] = chosen[0];" },
+  "loses-a-dispatch": { lost: 3 },
+};
+
+const texts = new WeakMap();
+const closing = new WeakMap();
+const { createShaderModule, createComputePipeline } = GPUDevice.prototype;
+GPUDevice.prototype.createShaderModule = function (descriptor) {
+  const module = createShaderModule.call(this, descriptor);
+  texts.set(module, descriptor.code);
+  return module;
+};
+GPUDevice.prototype.createComputePipeline = function (descriptor) {
+  const pipeline = createComputePipeline.call(this, descriptor);
+  const text = texts.get(descriptor.compute.module);
+  if (text.includes(CLOSES_A_STEP)) {
+    const without = (line) => {
+      const module = createShaderModule.call(this, { code: text.replace(line, "") });
+      const compute = { ...descriptor.compute, module };
+      return createComputePipeline.call(this, { ...descriptor, compute });
+    };
+    const lines = Object.values(decodeFaults).flatMap(({ line }) => line ?? []);
+    closing.set(pipeline, Object.fromEntries(lines.map((line) => [line, without(line)])));
+  }
+  return pipeline;
+};
+
+let since = Infinity;
+const { setPipeline, dispatchWorkgroups } = GPUComputePassEncoder.prototype;
+GPUComputePassEncoder.prototype.setPipeline = function (pipeline) {
+  const variants = closing.get(pipeline);
+  since = variants ? 0 : since + 1;
+  return setPipeline.call(this, variants?.[decoding?.line] ?? pipeline);
+};
+GPUComputePassEncoder.prototype.dispatchWorkgroups = function (...groups) {
+  if (since === decoding?.lost) return;
+  return dispatchWorkgroups.apply(this, groups);
 };

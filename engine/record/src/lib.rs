@@ -10,6 +10,7 @@ mod case;
 mod cell;
 mod environment;
 mod expectation;
+mod flag;
 mod infer;
 mod names;
 mod outcome;
@@ -23,10 +24,11 @@ pub use environment::{
     Webnn, WebnnContext,
 };
 pub use expectation::{Expectation, Verdict};
+pub use flag::Flag;
 pub use infer::{Finding, Generation, InferRequest, Inference, Label, Place, Question};
 pub use names::UnknownName;
 pub use outcome::{
-    Correctness, Energy, EnergySource, Memory, Outcome, PlanEntry, Status, Timing, Tolerances,
+    Correctness, Energy, EnergySource, Load, Memory, Outcome, PlanEntry, Status, Timing, Tolerances,
 };
 pub use precision::{Bits, KvFormat, Precision, Quantizer, Scheme};
 pub use request::{Answer, CaseFile, Event, PageReport, Request, RunRequest, SelfCheck};

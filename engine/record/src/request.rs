@@ -77,6 +77,8 @@ pub enum Event {
         /// The piece: whole characters.
         text: String,
     },
+    /// The page is not visible, at the beginning or from now on: browsers slow such pages down.
+    Hidden,
     /// The request is answered.
     Done {
         /// The answer.

@@ -48,6 +48,17 @@ impl Clock {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn runs(&self) -> bool {
+        !self.laps.is_empty()
+    }
+
+    /// Forgets what was timed.
+    pub(super) fn stop(&mut self) {
+        self.used = 0;
+        self.laps.clear();
+    }
+
     pub(super) fn start_lap(&mut self) {
         self.laps.push(self.used);
     }

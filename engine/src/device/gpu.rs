@@ -3,6 +3,7 @@
 use super::{
     adapter::Variant,
     clock::Clock,
+    modes::Spent,
     pipelines::Pipelines,
     pool::{Buffer, Pool},
     problems::Problems,
@@ -10,6 +11,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     tensor::Tensor,
+    time::now_ms,
 };
 use shaders::Define;
 use std::{
@@ -27,19 +29,20 @@ const POISON: u32 = 0xDEAD_BEEF;
 
 /// A GPU with its caches and the work that waits to be submitted.
 pub struct Gpu {
-    device: wgpu::Device,
+    pub(super) device: wgpu::Device,
     queue: wgpu::Queue,
     description: record::Adapter,
     variant: Cell<Variant>,
     pool: Rc<RefCell<Pool>>,
     pipelines: RefCell<Pipelines>,
-    clock: RefCell<Option<Clock>>,
+    pub(super) clock: RefCell<Option<Clock>>,
     pending: RefCell<Vec<Dispatch>>,
     problems: Arc<Problems>,
     /// Bytes of a buffer that was asked for and is larger than a kernel can bind.
     too_large: Cell<Option<u64>>,
-    poison: Cell<bool>,
+    pub(super) poison: Cell<bool>,
     recording: Cell<bool>,
+    pub(super) spent: Cell<Spent>,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -107,6 +110,7 @@ impl Gpu {
             too_large: Cell::new(None),
             poison: Cell::new(false),
             recording: Cell::new(false),
+            spent: Cell::default(),
         })
     }
 
@@ -125,12 +129,6 @@ impl Gpu {
         self.variant.set(variant);
     }
 
-    /// From now on fresh buffers hold rubbish, so that a kernel that does not run cannot pass for
-    /// one that computed zeros.
-    pub fn set_poison(&self, on: bool) {
-        self.poison.set(on);
-    }
-
     /// Largest buffer a kernel can bind.
     pub fn max_binding_bytes(&self) -> u64 {
         let limits = self.device.limits();
@@ -147,8 +145,15 @@ impl Gpu {
         self.pool.borrow().peak()
     }
 
-    /// Frees buffers nobody uses and starts counting the peak anew; pipelines stay.
+    /// Frees buffers nobody uses, starts counting the peak anew and ends every mode: what a request
+    /// that broke off has left cannot reach the next one. Pipelines stay.
     pub fn forget(&self) {
+        self.poison.set(false);
+        self.recording.set(false);
+        self.too_large.set(None);
+        if let Some(clock) = &mut *self.clock.borrow_mut() {
+            clock.stop();
+        }
         self.flush();
         self.pool.borrow_mut().clear();
         self.pipelines.borrow_mut().forget_uniforms();
@@ -162,7 +167,10 @@ impl Gpu {
         }
         let buffer = Pool::take(&self.pool, &self.device, bytes);
         if self.poison.get() {
-            self.flush();
+            // What is being recorded runs later than this write in any case.
+            if !self.recording.get() {
+                self.flush();
+            }
             let rubbish = vec![POISON; (buffer.capacity() / 4) as usize];
             self.queue.write_buffer(buffer.raw(), 0, bytemuck::cast_slice(&rubbish));
         }
@@ -177,7 +185,9 @@ impl Gpu {
     /// Writes into a buffer, after everything recorded before.
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
         self.flush();
+        let start = now_ms();
         self.queue.write_buffer(buffer.raw(), offset, bytes);
+        self.spend(|spent| spent.upload_ms += now_ms() - start);
     }
 
     pub(super) fn upload(&self, bytes: &[u8]) -> Buffer {
@@ -199,7 +209,14 @@ impl Gpu {
             return;
         }
         let mut pipelines = self.pipelines.borrow_mut();
+        let (start, known) = (now_ms(), pipelines.len());
         let pipeline = pipelines.pipeline(&self.device, kernel, defines, params.is_empty(), binds);
+        if pipelines.len() > known {
+            self.spend(|spent| {
+                spent.compile_ms += now_ms() - start;
+                spent.pipelines += 1;
+            });
+        }
         let layout = pipeline.get_bind_group_layout(0);
         let uniform =
             (!params.is_empty()).then(|| pipelines.uniform(&self.device, &self.queue, params));
@@ -244,6 +261,17 @@ impl Gpu {
         let value = work();
         self.recording.set(false);
         (value, self.pending.take())
+    }
+
+    /// A copy of a tensor as it is when everything recorded so far has run.
+    pub fn copy(&self, tensor: &Tensor) -> Tensor {
+        let copy = self.alloc(tensor.shape());
+        self.flush();
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let (from, to) = (tensor.buffer().raw(), copy.buffer().raw());
+        encoder.copy_buffer_to_buffer(from, 0, to, 0, tensor.count() as u64 * 4);
+        self.queue.submit([encoder.finish()]);
+        copy
     }
 
     pub(super) fn pool(&self) -> &Rc<RefCell<Pool>> {
@@ -293,7 +321,7 @@ impl Gpu {
     }
 
     /// Submits `commands`, the last of which fill `staging`, and takes what that then holds.
-    async fn fetch<T>(
+    pub(super) async fn fetch<T>(
         &self,
         staging: &wgpu::Buffer,
         commands: wgpu::CommandBuffer,
@@ -350,27 +378,6 @@ impl Gpu {
         self.flush();
         let caught = scope.pop();
         (value, async move { caught.await.map(|error| error.to_string()) })
-    }
-
-    /// Notes the GPU time of what is dispatched from now on, as one lap behind those before; does
-    /// nothing where the adapter has no timestamps.
-    pub fn start_lap(&self) {
-        self.flush();
-        if let Some(clock) = &mut *self.clock.borrow_mut() {
-            clock.start_lap();
-        }
-    }
-
-    /// Ends the laps: the GPU time of each in milliseconds; none where the adapter has no
-    /// timestamps, or where the laps were too long for the clock.
-    pub async fn end_laps(&self) -> Result<Option<Vec<f64>>> {
-        self.flush();
-        let laps = self.clock.borrow_mut().as_mut().and_then(|clock| clock.end(&self.device));
-        let Some(laps) = laps else { return Ok(None) };
-        let ticks = self.fetch(&laps.staging, laps.commands, |bytes| {
-            bytemuck::pod_collect_to_vec::<u8, u64>(bytes)
-        });
-        Ok(Some(laps.times.of(&ticks.await?)))
     }
 
     fn encode(&self, encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch]) {

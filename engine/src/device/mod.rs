@@ -3,12 +3,14 @@
 //! `adapter.rs` asks for a GPU and describes it; `pool.rs` lends its buffers, and
 //! `pipelines.rs` keeps its pipelines; `gpu.rs` collects dispatches and submits them when a value is
 //! read; `plan.rs` keeps the dispatches of one decode step so that each token only replays them;
+//! `modes.rs` has what ends with its scope, poison and laps;
 //! `clock.rs` measures what passes take on the GPU itself; `problems.rs` hears what the GPU refuses,
 //! and when it is lost.
 
 mod adapter;
 mod clock;
 mod gpu;
+mod modes;
 mod pipelines;
 mod plan;
 mod pool;
@@ -16,6 +18,7 @@ mod problems;
 
 pub use adapter::Variant;
 pub use gpu::{Bind, Gpu, grid};
+pub use modes::{Laps, Poison, Spent};
 pub use plan::Plan;
 pub use pool::Buffer;
 

@@ -11,6 +11,11 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
+    /// Pipelines that were made.
+    pub(super) fn len(&self) -> usize {
+        self.pipelines.len()
+    }
+
     /// Frees the parameter buffers; pipelines take long to make and stay.
     pub(super) fn forget_uniforms(&mut self) {
         self.uniforms.clear();

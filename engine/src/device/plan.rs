@@ -18,6 +18,18 @@ pub struct Plan<T> {
 }
 
 impl<T> Plan<T> {
+    /// Dispatches of a replay.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.dispatches.len()
+    }
+
+    /// Loses a dispatch.
+    #[cfg(test)]
+    pub(crate) fn leave_out(&mut self, at: usize) {
+        self.dispatches.remove(at);
+    }
+
     /// What the recorded step returned; it holds new values after every replay.
     pub fn outputs(&self) -> &T {
         &self.outputs

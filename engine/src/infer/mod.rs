@@ -10,12 +10,13 @@ mod text;
 
 use crate::{
     device::Device,
+    embedder::Embedder,
     error::{Error, Result},
     models::{Inputs, Model},
+    open,
     preprocess::{Audio, Given, Image, Processor},
     probe,
     published::Published,
-    run::{self, Host},
     weights::Source,
 };
 use record::{Class, Event, Finding, InferRequest, Inference, Question};
@@ -25,52 +26,56 @@ use text::Writer;
 /// Largest input file: an hour of sound, or any photograph.
 const MAX_INPUT_BYTES: u64 = 512 << 20;
 
-/// Named outputs on the host.
+/// Named outputs on the embedder.
 type Values = BTreeMap<&'static str, (Vec<usize>, Vec<f32>)>;
 
 /// Answers; whatever goes wrong is in the answer.
-pub(crate) async fn answer(request: &InferRequest, host: &dyn Host) -> Inference {
+pub(crate) async fn answer(request: &InferRequest, embedder: &dyn Embedder) -> Inference {
     let mut said = Inference { engine: probe::engine_info(None), ..Inference::default() };
-    if let Err(error) = infer(request, host, &mut said).await {
+    if let Err(error) = infer(request, embedder, &mut said).await {
         said.unsupported = matches!(error, Error::Unsupported { .. });
         said.error = Some(error.to_string());
     }
     said
 }
 
-async fn infer(request: &InferRequest, host: &dyn Host, said: &mut Inference) -> Result<()> {
-    let start = host.now();
-    let stage = |name: &str| host.emit(Event::Stage { stage: name.to_owned() });
+async fn infer(
+    request: &InferRequest,
+    embedder: &dyn Embedder,
+    said: &mut Inference,
+) -> Result<()> {
+    let start = embedder.now();
+    let stage = |name: &str| embedder.emit(Event::Stage { stage: name.to_owned() });
     stage("load");
-    let device = run::open(request.backend, host).await?;
+    let device = open::device(request.backend, embedder).await?;
     said.engine = probe::engine_info(Some(&device));
     if let Device::Gpu(gpu) = &device {
-        gpu.forget();
         said.adapter = Some(gpu.description().clone());
     }
-    let source = host.source(&request.model_url, &request.model_files);
+    let source = embedder.source(&request.model_url, &request.model_files);
     let source = source.as_ref();
     let files: Vec<String> = request.model_files.iter().map(|file| file.name.clone()).collect();
     let published = Published::open(source, &files).await?;
     let class = published.class;
     said.class = Some(class);
     let precision = &request.precision;
-    run::check_plan(&published, precision, host).await?;
+    open::check_plan(&published, precision, embedder).await?;
 
     // What is wrong with the question is said before the weights are loaded.
     let processor = processor(&published, source, &request.question).await?;
-    let inputs_from = host.source(&request.input_url, &request.input_files);
+    let inputs_from = embedder.source(&request.input_url, &request.input_files);
     let given = given(class, &request.question, inputs_from.as_ref()).await?;
     let inputs = processor.inputs(&given)?;
 
-    let (model, account) = run::load_model(&published, source, &device, precision, host).await?;
+    let (model, account) = open::load(&published, source, &device, precision, embedder).await?;
     said.weights_bytes = account.memory().weights_bytes;
-    said.load_ms = host.now() - start;
-    let start = host.now();
+    said.load_ms = embedder.now() - start;
+    let start = embedder.now();
     stage("answer");
     said.findings = match model.decoder() {
         Some(decoder) => {
-            let writer = Writer { device: &device, decoder, processor: &processor, request, host };
+            let writer =
+                Writer { device: &device, decoder, processor: &processor, request, embedder };
             writer.texts(&inputs, &published.generation, said).await?
         }
         None => {
@@ -78,13 +83,13 @@ async fn infer(request: &InferRequest, host: &dyn Host, said: &mut Inference) ->
             let findings = read::findings(&values, &published.config, &processor, &inputs, &given)?;
             for (row, finding) in findings.iter().enumerate() {
                 if let Finding::Text { text, .. } = finding {
-                    host.emit(Event::Text { row, text: text.clone() });
+                    embedder.emit(Event::Text { row, text: text.clone() });
                 }
             }
             findings
         }
     };
-    said.answer_ms = host.now() - start;
+    said.answer_ms = embedder.now() - start;
     Ok(())
 }
 

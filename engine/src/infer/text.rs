@@ -2,13 +2,13 @@
 
 use crate::{
     device::Device,
+    embedder::Embedder,
     error::Result,
-    generate::{Options, generate},
+    generate::{Options, generate, prompts, stop_tokens},
     models::{Decoder, Inputs},
     ops::Sampling,
     preprocess::Processor,
     published::GenerationConfig,
-    run::{self, Host},
 };
 use record::{Event, Finding, InferRequest, Inference};
 use std::cell::{Cell, RefCell};
@@ -19,7 +19,7 @@ pub(super) struct Writer<'a> {
     pub(super) decoder: &'a dyn Decoder,
     pub(super) processor: &'a Processor,
     pub(super) request: &'a InferRequest,
-    pub(super) host: &'a dyn Host,
+    pub(super) embedder: &'a dyn Embedder,
 }
 
 impl Writer<'_> {
@@ -40,43 +40,37 @@ impl Writer<'_> {
                 seed: wanted.seed,
             },
         };
-        let stop = defaults.stop_tokens.clone();
-        let stop_tokens = stop.unwrap_or_else(|| self.decoder.stop_tokens().to_vec());
-        let ids = inputs.ids(self.decoder.prompt_input(), self.decoder.vocabulary())?;
-        let mask = run::prompt_mask(self.decoder, inputs, &ids)?;
+        let stop_tokens = stop_tokens(self.decoder, defaults);
         let (mut findings, mut steps, mut decode_ms) = (Vec::new(), 0, 0.0);
-        for row in 0..ids.batch {
-            // Padding is cut off rather than masked: a text begins where its prompt does.
-            let at = row * ids.tokens..(row + 1) * ids.tokens;
-            let keep = |at: &usize| mask.as_ref().is_none_or(|mask| mask[*at] > 0.5);
-            let prompt: Vec<u32> = at.filter(keep).map(|at| ids.values[at]).collect();
-            let room = self.decoder.positions().saturating_sub(prompt.len());
+        for (row, prompt) in prompts(self.decoder, inputs)?.into_iter().enumerate() {
+            let room = prompt.room(self.decoder);
             let options = Options {
                 max_new_tokens: room.min(wanted.max_new_tokens as usize),
                 sampling,
                 stop_tokens: stop_tokens.clone(),
                 suppressed: defaults.suppressed.clone(),
             };
-            let text = Text::new(self.processor, self.decoder.prompt_input(), &prompt);
+            let text = Text::new(self.processor, self.decoder.prompt_input(), &prompt.ids);
             let emit = |id| {
                 let piece = text.push(id);
                 if !piece.is_empty() {
-                    self.host.emit(Event::Text { row, text: piece });
+                    self.embedder.emit(Event::Text { row, text: piece });
                 }
             };
-            let inputs = self.decoder.row(inputs, row, ids.batch);
-            let now = || self.host.now();
-            let made = generate(self.device, self.decoder, &inputs, &prompt, &options, &now, &emit);
+            let now = || self.embedder.now();
+            let (device, decoder) = (self.device, self.decoder);
+            let made =
+                generate(device, decoder, &prompt.inputs, &prompt.ids, &options, &now, &emit);
             let made = made.await?;
             let rest = text.rest();
             if !rest.is_empty() {
-                self.host.emit(Event::Text { row, text: rest });
+                self.embedder.emit(Event::Text { row, text: rest });
             }
             steps += made.decode_steps;
             decode_ms += made.decode_ms;
             findings.push(Finding::Text {
                 text: text.told.into_inner(),
-                ids: made.ids[prompt.len()..].to_vec(),
+                ids: made.ids[prompt.ids.len()..].to_vec(),
             });
         }
         said.decode_tps = (steps > 0).then(|| steps as f64 / (decode_ms / 1e3).max(1e-9));

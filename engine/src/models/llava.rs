@@ -252,6 +252,14 @@ impl Decoder for Llava {
         self.decoder.step(device, state, ids, rows)
     }
 
+    fn positions(&self) -> usize {
+        self.decoder.positions()
+    }
+
+    fn placeholder(&self) -> Option<u32> {
+        Some(self.token)
+    }
+
     fn vocabulary(&self) -> usize {
         self.decoder.vocabulary()
     }

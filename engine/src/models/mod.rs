@@ -81,6 +81,19 @@ pub trait Decoder {
     /// `state` holds. The caller advances the state.
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor;
 
+    /// The padding of the prompt: `attention_mask`, which belongs to the encoder where there is one.
+    fn prompt_mask(&self, inputs: &Inputs, ids: &Ids) -> Result<Option<Vec<f32>>> {
+        match self.prompt_input() {
+            "input_ids" => inputs.mask("attention_mask", ids.batch, ids.tokens),
+            _ => Ok(None),
+        }
+    }
+
+    /// The token that stands for what is no text, such as pictures.
+    fn placeholder(&self) -> Option<u32> {
+        None
+    }
+
     /// Most tokens that a text may have, its prompt included.
     fn positions(&self) -> usize {
         usize::MAX

@@ -13,6 +13,7 @@ mod blend;
 mod concat;
 mod conv;
 mod embed;
+mod emit_token;
 mod gather_rows;
 mod group_norm;
 mod layer_norm;
@@ -36,6 +37,7 @@ pub use blend::blend;
 pub use concat::{concat, narrow};
 pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
+pub use emit_token::emit_token;
 pub use gather_rows::gather_rows;
 pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
@@ -103,6 +105,7 @@ pub fn checks() -> Vec<Check> {
         concat::checks(),
         conv::checks(),
         embed::checks(),
+        emit_token::checks(),
         gather_rows::checks(),
         group_norm::checks(),
         layer_norm::checks(),

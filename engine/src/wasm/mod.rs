@@ -9,16 +9,17 @@ mod capabilities;
 mod features;
 
 use crate::{
+    answer,
     device::Gpu,
+    embedder::Embedder,
     error::{Error, Result},
-    run::{self, Host},
     weights::{LocalFuture, Source},
 };
 use js_sys::{Function, Uint8Array};
 use record::{Capabilities, CaseFile, Event, Request, Webnn};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     ops::Range,
     rc::Rc,
@@ -81,6 +82,8 @@ struct Counting;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// What was allocated before the request came: what others left is not the cell's.
+static BEFORE: AtomicUsize = AtomicUsize::new(0);
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -122,7 +125,9 @@ const WINDOW_BYTES: u64 = 1 << 20;
 const KEPT_BYTES: usize = 16 << 20;
 
 thread_local! {
-    static KEPT: RefCell<BTreeMap<String, Rc<Vec<u8>>>> = const { RefCell::new(BTreeMap::new()) };
+    /// In JavaScript's memory, so that a cell takes the same of WASM's whether it finds a file here.
+    static KEPT: RefCell<BTreeMap<String, Uint8Array>> = const { RefCell::new(BTreeMap::new()) };
+    static FETCHED: Cell<u64> = const { Cell::new(0) };
     static GPU: RefCell<Option<Rc<Gpu>>> = const { RefCell::new(None) };
 }
 
@@ -136,10 +141,19 @@ pub async fn answer(request: String, emit: Function) -> Result<String, JsValue> 
     }));
     let request: Request = serde_json::from_str(&request)
         .map_err(|error| JsValue::from_str(&format!("the request is malformed: {error}")))?;
-    PEAK.store(ALLOCATED.load(Ordering::Relaxed), Ordering::Relaxed);
+    let before = ALLOCATED.load(Ordering::Relaxed);
+    FETCHED.set(0);
+    BEFORE.store(before, Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
     let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
-    let answer = run::answer(request, &Page { scope, emit }).await;
+    let answer = answer::answer(request, &Page { scope, emit }).await;
     serde_json::to_string(&answer).map_err(|error| JsValue::from_str(&error.to_string()))
+}
+
+/// Milliseconds since the page began.
+pub fn now_ms() -> f64 {
+    let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
+    scope.performance().map_or(0.0, |performance| performance.now())
 }
 
 fn send(emit: &Function, event: &Event) {
@@ -154,7 +168,7 @@ struct Page {
     emit: Function,
 }
 
-impl Host for Page {
+impl Embedder for Page {
     fn source(&self, url: &str, files: &[CaseFile]) -> Box<dyn Source> {
         let size = |file: &CaseFile| (file.name.clone(), file.bytes);
         Box::new(Http {
@@ -190,10 +204,6 @@ impl Host for Page {
         })
     }
 
-    fn now(&self) -> f64 {
-        self.scope.performance().map_or(0.0, |performance| performance.now())
-    }
-
     fn emit(&self, event: Event) {
         send(&self.emit, &event);
     }
@@ -207,8 +217,13 @@ impl Host for Page {
         Box::pin(capabilities::webnn())
     }
 
+    fn fetched_bytes(&self) -> Option<u64> {
+        Some(FETCHED.get())
+    }
+
     fn heap_bytes(&self) -> Option<u64> {
-        Some(PEAK.load(Ordering::Relaxed) as u64)
+        let peak = PEAK.load(Ordering::Relaxed);
+        Some(peak.saturating_sub(BEFORE.load(Ordering::Relaxed)) as u64)
     }
 
     fn memory_limit(&self) -> Option<u64> {
@@ -295,7 +310,7 @@ impl Source for Http {
             }
             if size <= WINDOW_BYTES {
                 let bytes = self.whole(file, size).await?;
-                return Ok(bytes[range.start as usize..range.end as usize].to_vec());
+                return Ok(bytes.subarray(range.start as u32, range.end as u32).to_vec());
             }
             if range.end - range.start >= WINDOW_BYTES {
                 return self.fetch(file, range, size).await;
@@ -318,22 +333,26 @@ impl Source for Http {
 
 impl Http {
     /// A small file, fetched once for all cells of its case.
-    async fn whole(&self, file: &str, size: u64) -> Result<Rc<Vec<u8>>> {
+    async fn whole(&self, file: &str, size: u64) -> Result<Uint8Array> {
         let url = self.url(file);
         if let Some(bytes) = KEPT.with_borrow(|kept| kept.get(&url).cloned()) {
             return Ok(bytes);
         }
-        let bytes = Rc::new(self.fetch(file, 0..size, size).await?);
+        let bytes = self.fetch_raw(file, 0..size, size).await?;
         KEPT.with_borrow_mut(|kept| {
-            if kept.values().map(|bytes| bytes.len()).sum::<usize>() > KEPT_BYTES {
+            if kept.values().map(|bytes| bytes.length() as usize).sum::<usize>() > KEPT_BYTES {
                 kept.clear();
             }
-            kept.insert(url, Rc::clone(&bytes));
+            kept.insert(url, bytes.clone());
         });
         Ok(bytes)
     }
 
     async fn fetch(&self, file: &str, range: Range<u64>, size: u64) -> Result<Vec<u8>> {
+        Ok(self.fetch_raw(file, range, size).await?.to_vec())
+    }
+
+    async fn fetch_raw(&self, file: &str, range: Range<u64>, size: u64) -> Result<Uint8Array> {
         let failed = |message: String| Error::Read { file: file.to_owned(), message };
         let thrown = |error: JsValue| failed(format!("{error:?}"));
         let length = range.end - range.start;
@@ -353,7 +372,8 @@ impl Http {
         if u64::from(body.length()) != length {
             return Err(failed(format!("{} of {length} bytes came", body.length())));
         }
-        Ok(body.to_vec())
+        FETCHED.set(FETCHED.get() + length);
+        Ok(body)
     }
 
     fn url(&self, file: &str) -> String {

@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod dtype;
 pub mod gguf;
 pub mod list;
+mod metered;
 pub mod safetensors;
 mod sources;
 #[cfg(all(test, not(target_arch = "wasm32")))]
@@ -22,6 +23,7 @@ mod tests;
 
 pub use checkpoint::{Checkpoint, TensorInfo};
 pub use dtype::Dtype;
+pub use metered::Metered;
 #[cfg(not(target_arch = "wasm32"))]
 pub use sources::Folder;
 pub use sources::Memory;

@@ -455,7 +455,7 @@ fn show(bar: &Bar, cell: &Cell, event: &Event) {
             bar.message(format!("{cell}: load {percent}%"));
         }
         Event::Token { count, .. } => bar.message(format!("{cell}: generate {count}")),
-        Event::Text { .. } | Event::Done { .. } | Event::Failed { .. } => {}
+        Event::Hidden | Event::Text { .. } | Event::Done { .. } | Event::Failed { .. } => {}
     }
 }
 

@@ -1,17 +1,27 @@
 //! From a prompt to a text: one pass over the prompt, then one a token.
 //!
-//! On a GPU the pass for a token, its sampling and its bookkeeping are recorded once and replayed.
+//! On a GPU the pass for a token, its sampling and its bookkeeping are recorded once and replayed
+//! (`recorded.rs`).
 //! Tokens stay on the device and are fetched several at a time: how many grows while a fetch stays
 //! quick, since some browsers answer one only every 100 ms.
 
+mod prompts;
+mod recorded;
+
+pub(crate) use prompts::{prompts, stop_tokens};
+pub(crate) use recorded::ForcedSteps;
+#[cfg(test)]
+pub(crate) use recorded::{PLANTED, Planted, RECORDED};
+
 use crate::{
-    device::{Bind, Device, Gpu},
+    device::{Device, Gpu},
     error::{Error, Result},
     models::{Decoder, Inputs, Rows, State},
     ops::{self, Sampling},
     published::Suppressed,
     tensor::Tensor,
 };
+use recorded::RecordedStep;
 
 /// Most tokens that are generated before the host looks at them.
 const MAX_BATCH: usize = 32;
@@ -189,32 +199,18 @@ async fn on_gpu(
     now: &dyn Fn() -> f64,
 ) -> Result<usize> {
     let input = device.upload_u32(&[1, 1], vec![first]);
-    let emitted = device.upload_u32(&[text.left()], vec![0; text.left()]);
-    let plan = gpu.record(|| {
-        let chosen = text.step(device, decoder, state, &input);
-        let counts = state.cache.step().tensor();
-        gpu.dispatch(
-            "emit_token",
-            &[],
-            &[],
-            &[
-                Bind::Read(1, &chosen),
-                Bind::Write(2, &input),
-                Bind::Write(3, &emitted),
-                Bind::Write(4, counts),
-            ],
-            [1, 1, 1],
-        );
-        chosen
+    let step = RecordedStep::record(device, gpu, state, input, text.left(), |input| {
+        let chosen = text.step(device, decoder, state, input);
+        (chosen.clone(), chosen)
     });
     let (mut batch, mut done) = (1, 0);
     loop {
         let start = now();
         let count = batch.min(text.left());
         for _ in 0..count {
-            gpu.replay(&plan);
+            step.replay();
         }
-        let tokens = gpu.read(&[&emitted]).await?.remove(0);
+        let tokens = gpu.read(&[step.emitted()]).await?.remove(0);
         state.cache.step().follow(count);
         let goes_on = text.push(&tokens[done..done + count]);
         done += count;

@@ -1,5 +1,6 @@
 //! How far outputs are from what they should be.
 
+use super::steps::{self, Steps};
 use crate::{
     case::Expected,
     error::{Error, Result},
@@ -13,18 +14,68 @@ use std::collections::BTreeMap;
 /// Named outputs on the host.
 pub(crate) type Values = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Adds the kernel error: `got` against the same computation in f32 on dequantised weights.
-pub(crate) fn kernel(got: &Values, reference: &Values, correctness: &mut Correctness) {
-    let (mut worst, mut largest) = (0.0f64, 0.0f64);
+/// The output that is furthest from what it should be.
+pub(crate) struct Worst {
+    pub(crate) output: String,
+}
+
+/// Adds the kernel error: `got` against the same computation in f32 on dequantised weights, the worst
+/// of all outputs.
+pub(crate) fn kernel(got: &Values, reference: &Values, correctness: &mut Correctness) -> Worst {
+    let (mut worst, mut largest, mut output) = (None, 0.0f64, String::new());
     for (name, (_, values)) in got {
         let (_, reference) = &reference[name];
-        worst = worst.max(finite(rel_l2(values, reference)));
+        let error = finite(rel_l2(values, reference));
+        if worst.is_none_or(|worst| error > worst) {
+            (worst, output) = (Some(error), name.clone());
+        }
         for (a, b) in values.iter().zip(reference) {
             largest = largest.max(finite((f64::from(*a) - f64::from(*b)).abs()));
         }
     }
-    correctness.kernel_rel_l2 = Some(worst);
+    correctness.kernel_rel_l2 = worst;
     correctness.kernel_max_abs = Some(largest);
+    Worst { output }
+}
+
+/// Says which outputs of the same pass run `again` have other bits.
+pub(crate) fn unequal(first: &Values, again: &Values) -> Option<String> {
+    let differ = |(name, (_, a)): (&String, &(_, Vec<f32>))| {
+        let (_, b) = &again[name];
+        let count = a.iter().zip(b).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+        (count > 0).then(|| format!("{count} of {} numbers of {name}", a.len()))
+    };
+    let different: Vec<String> = first.iter().filter_map(differ).collect();
+    let text = || format!("a second run has other bits: {}", different.join(", "));
+    (!different.is_empty()).then(text)
+}
+
+/// FNV-1a of 64 bits over names and bits of all outputs, in hexadecimal: equal where every number is.
+pub(crate) fn checksum(values: &Values) -> String {
+    let mut hash = 0xCBF2_9CE4_8422_2325u64;
+    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+    for (name, (_, values)) in values {
+        name.bytes().for_each(&mut add);
+        values.iter().flat_map(|value| value.to_bits().to_le_bytes()).for_each(&mut add);
+    }
+    format!("{hash:016x}")
+}
+
+/// Says where a decoder chose another token than the logits of its step say, or counted others as
+/// emitted than those that were forced on it.
+pub(super) fn choices(values: &Values, steps: &Steps) -> Option<String> {
+    for (at, chosen) in steps.chosen.iter().enumerate() {
+        let (_, logits) = &values[&steps::name(at)];
+        let likeliest = argmax(logits) as u32;
+        if likeliest != *chosen {
+            return Some(format!(
+                "step {at} of the decode chose token {chosen}, its logits say {likeliest}"
+            ));
+        }
+    }
+    let (emitted, forced) = (steps.emitted.as_ref()?, &steps.forced);
+    (emitted[..forced.len() - 1] != forced[1..])
+        .then(|| format!("the decode emitted {emitted:?} where {:?} were forced", &forced[1..]))
 }
 
 /// Adds the distance from the expected outputs, and what quantisation lost of them.
@@ -112,7 +163,11 @@ fn kl(a: &[f32], b: &[f32]) -> f64 {
         let (a, b) = (f64::from(*a) - a_sum, f64::from(*b) - b_sum);
         b.exp() * (b - a)
     });
-    terms.sum::<f64>().max(0.0)
+    match terms.sum::<f64>() {
+        // `max` would make 0 of what is not a number.
+        sum if sum.is_nan() => f64::MAX,
+        sum => sum.max(0.0),
+    }
 }
 
 #[cfg(test)]
@@ -140,9 +195,61 @@ mod tests {
         assert_eq!(correctness.top1_agreement, Some(1.0));
     }
 
+    fn values(outputs: &[(&str, &[f32])]) -> Values {
+        let value = |(name, values): &(&str, &[f32])| {
+            ((*name).to_owned(), (vec![values.len()], values.to_vec()))
+        };
+        outputs.iter().map(value).collect()
+    }
+
+    /// Whichever output is wrong, the worst counts, and it is named.
+    #[test]
+    fn kernel_error_is_the_worst_of_all_outputs() {
+        let right = [("a", &[1.0, 2.0][..]), ("b", &[3.0, 4.0]), ("c", &[5.0, 6.0])];
+        for (at, wrong) in ["a", "b", "c"].into_iter().enumerate() {
+            let mut got = right;
+            got[at].1 = &[9.0, 9.0];
+            let mut correctness = Correctness::default();
+            let worst = kernel(&values(&got), &values(&right), &mut correctness);
+            assert_eq!(worst.output, wrong);
+            assert!(correctness.kernel_rel_l2.unwrap() > 0.1, "{wrong}");
+            assert!(correctness.kernel_max_abs.unwrap() >= 3.0, "{wrong}");
+        }
+        let mut correctness = Correctness::default();
+        kernel(&values(&right), &values(&right), &mut correctness);
+        assert_eq!(correctness.kernel_rel_l2, Some(0.0));
+    }
+
+    #[test]
+    fn other_bits_are_no_repetition() {
+        let first = values(&[("a", &[0.0, 2.0]), ("b", &[f32::NAN])]);
+        assert_eq!(unequal(&first, &first), None);
+        let again = values(&[("a", &[-0.0, 2.0]), ("b", &[f32::NAN])]);
+        let problem = unequal(&first, &again).unwrap();
+        assert_eq!(problem, "a second run has other bits: 1 of 2 numbers of a");
+        assert_ne!(checksum(&first), checksum(&again));
+    }
+
+    #[test]
+    fn choices_follow_from_logits_and_tokens_from_what_was_forced() {
+        let logits =
+            values(&[("decode_logits[0]", &[0.0, 3.0]), ("decode_logits[1]", &[5.0, 3.0])]);
+        let steps = |chosen: [u32; 2], emitted: Option<[u32; 2]>| Steps {
+            forced: vec![4, 7],
+            chosen: chosen.to_vec(),
+            emitted: emitted.map(Vec::from),
+        };
+        assert_eq!(choices(&logits, &steps([1, 0], Some([7, 0]))), None);
+        assert_eq!(choices(&logits, &steps([1, 0], None)), None);
+        let wrong = choices(&logits, &steps([1, 1], None)).unwrap();
+        assert_eq!(wrong, "step 1 of the decode chose token 1, its logits say 0");
+        assert!(choices(&logits, &steps([1, 0], Some([4, 0]))).is_some());
+    }
+
     #[test]
     fn not_a_number_is_never_close() {
         assert_eq!(cosine(&[f32::NAN, 1.0], &[1.0, 1.0]), -1.0);
+        assert_eq!(kl(&[f32::NAN, 1.0], &[1.0, 1.0]), f64::MAX);
         assert_eq!(finite(rel_l2(&[f32::NAN], &[1.0])), f64::MAX);
     }
 }

@@ -1,0 +1,99 @@
+//! Modes of a GPU that end with their scope, so that a request that breaks off leaves none behind; and
+//! what the GPU has spent.
+
+use super::gpu::Gpu;
+use crate::error::Result;
+
+/// What a device has spent, since it was opened, on more than computing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Milliseconds of the host in which bytes were handed over.
+    pub upload_ms: f64,
+    /// Milliseconds of the host in which pipelines were made; browsers go on with it on their own.
+    pub compile_ms: f64,
+    /// Pipelines that were made.
+    pub pipelines: u32,
+}
+
+#[cfg(test)]
+impl Gpu {
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poison.get()
+    }
+
+    pub(crate) fn times_laps(&self) -> bool {
+        self.clock.borrow().as_ref().is_some_and(super::clock::Clock::runs)
+    }
+}
+
+impl Gpu {
+    /// While what this gives lives, fresh buffers hold rubbish, so that a kernel that does not run
+    /// cannot pass for one that computed zeros.
+    #[must_use]
+    pub fn poison(&self) -> Poison<'_> {
+        self.poison.set(true);
+        Poison(self)
+    }
+
+    /// What was spent on uploads and pipelines since the device was opened.
+    pub fn spent(&self) -> Spent {
+        self.spent.get()
+    }
+
+    /// Begins to time laps; they end with what this gives.
+    pub fn laps(&self) -> Laps<'_> {
+        Laps(self)
+    }
+
+    pub(super) fn spend(&self, add: impl FnOnce(&mut Spent)) {
+        let mut spent = self.spent.get();
+        add(&mut spent);
+        self.spent.set(spent);
+    }
+}
+
+/// Fresh buffers hold rubbish while it lives.
+#[derive(Debug)]
+pub struct Poison<'a>(&'a Gpu);
+
+impl Drop for Poison<'_> {
+    fn drop(&mut self) {
+        self.0.poison.set(false);
+    }
+}
+
+/// The GPU time of passes by timestamps, a lap each; nothing is timed once it is gone.
+#[derive(Debug)]
+pub struct Laps<'a>(&'a Gpu);
+
+impl Laps<'_> {
+    /// Ends the lap before and notes the time of what is dispatched from now on; does nothing where
+    /// the adapter has no timestamps.
+    pub fn start(&self) {
+        self.0.flush();
+        if let Some(clock) = &mut *self.0.clock.borrow_mut() {
+            clock.start_lap();
+        }
+    }
+
+    /// The GPU time of each lap in milliseconds; none where the adapter has no timestamps, or where
+    /// the laps were too long for the clock.
+    pub async fn end(self) -> Result<Option<Vec<f64>>> {
+        let gpu = self.0;
+        gpu.flush();
+        let laps = gpu.clock.borrow_mut().as_mut().and_then(|clock| clock.end(&gpu.device));
+        let Some(laps) = laps else { return Ok(None) };
+        let ticks = gpu.fetch(&laps.staging, laps.commands, |bytes| {
+            bytemuck::pod_collect_to_vec::<u8, u64>(bytes)
+        });
+        Ok(Some(laps.times.of(&ticks.await?)))
+    }
+}
+
+impl Drop for Laps<'_> {
+    fn drop(&mut self) {
+        if let Some(clock) = &mut *self.0.clock.borrow_mut() {
+            clock.stop();
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A decode step on a GPU, recorded once and replayed once a token; and the same step under tokens that
+//! are forced on it, which is how it is judged.
+
+use crate::{
+    device::{Device, Gpu, Plan},
+    models::{Decoder, Rows, State},
+    ops,
+    tensor::Tensor,
+};
+
+/// A recorded step with what changes from one replay to the next.
+pub(super) struct RecordedStep<'a, T> {
+    gpu: &'a Gpu,
+    plan: Plan<T>,
+    emitted: Tensor,
+    /// What replays read and write: buffers that are dropped are lent to others.
+    _held: [Tensor; 3],
+}
+
+impl<'a, T> RecordedStep<'a, T> {
+    /// Records `step`, which gives the token that follows `input: [1, 1]` and whatever else is wanted
+    /// of each replay; there is room for `limit` tokens.
+    pub(super) fn record(
+        device: &Device,
+        gpu: &'a Gpu,
+        state: &State,
+        input: Tensor,
+        limit: usize,
+        step: impl FnOnce(&Tensor) -> (Tensor, T),
+    ) -> RecordedStep<'a, T> {
+        let emitted = device.upload_u32(&[limit], vec![0; limit]);
+        let counts = state.cache.step().tensor();
+        #[cfg(test)]
+        let (next_input, next_counts) = Planted::in_place_of(device, &input, counts);
+        #[cfg(not(test))]
+        let (next_input, next_counts) = (input.clone(), counts.clone());
+        let plan = gpu.record(|| {
+            let (token, wanted) = step(&input);
+            ops::emit_token(gpu, &token, &next_input, &emitted, &next_counts);
+            wanted
+        });
+        #[cfg(test)]
+        let plan = Planted::in_plan(plan);
+        RecordedStep { gpu, plan, emitted, _held: [input, next_input, next_counts] }
+    }
+
+    /// Runs the step after everything recorded before.
+    pub(super) fn replay(&self) {
+        self.gpu.replay(&self.plan);
+    }
+
+    /// What `step` wanted; it holds new values after every replay.
+    fn wanted(&self) -> &T {
+        self.plan.outputs()
+    }
+
+    /// The tokens so far, in the order in which they came.
+    pub(super) fn emitted(&self) -> &Tensor {
+        &self.emitted
+    }
+}
+
+/// What came of steps under forced tokens.
+pub(crate) struct ForcedSteps {
+    /// Of each step, `[1, V]`.
+    pub logits: Vec<Tensor>,
+    /// Of each step, the token `[1]` that greedy sampling chose of its logits.
+    pub chosen: Vec<Tensor>,
+    /// The tokens `[n]` that the device counted as emitted; none on a CPU, where the host counts.
+    pub emitted: Option<Tensor>,
+}
+
+impl ForcedSteps {
+    /// A step behind each of `tokens`, the first of which follows what `state` holds. On a GPU it is
+    /// the recorded step of [`super::generate`]: only the token that it emits is the host's.
+    pub(crate) fn run(
+        device: &Device,
+        decoder: &dyn Decoder,
+        state: &State,
+        tokens: &[u32],
+    ) -> ForcedSteps {
+        let step = |input: &Tensor| {
+            let logits = decoder.step(device, state, input, Rows { last: true, mask: None });
+            let logits = logits.reshape(&[1, logits.count()]);
+            let chosen = super::choose(device, &logits, None, ops::Sampling::Greedy, state);
+            (logits, chosen)
+        };
+        match device {
+            Device::Cpu(_) => {
+                let (logits, chosen) = tokens
+                    .iter()
+                    .map(|token| {
+                        let made = step(&device.upload_u32(&[1, 1], vec![*token]));
+                        state.cache.advance(device, 1);
+                        made
+                    })
+                    .unzip();
+                ForcedSteps { logits, chosen, emitted: None }
+            }
+            Device::Gpu(gpu) => {
+                let forced = device.upload_u32(&[1], vec![0]);
+                let input = device.upload_u32(&[1, 1], vec![tokens[0]]);
+                let recorded =
+                    RecordedStep::record(device, gpu, state, input, tokens.len(), |input| {
+                        (forced.clone(), step(input))
+                    });
+                // What follows the last token is forced on nobody.
+                let following = tokens[1..].iter().copied().chain([0]);
+                let (logits, chosen) = following
+                    .map(|token| {
+                        gpu.write(forced.buffer(), 0, &token.to_le_bytes());
+                        recorded.replay();
+                        state.cache.step().follow(1);
+                        let (logits, chosen) = recorded.wanted();
+                        (gpu.copy(logits), gpu.copy(chosen))
+                    })
+                    .unzip();
+                ForcedSteps { logits, chosen, emitted: Some(recorded.emitted) }
+            }
+        }
+    }
+}
+
+/// A fault of the recorded step, for tests of who notices.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Planted {
+    /// The dispatch of this number is left out of every replay.
+    LostDispatch(usize),
+    /// The position stays what it was.
+    StalePosition,
+    /// The next step reads the token of this one.
+    StaleToken,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Dispatches of the step that was recorded last.
+    pub(crate) static RECORDED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// The fault of the steps that are recorded next.
+    pub(crate) static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
+}
+
+#[cfg(test)]
+impl Planted {
+    fn in_place_of(device: &Device, input: &Tensor, counts: &Tensor) -> (Tensor, Tensor) {
+        let nobodys = |tensor: &Tensor| device.upload_u32(tensor.shape(), vec![0; tensor.count()]);
+        match PLANTED.get() {
+            Some(Planted::StalePosition) => (input.clone(), nobodys(counts)),
+            Some(Planted::StaleToken) => (nobodys(input), counts.clone()),
+            _ => (input.clone(), counts.clone()),
+        }
+    }
+
+    fn in_plan<T>(mut plan: Plan<T>) -> Plan<T> {
+        RECORDED.set(plan.len());
+        if let Some(Planted::LostDispatch(at)) = PLANTED.get() {
+            plan.leave_out(at);
+        }
+        plan
+    }
+}

@@ -1,0 +1,161 @@
+//! What comes of one cell: load, warm up, measure, generate, compare, judge.
+//!
+//! `passes.rs` times passes, `outputs.rs` computes what is judged, `steps.rs` the decode that is timed
+//! under forced tokens, `texts.rs` generates, `compare.rs` says how far numbers are from what they
+//! should be, and `verdict.rs` what follows from that.
+
+pub(crate) mod compare;
+mod outputs;
+mod passes;
+mod steps;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
+mod texts;
+mod verdict;
+
+use crate::{
+    case::Case,
+    device::Device,
+    embedder::Embedder,
+    error::{Error, Result},
+    models::Model,
+    open,
+    weights::Metered,
+};
+use record::{Correctness, Event, Load, Outcome, RunRequest, Status, Timing, Tolerances};
+use std::cell::Cell;
+use texts::Texts;
+
+/// Measures a cell; whatever goes wrong is in the outcome.
+pub(crate) async fn run(request: &RunRequest, embedder: &dyn Embedder) -> Outcome {
+    let stage = Stage { name: Cell::new("load"), embedder };
+    match measure(request, &stage).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let error = match error {
+                Error::Device { .. } => embedder.leave_gpu().await.unwrap_or(error),
+                _ => error,
+            };
+            let status = match error {
+                Error::Unsupported { .. } => Status::Unsupported,
+                Error::Lost { .. } => Status::Crash,
+                _ => Status::Error,
+            };
+            Outcome::without_figures(status, stage.name.get(), error.to_string())
+        }
+    }
+}
+
+/// Where a cell is: told to the harness, and to the record when it breaks there.
+struct Stage<'a> {
+    name: Cell<&'static str>,
+    embedder: &'a dyn Embedder,
+}
+
+impl Stage<'_> {
+    fn enter(&self, name: &'static str) {
+        self.name.set(name);
+        self.embedder.emit(Event::Stage { stage: name.to_owned() });
+    }
+}
+
+async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
+    let embedder = stage.embedder;
+    stage.enter("load");
+    let start = embedder.now();
+    let device = open::device(request.cell.backend, embedder).await?;
+    let files = embedder.source(&request.case_url, &request.files);
+    let files = Metered::new(files.as_ref());
+    let names: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
+    let case = Case::open(&files, &names).await?;
+    let precision = &request.cell.precision;
+    open::check_plan(&case.published, precision, embedder).await?;
+    let parsed_ms = embedder.now() - start;
+    let (fetched_ms, spent) = (files.ms(), spent(&device));
+    let weights = Metered::new(case.weights(&files));
+    let load = async |device: &Device| {
+        open::load(&case.published, &weights, device, precision, embedder).await
+    };
+    let (model, account) = load(&device).await?;
+    let load_ms = embedder.now() - start;
+    let upload_ms = self::spent(&device).upload_ms - spent.upload_ms;
+    let mut phases = Load {
+        fetch_ms: fetched_ms + weights.ms(),
+        fetched_bytes: embedder.fetched_bytes().unwrap_or_else(|| files.bytes()),
+        parse_ms: (parsed_ms - fetched_ms).max(0.0),
+        pack_ms: (load_ms - parsed_ms - weights.ms() - upload_ms).max(0.0),
+        upload_ms,
+        ..Load::default()
+    };
+    let mut memory = account.memory();
+
+    stage.enter("compile");
+    let spent = self::spent(&device);
+    phases.first_pass_ms = passes::timed(&device, model.as_ref(), &case.inputs, embedder).await?;
+    let compiled = self::spent(&device);
+    phases.pipelines = compiled.pipelines - spent.pipelines;
+    phases.compile_ms = compiled.compile_ms - spent.compile_ms;
+    let mut timing = Timing { load_ms, load: Some(phases), ..Timing::default() };
+    stage.enter("measure");
+    passes::measure(&device, model.as_ref(), &case.inputs, request, embedder, &mut timing).await?;
+
+    let outputs = outputs::checked(&device, model.as_ref(), &case).await?;
+    let mut correctness = Correctness::default();
+    compare::expected(&outputs.values, &case.expected, &case.inputs, &mut correctness)?;
+
+    let mut generated = Vec::new();
+    if let Some(decoder) = model.decoder() {
+        stage.enter("generate");
+        let texts = Texts { device: &device, decoder, case: &case, request, embedder };
+        generated = texts.run(&mut timing, &mut memory, &mut correctness).await?;
+    }
+    // Once more, in buffers that hold what came before: what depends on that is no result.
+    let again = outputs::warm(&device, model.as_ref(), &case).await?;
+    let unequal = compare::unequal(&outputs.values, &again.values);
+    let misled = outputs.steps.as_ref().and_then(|steps| compare::choices(&outputs.values, steps));
+    if let Device::Gpu(gpu) = &device {
+        memory.gpu_peak_bytes = Some(gpu.peak_bytes());
+    }
+
+    stage.enter("compare");
+    let reference = match &device {
+        // The same packed weights, multiplied in f32.
+        Device::Cpu(_) => reference_outputs(model.as_ref(), &case).await?,
+        Device::Gpu(gpu) => {
+            // The GPU's copy goes first, so that the page never holds the weights twice.
+            drop(model);
+            gpu.forget();
+            let (model, _) = load(&Device::reference()).await?;
+            reference_outputs(model.as_ref(), &case).await?
+        }
+    };
+    let worst = compare::kernel(&outputs.values, &reference, &mut correctness);
+    memory.wasm_heap_bytes = embedder.heap_bytes();
+    let tolerances = Tolerances::of(precision.bits);
+    let doubts: Vec<String> = misled.into_iter().chain(unequal).collect();
+    let (status, reason) = verdict::verdict(&correctness, tolerances, &worst, &doubts);
+    Ok(Outcome {
+        status,
+        reason,
+        correctness: Some(correctness),
+        memory: Some(memory),
+        timing: Some(timing),
+        plan: account.plan(),
+        generated_ids: generated,
+        checksum: Some(compare::checksum(&outputs.values)),
+        reference: case.expected.reference,
+        ..Outcome::default()
+    })
+}
+
+async fn reference_outputs(model: &dyn Model, case: &Case) -> Result<compare::Values> {
+    outputs::reference(&Device::reference(), model, case).await
+}
+
+/// What the device has spent so far on uploads and pipelines; nothing on a CPU.
+fn spent(device: &Device) -> crate::device::Spent {
+    match device {
+        Device::Cpu(_) => Default::default(),
+        Device::Gpu(gpu) => gpu.spent(),
+    }
+}

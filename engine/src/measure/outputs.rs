@@ -1,0 +1,90 @@
+//! What a verdict is made of: all outputs of a case's inputs and, for a decoder, the logits of each
+//! step of the decode that is timed.
+
+use super::{
+    compare::Values,
+    steps::{self, Steps},
+};
+use crate::{case::Case, device::Device, error::Result, models::Model, tensor::Tensor};
+
+/// Outputs on the host.
+pub(super) struct Judged {
+    /// By name: those of the model, and `decode_logits[0]` and so on.
+    pub(super) values: Values,
+    /// What else the steps of a decoder did.
+    pub(super) steps: Option<Steps>,
+}
+
+/// Computed in poisoned buffers: a kernel that does not run cannot leave old results behind.
+pub(super) async fn checked(device: &Device, model: &dyn Model, case: &Case) -> Result<Judged> {
+    let poison = match device {
+        Device::Gpu(gpu) => Some(gpu.poison()),
+        Device::Cpu(_) => None,
+    };
+    let recorded = record(device, model, case)?;
+    drop(poison);
+    recorded.fetch(device).await
+}
+
+/// The same in buffers as they are.
+pub(super) async fn warm(device: &Device, model: &dyn Model, case: &Case) -> Result<Judged> {
+    record(device, model, case)?.fetch(device).await
+}
+
+/// The same in f32 by `device`, where the steps of a decoder are rows of one pass without a cache
+/// before it: nothing that a step relies on is taken for granted.
+pub(super) async fn reference(device: &Device, model: &dyn Model, case: &Case) -> Result<Values> {
+    let mut outputs = named(model.forward(device, &case.inputs)?);
+    if let Some(decoder) = model.decoder() {
+        outputs.extend(steps::at_once(device, decoder, &case.inputs)?);
+    }
+    let recorded = Recorded { outputs, steps: None };
+    Ok(recorded.fetch(device).await?.values)
+}
+
+type Outputs = Vec<(String, Tensor)>;
+
+/// Outputs that are yet to be fetched.
+struct Recorded {
+    outputs: Outputs,
+    steps: Option<steps::OnDevice>,
+}
+
+fn record(device: &Device, model: &dyn Model, case: &Case) -> Result<Recorded> {
+    let mut outputs = named(model.forward(device, &case.inputs)?);
+    let mut steps = None;
+    if let Some(decoder) = model.decoder() {
+        let (logits, rest) = steps::one_by_one(device, decoder, &case.inputs)?;
+        outputs.extend(logits);
+        steps = Some(rest);
+    }
+    Ok(Recorded { outputs, steps })
+}
+
+fn named(outputs: crate::models::Outputs) -> Outputs {
+    outputs.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect()
+}
+
+impl Recorded {
+    /// Fetches everything at once: some browsers answer a read only every 100 ms.
+    async fn fetch(self, device: &Device) -> Result<Judged> {
+        let (names, mut tensors): (Vec<String>, Vec<Tensor>) = self.outputs.into_iter().unzip();
+        let shapes: Vec<_> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
+        let (values, steps) = match (device, self.steps) {
+            (Device::Gpu(gpu), Some(on_device)) => {
+                tensors.extend(on_device.tensors().cloned());
+                let mut words = gpu.read(&tensors.iter().collect::<Vec<_>>()).await?;
+                let rest = words.split_off(names.len());
+                let values = words.into_iter().map(bytemuck::cast_vec).collect();
+                (values, Some(on_device.fetched(rest)))
+            }
+            (Device::Cpu(_), Some(on_device)) => {
+                let words = on_device.tensors().map(|tensor| tensor.u32s().to_vec()).collect();
+                (device.take(tensors).await?, Some(on_device.fetched(words)))
+            }
+            (_, None) => (device.take(tensors).await?, None),
+        };
+        let values = names.into_iter().zip(shapes.into_iter().zip(values)).collect();
+        Ok(Judged { values, steps })
+    }
+}

@@ -1,0 +1,86 @@
+//! Times passes: how long a forward pass takes, or for decoders the pass over the prompt.
+
+use crate::{
+    device::Device,
+    embedder::Embedder,
+    error::Result,
+    models::{Model, Rows},
+    ops,
+    published::Inputs,
+    stats,
+};
+use record::{RunRequest, Timing};
+
+/// Warm-up goes on for so long where one pass takes less: browsers run new code slowly at first, and
+/// a cell that runs alone must be as warm as one in the middle of a matrix.
+const WARM_UP_MS: f64 = 20.0;
+/// Most passes of a warm-up.
+const MAX_WARM_UP: u32 = 50;
+
+/// Warms up and takes the samples.
+pub(super) async fn measure(
+    device: &Device,
+    model: &dyn Model,
+    inputs: &Inputs,
+    request: &RunRequest,
+    embedder: &dyn Embedder,
+    timing: &mut Timing,
+) -> Result<()> {
+    let pass = async || timed(device, model, inputs, embedder).await;
+    let start = embedder.now();
+    let mut done = 0;
+    while done < request.warmup
+        || (done < MAX_WARM_UP && embedder.now() - start < WARM_UP_MS && request.warmup > 0)
+    {
+        pass().await?;
+        done += 1;
+    }
+    let laps = match device {
+        Device::Gpu(gpu) => Some(gpu.laps()),
+        Device::Cpu(_) => None,
+    };
+    for _ in 0..request.repeat.max(1) {
+        if let Some(laps) = &laps {
+            laps.start();
+        }
+        timing.samples_ms.push(pass().await?);
+    }
+    if let Some(laps) = laps
+        && let Some(samples) = laps.end().await?
+    {
+        timing.gpu_median_ms = Some(stats::median(&samples));
+        timing.gpu_samples_ms = samples;
+    }
+    timing.median_ms = stats::median(&timing.samples_ms);
+    timing.ci95_ms = stats::median_ci95(&timing.samples_ms);
+    let first_ms = timing.load.map_or(0.0, |load| load.first_pass_ms);
+    timing.compile_ms = (first_ms - timing.median_ms).max(0.0);
+    Ok(())
+}
+
+/// One measured pass, until its result is on the host: all outputs, or for decoders the first new
+/// token.
+pub(super) async fn timed(
+    device: &Device,
+    model: &dyn Model,
+    inputs: &Inputs,
+    embedder: &dyn Embedder,
+) -> Result<f64> {
+    let start = embedder.now();
+    match model.decoder() {
+        Some(decoder) => {
+            let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
+            let mask = decoder.prompt_mask(inputs, &ids)?;
+            let mask = mask.map(|mask| device.upload(&[ids.batch, ids.tokens], mask));
+            let state = decoder.begin(device, inputs, ids.tokens)?;
+            let rows = Rows { last: true, mask: mask.as_ref() };
+            let logits = decoder.prefill(device, &state, inputs, &ids.upload(device), rows)?;
+            device.read_u32(&ops::argmax(device, &logits)).await?;
+        }
+        None => {
+            let outputs = model.forward(device, inputs)?;
+            device.take(outputs.into_iter().map(|(_, tensor)| tensor).collect()).await?;
+        }
+    }
+    Ok(embedder.now() - start)
+}

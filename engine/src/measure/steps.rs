@@ -1,0 +1,129 @@
+//! The decode that is timed, judged: tokens are forced through the recorded step, so that replay,
+//! positions on the device, sampling and the cache all stand behind each logit that is compared.
+
+use crate::{
+    device::Device,
+    error::Result,
+    generate::ForcedSteps,
+    models::{Decoder, Rows},
+    ops,
+    published::Inputs,
+    tensor::Tensor,
+    testing::uniform,
+};
+
+/// Steps that are judged, fewer where positions end.
+pub(super) const STEPS: usize = 8;
+/// Of a longer prompt, its beginning is enough to stand behind.
+const MAX_PROMPT: usize = 64;
+
+/// What steps did beside their logits.
+pub(super) struct Steps {
+    /// The token that was forced on each step.
+    pub(super) forced: Vec<u32>,
+    /// The token that each step chose.
+    pub(super) chosen: Vec<u32>,
+    /// The tokens that the device counted as emitted; none where the host counts.
+    pub(super) emitted: Option<Vec<u32>>,
+}
+
+/// The same, not yet fetched.
+pub(super) struct OnDevice {
+    forced: Vec<u32>,
+    chosen: Vec<Tensor>,
+    emitted: Option<Tensor>,
+}
+
+impl OnDevice {
+    /// What is to be fetched.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.chosen.iter().chain(&self.emitted)
+    }
+
+    /// What [`OnDevice::tensors`] hold.
+    pub(super) fn fetched(&self, mut words: Vec<Vec<u32>>) -> Steps {
+        let emitted = self.emitted.is_some().then(|| words.pop().unwrap_or_default());
+        let chosen = words.into_iter().flatten().collect();
+        Steps { forced: self.forced.clone(), chosen, emitted }
+    }
+}
+
+/// A prompt and the tokens that are forced behind it.
+struct Script {
+    inputs: Inputs,
+    prompt: Vec<u32>,
+    tokens: Vec<u32>,
+}
+
+/// The first sequence of `inputs`, and tokens unlike each other: one that comes twice in a row would
+/// hide that the second was never written.
+fn script(decoder: &dyn Decoder, inputs: &Inputs) -> Result<Script> {
+    let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
+    // A prompt in which tokens stand for pictures cannot be cut; one that fills all positions is, so
+    // that there is one for a step.
+    let longest = if decoder.placeholder().is_some() { ids.tokens } else { MAX_PROMPT };
+    let length = ids.tokens.min(longest).min(decoder.positions().saturating_sub(1)).max(1);
+    let steps = STEPS.min(decoder.positions().saturating_sub(length)).max(1);
+    let prompt = ids.values[..length].to_vec();
+    let vocabulary = decoder.vocabulary() as u32;
+    let mut tokens: Vec<u32> = Vec::new();
+    for (i, draw) in uniform(8, steps).into_iter().enumerate() {
+        let mut token = ((draw * vocabulary as f32) as u32).min(vocabulary - 1);
+        let is_taken = |token| {
+            tokens.get(i.wrapping_sub(1)) == Some(&token) || decoder.placeholder() == Some(token)
+        };
+        // Of a vocabulary of one or two, nothing else may be left.
+        for _ in 0..2 {
+            if is_taken(token) {
+                token = (token + 1) % vocabulary;
+            }
+        }
+        tokens.push(token);
+    }
+    Ok(Script { inputs: decoder.row(inputs, 0, ids.batch), prompt, tokens })
+}
+
+/// The logits of each step, computed as decoding computes them, and what else it did.
+pub(super) fn one_by_one(
+    device: &Device,
+    decoder: &dyn Decoder,
+    inputs: &Inputs,
+) -> Result<(Vec<(String, Tensor)>, OnDevice)> {
+    let Script { inputs, prompt, tokens } = script(decoder, inputs)?;
+    let capacity = prompt.len() + tokens.len();
+    let state = decoder.begin(device, &inputs, capacity)?;
+    let rows = Rows { last: true, mask: None };
+    let input = device.upload_u32(&[1, prompt.len()], prompt.clone());
+    decoder.prefill(device, &state, &inputs, &input, rows)?;
+    state.cache.advance(device, prompt.len());
+    let ForcedSteps { logits, chosen, emitted } =
+        ForcedSteps::run(device, decoder, &state, &tokens);
+    let logits = logits.into_iter().enumerate().map(|(at, logits)| (name(at), logits)).collect();
+    Ok((logits, OnDevice { forced: tokens, chosen, emitted }))
+}
+
+/// The same logits from one pass over the prompt and all tokens.
+pub(super) fn at_once(
+    device: &Device,
+    decoder: &dyn Decoder,
+    inputs: &Inputs,
+) -> Result<Vec<(String, Tensor)>> {
+    let Script { inputs, prompt, tokens } = script(decoder, inputs)?;
+    let ids = [&prompt[..], &tokens].concat();
+    let state = decoder.begin(device, &inputs, ids.len())?;
+    let input = device.upload_u32(&[1, ids.len()], ids.clone());
+    let logits =
+        decoder.prefill(device, &state, &inputs, &input, Rows { last: false, mask: None })?;
+    let vocabulary = logits.columns();
+    let logits = logits.reshape(&[ids.len(), vocabulary]);
+    let row = |at: usize| {
+        let row = device.upload_u32(&[1], vec![(prompt.len() + at) as u32]);
+        (name(at), ops::gather_rows(device, &logits, &row).reshape(&[1, vocabulary]))
+    };
+    Ok((0..tokens.len()).map(row).collect())
+}
+
+/// Under which the logits of a step are compared.
+pub(super) fn name(step: usize) -> String {
+    format!("decode_logits[{step}]")
+}

@@ -1,0 +1,195 @@
+//! What a cell refuses, what it notices, and what it leaves behind.
+
+use super::*;
+use crate::{
+    answer_blocking,
+    device::Gpu,
+    generate::{PLANTED, Planted, RECORDED},
+    infer, models,
+    models::{Decoder, Outputs},
+    published::Inputs,
+    weights::{Folder, LocalFuture, Source},
+};
+use record::{
+    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Generation, InferRequest,
+    Precision, Question, Request,
+};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+/// A page of so much memory.
+struct Page(u64);
+
+impl Embedder for Page {
+    fn source(&self, url: &str, _files: &[CaseFile]) -> Box<dyn Source> {
+        Box::new(Folder::new(url))
+    }
+
+    fn gpu(&self) -> LocalFuture<'_, Result<Rc<Gpu>>> {
+        Box::pin(async { Err(Error::unsupported("no GPU")) })
+    }
+
+    fn emit(&self, _event: Event) {}
+
+    fn memory_limit(&self) -> Option<u64> {
+        Some(self.0)
+    }
+}
+
+fn request(class: Class, folder: &str) -> RunRequest {
+    let files = Folder::new(folder).files().unwrap();
+    RunRequest {
+        cell: Cell {
+            class,
+            case: "a case".to_owned(),
+            precision: Precision::of(Bits::Fixed(16)),
+            backend: Backend::Wasm,
+            browser: Browser::Chrome,
+            axes: Axes::default(),
+        },
+        case_url: folder.to_owned(),
+        files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),
+        repeat: 1,
+        warmup: 0,
+        max_new_tokens: None,
+    }
+}
+
+#[test]
+fn what_cannot_fit_is_refused_before_a_weight_is_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/published/llama-2-7b");
+    let request = request(Class::Llama, folder);
+    let start = Instant::now();
+    let outcome = pollster::block_on(run(&request, &Page(1 << 32)));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(outcome.status, Status::Unsupported);
+    assert_eq!(
+        outcome.message.unwrap(),
+        "unsupported here: the weights take 13477363712 bytes and the page up to 300000000 \
+         beside them, WASM memory ends at 4294967296; use fewer bits or a smaller model"
+    );
+}
+
+/// A question about a model meets the refusal that a cell of it meets.
+#[test]
+fn what_cannot_fit_is_refused_to_a_question_as_well() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/zoo/llama/llama-gqa");
+    let page = Page(open::BESIDE_WEIGHTS + 1000);
+    let run_request = request(Class::Llama, folder);
+    let outcome = pollster::block_on(run(&run_request, &page));
+    let question = InferRequest {
+        precision: run_request.cell.precision,
+        backend: Backend::Wasm,
+        model_url: folder.to_owned(),
+        model_files: vec![CaseFile { name: "model.safetensors".to_owned(), bytes: 0 }],
+        input_url: folder.to_owned(),
+        input_files: Vec::new(),
+        question: Question { texts: vec!["a text".to_owned()], ..Question::default() },
+        generation: Generation {
+            max_new_tokens: 1,
+            temperature: 0.0,
+            top_k: 1,
+            top_p: 1.0,
+            seed: 0,
+        },
+    };
+    let said = pollster::block_on(infer::answer(&question, &page));
+    assert!(said.unsupported && outcome.status == Status::Unsupported);
+    assert!(said.error.as_ref().unwrap().contains("WASM memory ends at 300001000"));
+    assert_eq!(said.error, outcome.message);
+}
+
+const LLAMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/zoo/llama/llama-gqa");
+
+/// The outcome of a committed case on the host's GPU.
+fn outcome(bits: u8) -> Outcome {
+    let mut request = request(Class::Llama, LLAMA);
+    request.cell.precision = Precision::of(Bits::Fixed(bits));
+    request.cell.backend = Backend::Native;
+    match answer_blocking(Request::Run(request), &mut |_| {}) {
+        Answer::Run(outcome) => *outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whatever breaks in the decode that is timed, at few bits as well, fails the cell.
+#[test]
+fn faults_of_a_recorded_decode_are_noticed() {
+    let right = outcome(4);
+    assert_eq!(right.status, Status::Pass, "{:?}", right.reason);
+    let dispatches = RECORDED.get();
+    assert!(dispatches > 20, "{dispatches}");
+    let lost = (0..dispatches).map(Planted::LostDispatch);
+    for fault in [Planted::StalePosition, Planted::StaleToken].into_iter().chain(lost) {
+        PLANTED.set(Some(fault));
+        let wrong = outcome(4);
+        PLANTED.set(None);
+        assert_eq!(wrong.status, Status::Fail, "{fault:?} of {dispatches} goes unnoticed");
+    }
+    assert_eq!(outcome(4).checksum, right.checksum, "and the next cell is as if nothing had been");
+}
+
+/// A model that breaks in the middle of its n-th pass.
+struct Breaks {
+    model: Box<dyn Model>,
+    left: std::cell::Cell<usize>,
+}
+
+impl Model for Breaks {
+    fn forward(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
+        let outputs = self.model.forward(device, inputs)?;
+        self.left.set(self.left.get() - 1);
+        match self.left.get() {
+            0 => Err(Error::input("input_ids", "broken on purpose")),
+            _ => Ok(outputs),
+        }
+    }
+
+    fn decoder(&self) -> Option<&dyn Decoder> {
+        None
+    }
+}
+
+#[test]
+fn a_broken_pass_leaves_nothing_to_the_next_cell() {
+    let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+    let device = Device::Gpu(Rc::clone(&gpu));
+    let source = Folder::new(LLAMA);
+    let request = request(Class::Llama, LLAMA);
+    pollster::block_on(async {
+        let files: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
+        let case = Case::open(&source, &files).await.unwrap();
+        let page = Page(1 << 32);
+        let precision = &request.cell.precision;
+        let breaks_after = async |left| {
+            let (model, _) =
+                open::load(&case.published, &source, &device, precision, &page).await.unwrap();
+            Breaks { model, left: std::cell::Cell::new(left) }
+        };
+        let model = breaks_after(1).await;
+        assert!(outputs::checked(&device, &model, &case).await.is_err());
+        assert!(!gpu.is_poisoned());
+
+        let model = breaks_after(2).await;
+        let mut timing = Timing::default();
+        let request = RunRequest { repeat: 5, ..request.clone() };
+        let measured =
+            passes::measure(&device, &model, &case.inputs, &request, &page, &mut timing).await;
+        assert!(measured.is_err() && timing.samples_ms.len() == 1);
+        assert!(!gpu.times_laps());
+    });
+}
+
+/// What leaves no scope in the ordinary way ends when the device is asked for again.
+#[test]
+fn a_device_that_is_asked_for_again_has_no_mode() {
+    let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+    let laps = gpu.laps();
+    laps.start();
+    std::mem::forget((gpu.poison(), laps));
+    assert!(gpu.is_poisoned());
+    gpu.forget();
+    assert!(!gpu.is_poisoned() && !gpu.times_laps());
+}
