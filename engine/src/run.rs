@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     generate::{Options, generate},
     infer,
-    load::{Account, Loader},
+    load::{Declared, Loaded},
     models::{self, Decoder, Ids, Inputs, Model, Rows},
     ops::{self, Sampling},
     probe,
@@ -136,14 +136,14 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let files: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
     let case = Case::open(source.as_ref(), &files).await?;
     let precision = &request.cell.precision;
-    check_plan(&case.published, precision, host).await?;
+    check_plan(&case.published, precision, host)?;
     let load = async |device: &Device| {
         let weights = case.weights(source.as_ref());
         load_model(&case.published, weights, device, precision, host).await
     };
-    let (model, account) = load(&device).await?;
+    let Loaded { model, plan, .. } = load(&device).await?;
     let mut timing = Timing { load_ms: host.now() - start, ..Timing::default() };
-    let mut memory = account.memory();
+    let mut memory = plan.memory();
 
     stage.enter("compile");
     let first_ms = timed_pass(&device, model.as_ref(), &case.inputs, host).await?;
@@ -191,7 +191,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
             drop(model);
             gpu.forget();
             let device = Device::reference();
-            let (model, _) = load(&device).await?;
+            let model = load(&device).await?.model;
             checked_outputs(&device, model.as_ref(), &case).await?
         }
     };
@@ -204,7 +204,8 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         correctness: Some(correctness),
         memory: Some(memory),
         timing: Some(timing),
-        plan: account.plan(),
+        plan: plan.formats(),
+        plan_hash: Some(plan.hash()),
         generated_ids: generated,
         reference: case.expected.reference,
         ..Outcome::default()
@@ -213,20 +214,20 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
 
 /// Says whatever can be told of a model from names and shapes before a weight is read: what its class
 /// misses, and that there is no room.
-pub(crate) async fn check_plan(
+pub(crate) fn check_plan(
     published: &Published,
     precision: &Precision,
     host: &dyn Host,
 ) -> Result<()> {
-    let plan = Loader::planning(&published.checkpoint, precision);
-    models::load(published.class, &published.config, &plan).await?;
-    must_fit(plan.account().memory().weights_bytes, host.memory_limit())
+    let Published { class, config, checkpoint, .. } = published;
+    must_fit(&models::declare(*class, config, checkpoint, precision)?, host)
 }
 
 /// Refuses weights that the memory has no room for. Those of a GPU count as well: its results are
 /// checked against the same weights in main memory.
-fn must_fit(weights: u64, limit: Option<u64>) -> Result<()> {
-    match limit {
+fn must_fit<T>(model: &Declared<T>, host: &dyn Host) -> Result<()> {
+    let weights = model.plan().bytes();
+    match host.memory_limit() {
         Some(limit) if weights.saturating_add(BESIDE_WEIGHTS) > limit => {
             Err(Error::unsupported(format!(
                 "the weights take {weights} bytes and the page up to {BESIDE_WEIGHTS} beside them, \
@@ -244,7 +245,7 @@ pub(crate) async fn load_model(
     device: &Device,
     precision: &Precision,
     host: &dyn Host,
-) -> Result<(Box<dyn Model>, Account)> {
+) -> Result<Loaded<Box<dyn Model>>> {
     let last = Cell::new(host.now());
     let progress = |done_bytes, total_bytes| {
         if host.now() - last.get() > PROGRESS_MS {
@@ -252,9 +253,12 @@ pub(crate) async fn load_model(
             host.emit(Event::Loading { done_bytes, total_bytes });
         }
     };
-    let loader = Loader::new(source, &published.checkpoint, device, precision, &progress);
-    let model = models::load(published.class, &published.config, &loader).await?;
-    Ok((model, loader.account()))
+    let Published { class, config, checkpoint, .. } = published;
+    let mut model = models::declare(*class, config, checkpoint, precision)?;
+    // Matrices that the file has twice take more where they differ.
+    model.settle(source).await?;
+    must_fit(&model, host)?;
+    model.load(source, device, &progress).await
 }
 
 /// One measured pass, until its result is on the host: all outputs, or for decoders the first new

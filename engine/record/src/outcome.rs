@@ -93,6 +93,10 @@ pub struct Outcome {
     /// How the weights are stored: one entry a format.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<PlanEntry>,
+    /// SHA-256 of the plan by which the weights were loaded, in hexadecimal: cells of one hash ran
+    /// with the same weights in the same words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_hash: Option<String>,
     /// Tokens of greedy generation, prompt included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub generated_ids: Vec<u32>,

@@ -11,6 +11,7 @@ mod text;
 use crate::{
     device::Device,
     error::{Error, Result},
+    load::Loaded,
     models::{Inputs, Model},
     preprocess::{Audio, Given, Image, Processor},
     probe,
@@ -55,7 +56,7 @@ async fn infer(request: &InferRequest, host: &dyn Host, said: &mut Inference) ->
     let class = published.class;
     said.class = Some(class);
     let precision = &request.precision;
-    run::check_plan(&published, precision, host).await?;
+    run::check_plan(&published, precision, host)?;
 
     // What is wrong with the question is said before the weights are loaded.
     let processor = processor(&published, source, &request.question).await?;
@@ -63,8 +64,9 @@ async fn infer(request: &InferRequest, host: &dyn Host, said: &mut Inference) ->
     let given = given(class, &request.question, inputs_from.as_ref()).await?;
     let inputs = processor.inputs(&given)?;
 
-    let (model, account) = run::load_model(&published, source, &device, precision, host).await?;
-    said.weights_bytes = account.memory().weights_bytes;
+    let loaded = run::load_model(&published, source, &device, precision, host).await?;
+    let Loaded { model, plan, .. } = loaded;
+    said.weights_bytes = plan.memory().weights_bytes;
     said.load_ms = host.now() - start;
     let start = host.now();
     stage("answer");

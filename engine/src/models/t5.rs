@@ -9,7 +9,7 @@ use crate::{
     device::Device,
     error::{Error, Result},
     kv::KvCache,
-    load::{Linear, Loader},
+    load::{Declaration, Linear, Slot, Step},
     ops::{self, Activation, Attention, KeysValues},
     quant::Matrix,
     tensor::Tensor,
@@ -27,19 +27,19 @@ pub(super) struct T5 {
 }
 
 struct Stack {
-    words: Matrix,
+    words: Slot<Matrix>,
     bias: PositionBias,
     layers: Vec<Layer>,
-    norm: Tensor,
+    norm: Slot<Tensor>,
     eps: f32,
 }
 
 struct Layer {
-    own_norm: Tensor,
+    own_norm: Slot<Tensor>,
     own: MultiHead,
     /// Only in a decoder.
-    cross: Option<(Tensor, MultiHead)>,
-    inner_norm: Tensor,
+    cross: Option<(Slot<Tensor>, MultiHead)>,
+    inner_norm: Slot<Tensor>,
     inner: FeedForward,
 }
 
@@ -65,7 +65,7 @@ struct Sizes {
 }
 
 impl T5 {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<T5> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<T5> {
         config.architecture_of(&["T5ForConditionalGeneration"])?;
         let sizes = Sizes::read(config)?;
         let layers = config.size_or("num_layers", Some(6))?;
@@ -74,20 +74,19 @@ impl T5 {
         // The words have up to four names, of which any may be the one that the file has.
         let names = ["shared", "encoder.embed_tokens", "decoder.embed_tokens", "lm_head"];
         let names = names.map(|name| format!("{name}.weight"));
-        let source = names.iter().find(|name| loader.has(name)).unwrap_or(&names[0]);
-        let words = loader.matrix(source, sizes.vocabulary, sizes.model).await?;
+        let source = names.iter().find(|name| weights.has(name)).unwrap_or(&names[0]);
+        let words = weights.matrix(source, sizes.vocabulary, sizes.model)?;
         let mut tied = Vec::new();
         for name in &names[1..] {
             tied.push(match name == source {
                 true => words.clone(),
-                false => loader.tied(name, source, &words).await?,
+                false => weights.tied(name, source, &words)?,
             });
         }
         let [encoder, decoder, head] = tied.try_into().expect("three names");
 
-        let encoder = Stack::load(config, loader, "encoder", layers, &sizes, encoder).await?;
-        let decoder =
-            Stack::load(config, loader, "decoder", decoder_layers, &sizes, decoder).await?;
+        let encoder = Stack::declare(config, weights, "encoder", layers, &sizes, encoder)?;
+        let decoder = Stack::declare(config, weights, "decoder", decoder_layers, &sizes, decoder)?;
         let head = Linear { weight: head, bias: None };
         Ok(T5 { encoder, decoder, head, heads: sizes.heads, stop: config.stop_tokens() })
     }
@@ -182,53 +181,50 @@ impl Sizes {
 }
 
 impl Stack {
-    async fn load(
+    fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
         layers: usize,
         sizes: &Sizes,
-        words: Matrix,
+        words: Slot<Matrix>,
     ) -> Result<Stack> {
         let decoder = root == "decoder";
-        let bias = PositionBias::load(config, loader, root, sizes.heads.heads).await?;
+        let bias = PositionBias::declare(config, weights, root, sizes.heads.heads)?;
         // Files of the first release carry a bias for cross-attention that no release ever read.
         let unread = "layer.1.EncDecAttention.relative_attention_bias.weight";
-        loader.skip(&format!("decoder.block.0.{unread}"));
-        let attention = |root: String| async move {
+        weights.skip(&format!("decoder.block.0.{unread}"));
+        let attention = |root: String| {
             let names = ["q", "k", "v", "o"].map(|part| format!("{root}.{part}"));
-            MultiHead::load_shape(loader, names.each_ref().map(String::as_str), sizes.heads).await
+            MultiHead::declare_shape(weights, names.each_ref().map(String::as_str), sizes.heads)
         };
         let mut all = Vec::new();
         for i in 0..layers {
             let part = |part: usize| format!("{root}.block.{i}.layer.{part}");
-            let norm = |part: String| async move {
-                loader.vector(&format!("{part}.layer_norm.weight"), sizes.model).await
-            };
+            let norm =
+                |part: String| weights.vector(&format!("{part}.layer_norm.weight"), sizes.model);
             let own = format!("{}.SelfAttention", part(0));
             let cross = format!("{}.EncDecAttention", part(1));
             let last = part(if decoder { 2 } else { 1 });
             all.push(Layer {
-                own_norm: norm(part(0)).await?,
-                own: attention(own).await?,
+                own_norm: norm(part(0))?,
+                own: attention(own)?,
                 cross: match decoder {
                     true => {
-                        let norm = norm(part(1)).await?;
-                        Some((norm, attention(cross).await?))
+                        let norm = norm(part(1))?;
+                        Some((norm, attention(cross)?))
                     }
                     false => None,
                 },
-                inner_norm: norm(last.clone()).await?,
-                inner: FeedForward::load(loader, &format!("{last}.DenseReluDense"), sizes).await?,
+                inner_norm: norm(last.clone())?,
+                inner: FeedForward::declare(weights, &format!("{last}.DenseReluDense"), sizes)?,
             });
         }
         // The last norm multiplies anyway: it takes the scale of the head's input along.
         let norm = format!("{root}.final_layer_norm.weight");
-        let mut norm = loader.values(&norm, &[sizes.model]).await?;
-        if decoder {
-            norm.iter_mut().for_each(|weight| *weight *= sizes.output_scale);
-        }
-        let norm = loader.keep(&[sizes.model], norm);
+        let scale = decoder.then_some(Step::Scale { by: sizes.output_scale });
+        let model = [sizes.model];
+        let norm = weights.tensor_from(&norm, &model, &model, scale.into_iter().collect())?;
         Ok(Stack { words, bias, layers: all, norm, eps: sizes.eps })
     }
 
@@ -239,16 +235,16 @@ impl Stack {
 }
 
 impl FeedForward {
-    async fn load(loader: &Loader<'_>, root: &str, sizes: &Sizes) -> Result<FeedForward> {
+    fn declare(weights: &Declaration<'_>, root: &str, sizes: &Sizes) -> Result<FeedForward> {
         let Sizes { model, inner, gated, activation, .. } = *sizes;
         let up = |part: &str| {
             let name = format!("{root}.{part}");
-            async move { loader.linear(&name, inner, model, false).await }
+            weights.linear(&name, inner, model, false)
         };
         Ok(FeedForward {
-            gate: if gated { Some(up("wi_0").await?) } else { None },
-            up: up(if gated { "wi_1" } else { "wi" }).await?,
-            down: loader.linear(&format!("{root}.wo"), model, inner, false).await?,
+            gate: if gated { Some(up("wi_0")?) } else { None },
+            up: up(if gated { "wi_1" } else { "wi" })?,
+            down: weights.linear(&format!("{root}.wo"), model, inner, false)?,
             activation,
         })
     }
@@ -341,15 +337,15 @@ impl Decoder for T5 {
 
 /// Addends on scores by the distance of a key from a query, `[buckets, H]`.
 struct PositionBias {
-    values: Vec<f32>,
+    values: Slot<Vec<f32>>,
     heads: usize,
     buckets: Buckets,
 }
 
 impl PositionBias {
-    async fn load(
+    fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
         heads: usize,
     ) -> Result<PositionBias> {
@@ -361,7 +357,7 @@ impl PositionBias {
             return Err(Error::config("relative_attention_max_distance", message));
         }
         let name = format!("{root}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
-        Ok(PositionBias { values: loader.values(&name, &[count, heads]).await?, heads, buckets })
+        Ok(PositionBias { values: weights.values(&name, &[count, heads])?, heads, buckets })
     }
 
     /// `[1, H, length, length]` for [`Attention::bias`].

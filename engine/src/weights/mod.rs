@@ -7,8 +7,8 @@
 //!
 //! Reading order: [`dtype`] says how elements are stored and [`blocks`] turns them into f32;
 //! [`safetensors`] and [`gguf`] read one file's header into a table of tensors, and [`list`] such a
-//! table alone; [`checkpoint`] picks the files, joins their tables and reads rows. Files come from anywhere, so every count is checked
-//! before memory is taken for it.
+//! table alone; [`checkpoint`] picks the files and joins their tables, and [`tensor`] reads rows. Files
+//! come from anywhere, so every count is checked before memory is taken for it.
 
 pub mod blocks;
 pub mod checkpoint;
@@ -17,14 +17,16 @@ pub mod gguf;
 pub mod list;
 pub mod safetensors;
 mod sources;
+pub mod tensor;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 
-pub use checkpoint::{Checkpoint, TensorInfo};
+pub use checkpoint::Checkpoint;
 pub use dtype::Dtype;
 #[cfg(not(target_arch = "wasm32"))]
 pub use sources::Folder;
 pub use sources::Memory;
+pub use tensor::TensorInfo;
 
 use crate::error::Result;
 use std::{future::Future, ops::Range, pin::Pin};

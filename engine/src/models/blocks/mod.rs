@@ -4,7 +4,7 @@
 //! common. Images: `encoder.rs` is a layer that normalises first, with its attention and feed-forward
 //! for others, `patches.rs` turns an image into tokens, `clip.rs` makes CLIP's two towers of them,
 //! `resnet.rs` is the convolutional backbone of DETR, and `pixel_positions.rs` tells where its pixels
-//! lie. Sounds: `htsat.rs` folds a spectrogram into an image, which `swin.rs` reads in windows.
+//! lie. `tiles.rs` puts an image's tiles together. Sounds: `htsat.rs` folds a spectrogram into an image, which `swin.rs` reads in windows.
 
 pub(super) mod bert_layer;
 pub(super) mod clip;
@@ -15,6 +15,7 @@ pub(super) mod patches;
 pub(super) mod pixel_positions;
 pub(super) mod resnet;
 pub(super) mod swin;
+pub(super) mod tiles;
 
 use crate::{device::Device, ops, tensor::Tensor};
 
