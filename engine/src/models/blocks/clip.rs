@@ -30,6 +30,7 @@ pub struct TextTower {
     layers: Vec<Layer>,
     norm: LayerNorm,
     end: End,
+    width: usize,
 }
 
 /// Which token of a text speaks for it.
@@ -241,12 +242,13 @@ impl TextTower {
             layers: TEXT.layers(config, weights, &format!("{root}encoder"))?,
             norm: weights.layer_norm(&format!("{root}final_layer_norm"), width, eps)?,
             end,
+            width,
         })
     }
 
     /// Width of its hidden states.
     pub fn width(&self) -> usize {
-        self.words.columns
+        self.width
     }
 
     /// Hidden states after a norm of `input_ids: [B, T]`, and those of the tokens that end texts.
