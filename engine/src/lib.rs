@@ -4,8 +4,8 @@
 //! classes of the matrix, generation, and the figures of one cell. Out of scope: where files come
 //! from ([`weights::Source`] hands them in), what a browser is, what a verdict leads to.
 //!
-//! Reading order: [`weights`] opens a checkpoint, [`published`] what lies beside it, [`quant`] packs its matrices, [`load`] puts them
-//! on a [`device`]; [`ops`] compute on [`tensor`]s; [`models`] are written over ops, remember in
+//! Reading order: [`weights`] opens a checkpoint, [`published`] what lies beside it, [`quant`] packs its
+//! matrices; [`load`] makes a plan of what a model declares and puts it on a [`device`]; [`ops`] compute on [`tensor`]s; [`models`] are written over ops, remember in
 //! [`kv`] and speak through [`generate`]; [`run`] answers one request with an outcome after
 //! [`selftest`] has passed, and `infer` one that a person asks.
 
@@ -20,6 +20,8 @@ pub mod kv;
 pub mod load;
 pub mod models;
 pub mod ops;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod packing;
 pub mod preprocess;
 mod probe;
 pub mod published;

@@ -1,6 +1,6 @@
 //! What a class says of its weights: names, shapes, and what is done with them on the way.
 
-use super::{Declared, Entry, LoadPlan, Place, Slot, Step, slot::Target};
+use super::{Declared, Entry, LoadPlan, Place, Slot, Step, artefact, slot::Target};
 use crate::{
     error::{Error, Result},
     quant::{self, Format, Layout, Matrix},
@@ -283,9 +283,14 @@ impl<'a> Declaration<'a> {
                 },
             ));
         }
+        let mut plan = self.plan.into_inner();
+        if let Some(artefact) = &self.checkpoint.artefact {
+            artefact::settle(&mut plan, artefact)?;
+        }
         Ok(Declared {
             model,
-            plan: self.plan.into_inner(),
+            plan,
+            artefact: self.checkpoint.artefact.clone(),
             targets: self.targets.into_inner(),
             quantiser: quant::by_name(self.precision.quantizer),
         })

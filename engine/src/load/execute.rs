@@ -2,6 +2,8 @@
 
 use super::{
     Entry, LoadPlan, Place, Step,
+    artefact::PackedReader,
+    plan::hex,
     slot::{Target, Weight},
     steps,
 };
@@ -9,11 +11,13 @@ use crate::{
     device::Device,
     error::Result,
     quant::{Matrix, MatrixBuilder, Quantiser, Span},
-    weights::{Source, TensorInfo},
+    weights::{Artefact, Source, TensorInfo},
 };
+use sha2::{Digest, Sha256};
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    sync::Arc,
 };
 
 /// Bytes of two tensors that are compared at a time.
@@ -25,6 +29,8 @@ pub struct Declared<T> {
     pub(super) plan: LoadPlan,
     pub(super) targets: Vec<Target>,
     pub(super) quantiser: &'static dyn Quantiser,
+    /// Where the weights are, if they are packed already.
+    pub(super) artefact: Option<Arc<Artefact>>,
 }
 
 /// A model with its weights.
@@ -35,6 +41,7 @@ pub struct Loaded<T> {
     pub plan: LoadPlan,
     /// Bytes that were allocated for it.
     pub allocated: u64,
+    targets: Vec<Target>,
 }
 
 impl<T> Declared<T> {
@@ -48,18 +55,11 @@ impl<T> Declared<T> {
     pub async fn settle(&mut self, source: &dyn Source) -> Result<()> {
         for at in 0..self.plan.entries.len() {
             let entry = &self.plan.entries[at];
-            let Some(Step::TiedIfEqual { to, otherwise }) = entry.steps.first() else { continue };
-            let (to, otherwise) = (to.clone(), *otherwise);
-            let other = &self.plan.entries[self.plan.position(&to)].sources[0];
-            let equal = equal(source, &entry.sources[0], other).await?;
+            let Some(Step::TiedIfEqual { to, .. }) = entry.steps.first() else { continue };
+            let other = &self.plan.entries[self.plan.position(to)];
+            let equal = equal(source, &entry.sources[0], &other.sources[0]).await?;
             let entry = &mut self.plan.entries[at];
-            match equal {
-                true => entry.steps = vec![Step::Tied { to }],
-                false => {
-                    entry.steps.remove(0);
-                    entry.bytes = otherwise;
-                }
-            }
+            if equal { entry.tie() } else { entry.untie() }
         }
         Ok(())
     }
@@ -72,20 +72,47 @@ impl<T> Declared<T> {
         progress: &dyn Fn(u64, u64),
     ) -> Result<Loaded<T>> {
         self.settle(source).await?;
-        let Declared { model, plan, targets, quantiser } = self;
+        let Declared { model, plan, targets, quantiser, artefact } = self;
         let reader = Reader::new(&plan, source, progress);
+        let packed = artefact.as_deref().map(|artefact| PackedReader {
+            artefact,
+            source,
+            progress,
+            done: Cell::new(0),
+            total: plan.bytes(),
+        });
         let mut allocated = 0;
         for (entry, target) in plan.entries.iter().zip(&targets) {
             match entry.tied_to() {
                 Some(to) => target.share(&targets[plan.position(to)]),
                 None => {
-                    let weight = reader.make(entry, device, quantiser).await?;
+                    let weight = match &packed {
+                        Some(packed) => packed.make(entry, device).await?,
+                        None => reader.make(entry, device, quantiser).await?,
+                    };
                     allocated += weight.bytes();
                     target.fill(weight);
                 }
             }
         }
-        Ok(Loaded { model, plan, allocated })
+        Ok(Loaded { model, plan, allocated, targets })
+    }
+}
+
+impl<T> Loaded<T> {
+    /// SHA-256 of the words of each entry as the device holds them, tied matrices apart.
+    pub async fn checksums(&self, device: &Device) -> Result<BTreeMap<String, String>> {
+        let mut sums = BTreeMap::new();
+        for (entry, target) in self.plan.entries.iter().zip(&self.targets) {
+            if entry.tied_to().is_none() {
+                let mut sum = Sha256::new();
+                for words in target.words(device).await? {
+                    sum.update(bytemuck::cast_slice(&words));
+                }
+                sums.insert(entry.name.clone(), hex(&sum.finalize()));
+            }
+        }
+        Ok(sums)
     }
 }
 
@@ -102,7 +129,7 @@ async fn equal(source: &dyn Source, a: &TensorInfo, b: &TensorInfo) -> Result<bo
 }
 
 /// Reads what entries are made of, small tensors that several are made of once.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     source: &'a dyn Source,
     progress: &'a dyn Fn(u64, u64),
     done: Cell<u64>,
@@ -113,7 +140,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(
+    pub(super) fn new(
         plan: &'a LoadPlan,
         source: &'a dyn Source,
         progress: &'a dyn Fn(u64, u64),
@@ -135,7 +162,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What an entry becomes.
-    async fn make(
+    pub(super) async fn make(
         &self,
         entry: &'a Entry,
         device: &Device,

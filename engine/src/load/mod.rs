@@ -4,8 +4,10 @@
 //! several tensors make): every name and shape is checked against the headers of the checkpoint, and
 //! the model is there with empty [`Slot`]s. What was declared is a [`LoadPlan`] (`plan.rs`), a value:
 //! its sums are exact before a weight is read. *Carrying it out* (`execute.rs`) fills the slots, a few
-//! rows at a time; `steps.rs` and `windows.rs` are what happens to numbers on the way.
+//! rows at a time; `steps.rs` and `windows.rs` are what happens to numbers on the way. A plan with its
+//! bytes is an artefact: `write.rs` makes one, and `artefact.rs` fills slots from it.
 
+mod artefact;
 mod declare;
 mod execute;
 mod layers;
@@ -13,6 +15,8 @@ mod plan;
 mod slot;
 mod steps;
 pub(crate) mod windows;
+#[cfg(not(target_arch = "wasm32"))]
+mod write;
 
 pub use declare::Declaration;
 pub use execute::{Declared, Loaded};

@@ -220,6 +220,21 @@ impl Entry {
         }
     }
 
+    /// Decides that it is the same matrix as the one that it is tied to.
+    pub(super) fn tie(&mut self) {
+        if let Some(Step::TiedIfEqual { to, .. }) = self.steps.first() {
+            self.steps = vec![Step::Tied { to: to.clone() }];
+        }
+    }
+
+    /// Decides that it is a matrix of its own.
+    pub(super) fn untie(&mut self) {
+        if let Some(Step::TiedIfEqual { otherwise, .. }) = self.steps.first() {
+            self.bytes = *otherwise;
+            self.steps.remove(0);
+        }
+    }
+
     /// Whether codes are chosen for it.
     pub(super) fn is_quantised(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Quantise { .. }))

@@ -1,6 +1,11 @@
 //! Places in a model for weights that are yet to be loaded.
 
-use crate::{quant::Matrix, tensor::Tensor};
+use crate::{
+    device::Device,
+    error::Result,
+    quant::{Matrix, Shard, Words},
+    tensor::Tensor,
+};
 use std::{cell::OnceCell, fmt, ops::Deref, rc::Rc};
 
 /// A place for a weight: empty while a model is only declared, and filled once, when its plan is
@@ -95,5 +100,29 @@ impl Target {
             (Target::Matrix(_), Target::Matrix(_)) => {}
             _ => unreachable!("only matrices are tied"),
         }
+    }
+
+    /// The words that it holds, as they lie on the device.
+    pub(super) async fn words(&self, device: &Device) -> Result<Vec<Vec<u32>>> {
+        let shards: Vec<&Shard> = match self {
+            Target::Matrix(slot) => slot.shards.iter().collect(),
+            Target::Matrices(slot) => slot.iter().flat_map(|one| one.shards.iter()).collect(),
+            Target::Tensor(slot) => {
+                let numbers = device.read(&[&**slot]).await?;
+                return Ok(numbers.into_iter().map(bytemuck::cast_vec).collect());
+            }
+            Target::Numbers(slot) => return Ok(vec![bytemuck::cast_slice(slot).to_vec()]),
+        };
+        let codes = shards.iter().map(|shard| &shard.codes);
+        let parts: Vec<&Words> = codes.chain(shards.iter().map(|shard| &shard.scales)).collect();
+        let mut words = Vec::new();
+        for part in parts {
+            words.push(match (part, device) {
+                (Words::Cpu(words), _) => words.clone(),
+                (Words::Gpu(buffer), Device::Gpu(gpu)) => gpu.read_buffer(buffer).await?,
+                (Words::Gpu(_), Device::Cpu(_)) => unreachable!("the device made the words"),
+            });
+        }
+        Ok(words)
     }
 }

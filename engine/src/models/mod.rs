@@ -36,7 +36,7 @@ use record::{Class, Precision};
 /// Named outputs of a forward pass, as Hugging Face names them.
 pub type Outputs = Vec<(&'static str, Tensor)>;
 
-/// A loaded model.
+/// A model, which computes once its weights are loaded.
 pub trait Model {
     /// One pass over a case's inputs.
     fn forward(&self, device: &Device, inputs: &Inputs) -> Result<Outputs>;

@@ -36,6 +36,13 @@ pub struct Shard {
     pub scales: Words,
 }
 
+impl Shard {
+    /// Bytes that were allocated.
+    fn bytes(&self) -> u64 {
+        self.codes.bytes() + self.scales.bytes()
+    }
+}
+
 /// Words in main memory or on the GPU.
 #[derive(Debug)]
 pub enum Words {
@@ -87,7 +94,7 @@ impl Matrix {
 
     /// Bytes that were allocated.
     pub fn bytes(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.codes.bytes() + shard.scales.bytes()).sum()
+        self.shards.iter().map(Shard::bytes).sum()
     }
 
     /// The shard that holds a row, and the row's number in it.
@@ -203,6 +210,11 @@ impl<'a> MatrixBuilder<'a> {
             first += count;
         }
         MatrixBuilder { device, name, rows, columns, format, layout, shard_rows, done: 0, shards }
+    }
+
+    /// Bytes that were allocated.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(Shard::bytes).sum()
     }
 
     /// Rows that one call should bring, so that pieces end where shards and scale words do.

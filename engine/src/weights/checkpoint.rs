@@ -1,21 +1,29 @@
 //! One model's tensors, whatever files they are in.
 
-use super::{MAX_TENSORS, Source, TensorInfo, gguf, list, safetensors};
+use super::{
+    MAX_TENSORS, Source, TensorInfo,
+    artefact::{Artefact, Opened},
+    gguf, list, safetensors,
+};
 use crate::error::{Error, Result};
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// Files of a case that hold inputs and outputs, not weights.
 const NOT_WEIGHTS: [&str; 2] = ["inputs.safetensors", "expected.safetensors"];
 
 /// One model's tensors. Opening reads headers only; rows are read from the same source later.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
     /// The tensors by name.
     pub tensors: BTreeMap<String, TensorInfo>,
-    /// What Hugging Face's `config.json` would say, where the file is a GGUF.
+    /// What Hugging Face's `config.json` would say, where the file is a GGUF, or says, where it is an
+    /// artefact.
     pub config: Option<serde_json::Value>,
     /// The key-value pairs, where the file is a GGUF; its tokenizer is in them.
     pub metadata: Option<gguf::Metadata>,
+    /// Its packed weights, where the file is an artefact: the tensors are those of the checkpoint that
+    /// it was made of, and cannot be read.
+    pub artefact: Option<Arc<Artefact>>,
 }
 
 impl Checkpoint {
@@ -65,7 +73,8 @@ impl Checkpoint {
         let (header, config) = gguf::translate(header, &factors)?;
         let mut tensors = BTreeMap::new();
         join(&mut tensors, header.tensors)?;
-        Ok(Checkpoint { tensors, config: Some(config), metadata: Some(header.metadata) })
+        let metadata = Some(header.metadata);
+        Ok(Checkpoint { tensors, config: Some(config), metadata, artefact: None })
     }
 
     /// Opens safetensors files as one checkpoint.
@@ -75,9 +84,25 @@ impl Checkpoint {
     pub async fn safetensors(source: &dyn Source, files: &[String]) -> Result<Checkpoint> {
         let mut tensors = BTreeMap::new();
         for file in files {
-            join(&mut tensors, safetensors::read(source, file).await?)?;
+            let header = safetensors::read(source, file).await?;
+            if header.metadata.version.is_some() {
+                return Checkpoint::packed(file, header, files.len());
+            }
+            join(&mut tensors, header.tensors)?;
         }
-        Ok(Checkpoint { tensors, config: None, metadata: None })
+        Ok(Checkpoint { tensors, ..Checkpoint::default() })
+    }
+
+    /// The checkpoint that an artefact was made of.
+    fn packed(file: &str, header: safetensors::Header, files: usize) -> Result<Checkpoint> {
+        if files > 1 {
+            let message = "it is an artefact, which is a model of its own and no part of one";
+            return Err(Error::malformed(file, message));
+        }
+        let Opened { artefact, config, tensors } =
+            Artefact::open(file, header.metadata, header.tensors)?;
+        let artefact = Some(Arc::new(artefact));
+        Ok(Checkpoint { tensors, config: Some(config), metadata: None, artefact })
     }
 
     /// Opens a list of names and shapes, whose values are f32 in the file `values` of whatever
@@ -88,7 +113,7 @@ impl Checkpoint {
     pub async fn listed(source: &dyn Source, file: &str, values: &str) -> Result<Checkpoint> {
         let mut tensors = BTreeMap::new();
         join(&mut tensors, list::read(source, file, values).await?)?;
-        Ok(Checkpoint { tensors, config: None, metadata: None })
+        Ok(Checkpoint { tensors, ..Checkpoint::default() })
     }
 
     /// The entry of a tensor.

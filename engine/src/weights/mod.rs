@@ -7,9 +7,10 @@
 //!
 //! Reading order: [`dtype`] says how elements are stored and [`blocks`] turns them into f32;
 //! [`safetensors`] and [`gguf`] read one file's header into a table of tensors, and [`list`] such a
-//! table alone; [`checkpoint`] picks the files and joins their tables, and [`tensor`] reads rows. Files
-//! come from anywhere, so every count is checked before memory is taken for it.
+//! table alone; [`checkpoint`] picks the files and joins their tables, and [`tensor`] reads rows;
+//! [`artefact`] is a file of weights that are packed already. Files come from anywhere, so every count is checked before memory is taken for it.
 
+pub mod artefact;
 pub mod blocks;
 pub mod checkpoint;
 pub mod dtype;
@@ -21,6 +22,7 @@ pub mod tensor;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 
+pub use artefact::Artefact;
 pub use checkpoint::Checkpoint;
 pub use dtype::Dtype;
 #[cfg(not(target_arch = "wasm32"))]

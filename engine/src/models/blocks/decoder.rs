@@ -164,7 +164,7 @@ fn positive(field: &str, value: f64) -> Result<f64> {
     }
 }
 
-/// A loaded decoder with its head. As a model it reads text alone; models that read more put their
+/// A decoder with its head. As a model it reads text alone; models that read more put their
 /// own rows between [`TextDecoder::embed`] and [`TextDecoder::logits`].
 pub(crate) struct TextDecoder {
     words: Slot<Matrix>,
@@ -188,7 +188,7 @@ struct Layer {
 }
 
 impl TextDecoder {
-    /// Loads tensors under `root`, which is `model.` in a model of text alone, and the head
+    /// The decoder whose tensors are under `root`, which is `model.` in a model of text alone, and the head
     /// `{head}.weight`.
     pub(crate) fn declare(
         weights: &Declaration<'_>,

@@ -58,7 +58,7 @@ struct Fusion {
 }
 
 impl Htsat {
-    /// Loads what lies under `{root}.`; `config` is `audio_config`.
+    /// What lies under `{root}.`; `config` is `audio_config`.
     pub(in crate::models) fn declare(
         config: &Config,
         weights: &Declaration<'_>,

@@ -83,7 +83,7 @@ struct Merge {
 }
 
 impl Swin {
-    /// Loads the stages under `{root}.{i}`.
+    /// The stages under `{root}.{i}`.
     pub(in crate::models) fn declare(
         weights: &Declaration<'_>,
         root: &str,
