@@ -15,6 +15,13 @@ pub enum Error {
         /// What happened.
         message: String,
     },
+    /// A file could not be written.
+    Write {
+        /// Name of the file.
+        file: String,
+        /// What happened.
+        message: String,
+    },
     /// A file is not what its name says.
     Malformed {
         /// Name of the file in the case.
@@ -100,6 +107,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Read { file, message } => write!(f, "cannot read {file}: {message}"),
+            Error::Write { file, message } => write!(f, "cannot write {file}: {message}"),
             Error::Malformed { file, message } => write!(f, "{file} is malformed: {message}"),
             Error::Tensor { name, message } => write!(f, "tensor {name}: {message}"),
             Error::Config { field, message } => write!(f, "config.json, {field}: {message}"),

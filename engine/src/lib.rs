@@ -4,9 +4,10 @@
 //! classes of the matrix, generation, and the figures of one cell. Out of scope: where files come
 //! from ([`weights::Source`] hands them in), what a browser is, what a verdict leads to.
 //!
-//! Reading order: [`weights`] opens a checkpoint, [`published`] what lies beside it, [`quant`] packs its matrices, [`load`] puts them
-//! on a [`device`]; [`ops`] compute on [`tensor`]s; [`models`] are written over ops, remember in
-//! [`kv`] and speak through [`generate`]. `answer` gives a request to `probe`, which looks at the
+//! Reading order: [`weights`] opens a checkpoint, [`published`] what lies beside it, [`quant`] packs
+//! its matrices; [`load`] makes a plan of what a model declares and puts it on a [`device`]; [`ops`]
+//! compute on [`tensor`]s; [`models`] are written over ops, remember in [`kv`] and speak through
+//! [`generate`]. `answer` gives a request to `probe`, which looks at the
 //! device and runs [`selftest`], to `measure`, where a cell becomes an outcome, or to `infer`, which
 //! answers a person; all three open what they need through `open`.
 
@@ -26,6 +27,8 @@ pub mod models;
 mod native;
 mod open;
 pub mod ops;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod packing;
 pub mod preprocess;
 mod probe;
 pub mod published;

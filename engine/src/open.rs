@@ -4,7 +4,7 @@ use crate::{
     device::Device,
     embedder::Embedder,
     error::{Error, Result},
-    load::{Account, Loader},
+    load::{Declared, Loaded},
     models::{self, Model},
     probe,
     published::Published,
@@ -34,20 +34,20 @@ pub(crate) async fn device(backend: Backend, embedder: &dyn Embedder) -> Result<
 
 /// Says whatever can be told of a model from names and shapes before a weight is read: what its class
 /// misses, and that there is no room.
-pub(crate) async fn check_plan(
+pub(crate) fn check_plan(
     published: &Published,
     precision: &Precision,
     embedder: &dyn Embedder,
 ) -> Result<()> {
-    let plan = Loader::planning(&published.checkpoint, precision);
-    models::load(published.class, &published.config, &plan).await?;
-    must_fit(plan.account().memory().weights_bytes, embedder.memory_limit())
+    let Published { class, config, checkpoint, .. } = published;
+    must_fit(&models::declare(*class, config, checkpoint, precision)?, embedder)
 }
 
 /// Refuses weights that the memory has no room for. Those of a GPU count as well: its results are
 /// checked against the same weights in main memory.
-pub(crate) fn must_fit(weights: u64, limit: Option<u64>) -> Result<()> {
-    match limit {
+fn must_fit<T>(model: &Declared<T>, embedder: &dyn Embedder) -> Result<()> {
+    let weights = model.plan().bytes();
+    match embedder.memory_limit() {
         Some(limit) if weights.saturating_add(BESIDE_WEIGHTS) > limit => {
             Err(Error::unsupported(format!(
                 "the weights take {weights} bytes and the page up to {BESIDE_WEIGHTS} beside them, \
@@ -65,7 +65,7 @@ pub(crate) async fn load(
     device: &Device,
     precision: &Precision,
     embedder: &dyn Embedder,
-) -> Result<(Box<dyn Model>, Account)> {
+) -> Result<Loaded<Box<dyn Model>>> {
     let last = Cell::new(embedder.now());
     let progress = |done_bytes, total_bytes| {
         if embedder.now() - last.get() > PROGRESS_MS {
@@ -73,7 +73,10 @@ pub(crate) async fn load(
             embedder.emit(Event::Loading { done_bytes, total_bytes });
         }
     };
-    let loader = Loader::new(source, &published.checkpoint, device, precision, &progress);
-    let model = models::load(published.class, &published.config, &loader).await?;
-    Ok((model, loader.account()))
+    let Published { class, config, checkpoint, .. } = published;
+    let mut model = models::declare(*class, config, checkpoint, precision)?;
+    // Matrices that the file has twice take more where they differ.
+    model.settle(source).await?;
+    must_fit(&model, embedder)?;
+    model.load(source, device, &progress).await
 }

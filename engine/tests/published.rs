@@ -4,7 +4,7 @@
 
 use engine::{
     error::Result,
-    load::{Account, Loader},
+    load::LoadPlan,
     models::{self, Config},
     weights::{Checkpoint, Folder, Memory, Source},
 };
@@ -19,16 +19,15 @@ fn folder(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/published")).join(name)
 }
 
-/// Loads a list through its class, without weights.
-fn plan(name: &str, lists: &dyn Source, list: &str, bits: u8) -> Result<Account> {
+/// What a list is loaded as.
+fn plan(name: &str, lists: &dyn Source, list: &str, bits: u8) -> Result<LoadPlan> {
     let read = |file: &str| fs::read_to_string(folder(name).join(file)).unwrap();
     let case: serde_json::Value = serde_json::from_str(&read("case.json")).unwrap();
     let class: Class = case["class"].as_str().unwrap().parse().unwrap();
     let config = Config::new(serde_json::from_str(&read("config.json")).unwrap()).unwrap();
     let checkpoint = block_on(Checkpoint::listed(lists, list, "values"))?;
-    let loader = Loader::planning(&checkpoint, &Precision::of(Bits::Fixed(bits)));
-    block_on(models::load(class, &config, &loader))?;
-    Ok(loader.account())
+    let precision = Precision::of(Bits::Fixed(bits));
+    Ok(models::declare(class, &config, &checkpoint, &precision)?.plan().clone())
 }
 
 #[test]
@@ -44,16 +43,16 @@ fn every_list_is_consumed_completely() {
         let case: serde_json::Value = serde_json::from_str(&case).unwrap();
         classes.push(case["class"].as_str().unwrap().to_owned());
         let lists = Folder::new(&path);
-        let mut accounts = Vec::new();
+        let mut plans = Vec::new();
         for list in lists.files().unwrap().iter().filter(|file| file.ends_with(".txt")) {
             match plan(name, &lists, list, 4) {
-                Ok(account) => accounts.push(account.memory()),
+                Ok(plan) => plans.push(plan.memory()),
                 Err(error) => panic!("{name}/{list}: {error}"),
             }
         }
         // Whatever its tensors are called, the model is the same.
-        assert!(accounts.windows(2).all(|pair| pair[0] == pair[1]), "{name}: {accounts:?}");
-        assert!(!accounts.is_empty(), "{name} has no list");
+        assert!(plans.windows(2).all(|pair| pair[0] == pair[1]), "{name}: {plans:?}");
+        assert!(!plans.is_empty(), "{name} has no list");
     }
     for class in Class::ALL {
         assert!(classes.iter().any(|known| known == class.name()), "{class} has no checkpoint");
@@ -69,8 +68,8 @@ fn sizes_are_those_of_the_model_cards() {
         ("tinyllama-1.1b", 1_100_048_384),
         ("vit-base-patch16-224", 86_567_656),
     ] {
-        let account = plan(name, &Folder::new(folder(name)), "tensors.txt", 16).unwrap();
-        assert_eq!(account.memory().weights_fp16_bytes, 2 * weights, "{name}");
+        let plan = plan(name, &Folder::new(folder(name)), "tensors.txt", 16).unwrap();
+        assert_eq!(plan.memory().weights_fp16_bytes, 2 * weights, "{name}");
     }
 }
 

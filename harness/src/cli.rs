@@ -16,6 +16,7 @@ use crate::{
     setup,
     shard::Part,
     ui::Ui,
+    weights,
 };
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -67,6 +68,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the cells that `run` with the same options would run.
     Plan(PlanArgs),
+    /// Pack the weights of a model into a file that is loaded as it is.
+    PackWeights(weights::PackArgs),
     /// Put a question to a model: a text, a sound, an image.
     Infer(infer::Args),
     /// Say which tools are there, and how to get those that are not.
@@ -283,6 +286,12 @@ pub struct PlanArgs {
     /// Which cells.
     #[command(flatten)]
     pub cells: CellArgs,
+
+    /// Print what the weights of a model are stored as instead, at each of --bits: a model that `run`
+    /// knows by name, a case folder, a folder as Hugging Face has it, or a .gguf file. No weight is
+    /// read.
+    #[arg(long, value_name = "MODEL", conflicts_with = "github_matrix")]
+    pub weights: Option<String>,
 
     /// Print the job matrix of a GitHub workflow instead: a job for each runner, browser and part.
     #[arg(long)]

@@ -41,6 +41,7 @@ pub mod setup;
 pub mod shard;
 pub mod store;
 pub mod ui;
+pub mod weights;
 
 use anyhow::Result;
 use browser::guard;
@@ -77,6 +78,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
     match command {
         Command::Run(args) => return Ok(run::run(&args, ui)?.into()),
         Command::Plan(args) => run::print_plan(&args, ui)?,
+        Command::PackWeights(args) => weights::pack(&args, ui)?,
         Command::Infer(args) => return Ok(infer::run(&args, ui)?.into()),
         Command::Doctor => return Ok(doctor::run(ui).into()),
         Command::Setup(args) => setup::run(args, ui)?,

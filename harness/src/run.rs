@@ -12,6 +12,7 @@ use crate::{
     shard,
     store::{self, RunInfo, Store},
     ui::Ui,
+    weights,
 };
 use anyhow::{Context, Result, bail, ensure};
 use record::{Backend, Browser, Cell, Record, Shard, Status};
@@ -182,6 +183,11 @@ fn page(args: &RunArgs, browsers: &[Browser], wanted: bool, ui: &Ui) -> Result<O
 pub fn print_plan(args: &PlanArgs, ui: &Ui) -> Result<()> {
     if args.github_matrix {
         return github::print(&args.cells.browsers, args.shards, ui);
+    }
+    if let Some(model) = &args.weights {
+        let CellArgs { bits, groups, no_setup, .. } = &args.cells;
+        let precisions: Vec<_> = bits.iter().map(|bits| groups.precision(*bits)).collect();
+        return weights::print_plans(model, &precisions, !no_setup, ui);
     }
     for cell in own_cells(&args.cells, &args.cells.config(false, ui)?)?.0 {
         ui.result(cell.to_string(), json!(cell));

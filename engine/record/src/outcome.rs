@@ -99,6 +99,10 @@ pub struct Outcome {
     /// Whether the page was hidden for some of the time: browsers slow such pages down.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
+    /// SHA-256 of the plan by which the weights were loaded, in hexadecimal: cells of one hash ran
+    /// with the same weights in the same words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_hash: Option<String>,
     /// Tokens of greedy generation, prompt included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub generated_ids: Vec<u32>,

@@ -291,8 +291,19 @@ impl Gpu {
 
     /// Fetches tensors as words, running what was recorded.
     pub async fn read(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<u32>>> {
+        let tensors = tensors.iter().map(|tensor| (tensor.buffer(), tensor.count() as u64 * 4));
+        self.read_buffers(&tensors.collect::<Vec<_>>()).await
+    }
+
+    /// Fetches the words of a buffer that is no tensor.
+    pub async fn read_buffer(&self, buffer: &Buffer) -> Result<Vec<u32>> {
+        Ok(self.read_buffers(&[(buffer, buffer.capacity())]).await?.remove(0))
+    }
+
+    /// Fetches so many bytes of each buffer.
+    async fn read_buffers(&self, buffers: &[(&Buffer, u64)]) -> Result<Vec<Vec<u32>>> {
         let pending = self.pending.take();
-        let total: u64 = tensors.iter().map(|tensor| tensor.count() as u64 * 4).sum();
+        let total: u64 = buffers.iter().map(|(_, bytes)| bytes).sum();
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size: total.max(4),
@@ -302,20 +313,19 @@ impl Gpu {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         self.encode(&mut encoder, &pending);
         let mut offset = 0;
-        for tensor in tensors {
-            let bytes = tensor.count() as u64 * 4;
-            encoder.copy_buffer_to_buffer(tensor.buffer().raw(), 0, &staging, offset, bytes);
+        for &(buffer, bytes) in buffers {
+            encoder.copy_buffer_to_buffer(buffer.raw(), 0, &staging, offset, bytes);
             offset += bytes;
         }
         self.fetch(&staging, encoder.finish(), |bytes| {
-            // Each tensor is copied out of the mapped memory once, and nothing else is.
+            // Each buffer is copied out of the mapped memory once, and nothing else is.
             let mut rest = &bytes[..total as usize];
-            let tensors = tensors.iter().map(|tensor| {
-                let (head, tail) = rest.split_at(tensor.count() * 4);
+            let words = buffers.iter().map(|(_, bytes)| {
+                let (head, tail) = rest.split_at(*bytes as usize);
                 rest = tail;
                 bytemuck::pod_collect_to_vec(head)
             });
-            tensors.collect()
+            words.collect()
         })
         .await
     }

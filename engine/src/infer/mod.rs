@@ -12,6 +12,7 @@ use crate::{
     device::Device,
     embedder::Embedder,
     error::{Error, Result},
+    load::Loaded,
     models::{Inputs, Model},
     open,
     preprocess::{Audio, Given, Image, Processor},
@@ -59,7 +60,7 @@ async fn infer(
     let class = published.class;
     said.class = Some(class);
     let precision = &request.precision;
-    open::check_plan(&published, precision, embedder).await?;
+    open::check_plan(&published, precision, embedder)?;
 
     // What is wrong with the question is said before the weights are loaded.
     let processor = processor(&published, source, &request.question).await?;
@@ -67,8 +68,9 @@ async fn infer(
     let given = given(class, &request.question, inputs_from.as_ref()).await?;
     let inputs = processor.inputs(&given)?;
 
-    let (model, account) = open::load(&published, source, &device, precision, embedder).await?;
-    said.weights_bytes = account.memory().weights_bytes;
+    let loaded = open::load(&published, source, &device, precision, embedder).await?;
+    let Loaded { model, plan, .. } = loaded;
+    said.weights_bytes = plan.memory().weights_bytes;
     said.load_ms = embedder.now() - start;
     let start = embedder.now();
     stage("answer");

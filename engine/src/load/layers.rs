@@ -1,6 +1,6 @@
 //! Layers: what several tensors of a file compute together.
 
-use super::Loader;
+use super::{Declaration, Slot, Step};
 use crate::{
     device::Device,
     error::{Error, Result},
@@ -9,31 +9,25 @@ use crate::{
     tensor::Tensor,
 };
 
-impl Loader<'_> {
+impl Declaration<'_> {
     /// A linear layer: `{name}.weight`, and `{name}.bias` where `bias` says so.
-    pub async fn linear(
-        &self,
-        name: &str,
-        rows: usize,
-        columns: usize,
-        bias: bool,
-    ) -> Result<Linear> {
-        let weight = self.matrix(&format!("{name}.weight"), rows, columns).await?;
+    pub fn linear(&self, name: &str, rows: usize, columns: usize, bias: bool) -> Result<Linear> {
+        let weight = self.matrix(&format!("{name}.weight"), rows, columns)?;
         let bias = match bias {
-            true => Some(self.vector(&format!("{name}.bias"), rows).await?),
+            true => Some(self.vector(&format!("{name}.bias"), rows)?),
             false => None,
         };
         Ok(Linear { weight, bias })
     }
 
     /// A layer norm: `{name}.weight` and `{name}.bias`.
-    pub async fn layer_norm(&self, name: &str, width: usize, eps: f32) -> Result<LayerNorm> {
+    pub fn layer_norm(&self, name: &str, width: usize, eps: f32) -> Result<LayerNorm> {
         // Checkpoints converted from TensorFlow call them gamma and beta.
         let old = self.has(&format!("{name}.gamma"));
         let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
         Ok(LayerNorm {
-            weight: self.vector(&format!("{name}.{weight}"), width).await?,
-            bias: self.vector(&format!("{name}.{bias}"), width).await?,
+            weight: self.vector(&format!("{name}.{weight}"), width)?,
+            bias: self.vector(&format!("{name}.{bias}"), width)?,
             eps,
         })
     }
@@ -41,7 +35,7 @@ impl Loader<'_> {
     /// A convolution of `{name}.weight: [O, C / groups, KY, KX]`, or `[O, C / groups, K]` for one
     /// along a line, and `{name}.bias` where `bias` says so. `norm` names a batch norm that follows
     /// with fixed statistics and the addend to its variances: it is folded into the kernel.
-    pub async fn conv(
+    pub fn conv(
         &self,
         name: &str,
         outputs: usize,
@@ -58,65 +52,75 @@ impl Loader<'_> {
         let inner = channels / groups;
         let weight = format!("{name}.weight");
         let line = self.shape(&weight).is_some_and(|shape| shape.len() == 3) && ky == 1;
-        let file_shape = [outputs, inner, ky, kx];
-        let mut values = match line {
-            true => self.values(&weight, &[outputs, inner, kx]).await?,
-            false => self.values(&weight, &file_shape).await?,
-        };
+        let mut kernel = vec![match line {
+            true => self.expect(&weight, &[outputs, inner, kx])?,
+            false => self.expect(&weight, &[outputs, inner, ky, kx])?,
+        }];
+        let mut steps = Vec::new();
+        let bias_name = format!("{name}.bias");
         let mut addend = match bias {
-            true => Some(self.values(&format!("{name}.bias"), &[outputs]).await?),
-            false => None,
+            true => vec![self.expect(&bias_name, &[outputs])?],
+            false => vec![],
         };
+        let mut bias_steps = Vec::new();
         if let Some((norm, eps)) = norm {
-            let vector =
-                async |part: &str| self.values(&format!("{norm}.{part}"), &[outputs]).await;
-            let (gain, offset) = (vector("weight").await?, vector("bias").await?);
-            let (mean, variance) = (vector("running_mean").await?, vector("running_var").await?);
+            let part = |part: &str| self.expect(&format!("{norm}.{part}"), &[outputs]);
+            let (gain, offset) = (part("weight")?, part("bias")?);
+            let (mean, variance) = (part("running_mean")?, part("running_var")?);
             self.skip(&format!("{norm}.num_batches_tracked"));
-            let addend = addend.get_or_insert_with(|| vec![0.0; outputs]);
-            for (o, row) in values.chunks_exact_mut(inner * ky * kx).enumerate() {
-                let scale = gain[o] / (variance[o] + eps).sqrt();
-                row.iter_mut().for_each(|weight| *weight *= scale);
-                addend[o] = (addend[o] - mean[o]) * scale + offset[o];
-            }
+            kernel.extend([gain, variance]);
+            steps.push(Step::FoldNorm { eps });
+            addend.extend([gain, offset, mean, variance]);
+            bias_steps.push(Step::FoldNormBias { eps });
         }
-        let bias = addend.map(|values| self.keep(&[outputs], values));
-        self.pack_conv(&weight, [outputs, inner], values, bias, (groups, window))
-    }
-
-    /// A convolution, from the numbers of its kernel `[O, C / groups, KY, KX]`.
-    pub fn pack_conv(
-        &self,
-        name: &str,
-        [outputs, inner]: [usize; 2],
-        values: Vec<f32>,
-        bias: Option<Tensor>,
-        (groups, window): (usize, Window),
-    ) -> Result<Conv> {
-        let [ky, kx] = window.kernel;
-        let values = channels_last(&values, inner, ky * kx);
-        let (rows, columns) = (outputs / groups, inner * ky * kx);
-        let groups = values
-            .chunks_exact(rows * columns)
-            .map(|values| self.pack(name, rows, columns, values))
-            .collect::<Result<_>>()?;
+        let bias = match addend.is_empty() {
+            true => None,
+            false => Some(self.kept(bias_name, &[outputs], addend, bias_steps)?),
+        };
+        let shape = [groups, outputs / groups, inner * ky * kx];
+        steps.extend(channels_last(inner, ky * kx));
+        let groups = self.groups(shape, kernel, steps)?;
         Ok(Conv { groups, bias, window })
     }
+
+    /// A convolution with a bias along a line, whose kernel the file keeps as `directions:
+    /// [O, C / groups, K]` and `lengths: [1, 1, K]`.
+    pub fn normed_conv(
+        &self,
+        [directions, lengths, bias]: [&str; 3],
+        [outputs, channels]: [usize; 2],
+        groups: usize,
+        window: Window,
+    ) -> Result<Conv> {
+        let (inner, kernel) = (channels / groups, window.kernel[1]);
+        let directions = self.expect(directions, &[outputs, inner, kernel])?;
+        let lengths = self.expect(lengths, &[1, 1, kernel])?;
+        let bias = Some(self.vector(bias, outputs)?);
+        let steps = [Step::NormWeight].into_iter().chain(channels_last(inner, kernel));
+        let shape = [groups, outputs / groups, inner * kernel];
+        let groups = self.groups(shape, vec![directions, lengths], steps.collect())?;
+        Ok(Conv { groups, bias, window })
+    }
+}
+
+/// What turns a kernel, if it has something to turn: without it, rows can be read a few at a time.
+fn channels_last(channels: usize, pixels: usize) -> Option<Step> {
+    (channels > 1 && pixels > 1).then_some(Step::ChannelsLast { channels })
 }
 
 /// `y = x · weightᵀ + bias`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// `[N, K]`.
-    pub weight: Matrix,
+    pub weight: Slot<Matrix>,
     /// `[N]`.
-    pub bias: Option<Tensor>,
+    pub bias: Option<Slot<Tensor>>,
 }
 
 impl Linear {
     /// Applies the layer to the last axis of `x`.
     pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
-        ops::matmul(device, x, &self.weight, self.bias.as_ref())
+        ops::matmul(device, x, &self.weight, self.bias.as_deref())
     }
 }
 
@@ -140,25 +144,13 @@ impl ConvShape<'_> {
     }
 }
 
-/// Rows of `(c, ky, kx)`, as files have them, become rows of `(ky, kx, c)`, as images are read.
-fn channels_last(values: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
-    let mut turned = vec![0.0; values.len()];
-    let row = channels * pixels;
-    for (from, to) in values.chunks_exact(row).zip(turned.chunks_exact_mut(row)) {
-        for (at, value) in to.iter_mut().enumerate() {
-            *value = from[at % channels * pixels + at / channels];
-        }
-    }
-    turned
-}
-
 /// A convolution with its kernels.
 #[derive(Clone, Debug)]
 pub struct Conv {
     /// `[O / G, KY · KX · C / G]` for each of G groups.
-    pub groups: Vec<Matrix>,
+    pub groups: Slot<Vec<Matrix>>,
     /// `[O]`.
-    pub bias: Option<Tensor>,
+    pub bias: Option<Slot<Tensor>>,
     /// How the kernel moves.
     pub window: Window,
 }
@@ -166,15 +158,15 @@ pub struct Conv {
 impl Conv {
     /// `[B, H', W', O]` from `x: [B, H, W, C]`, which must hold a window.
     pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
-        ops::conv(device, x, &self.groups, self.bias.as_ref(), self.window)
+        ops::conv(device, x, &self.groups, self.bias.as_deref(), self.window)
     }
 }
 
 /// A layer norm with its parameters.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Slot<Tensor>,
+    bias: Slot<Tensor>,
     eps: f32,
 }
 

@@ -18,6 +18,7 @@ use crate::{
     device::Device,
     embedder::Embedder,
     error::{Error, Result},
+    load::Loaded,
     models::Model,
     open,
     weights::Metered,
@@ -69,14 +70,14 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let names: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
     let case = Case::open(&files, &names).await?;
     let precision = &request.cell.precision;
-    open::check_plan(&case.published, precision, embedder).await?;
+    open::check_plan(&case.published, precision, embedder)?;
     let parsed_ms = embedder.now() - start;
     let (fetched_ms, spent) = (files.ms(), spent(&device));
     let weights = Metered::new(case.weights(&files));
     let load = async |device: &Device| {
         open::load(&case.published, &weights, device, precision, embedder).await
     };
-    let (model, account) = load(&device).await?;
+    let Loaded { model, plan, .. } = load(&device).await?;
     let load_ms = embedder.now() - start;
     let upload_ms = self::spent(&device).upload_ms - spent.upload_ms;
     let mut phases = Load {
@@ -87,7 +88,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         upload_ms,
         ..Load::default()
     };
-    let mut memory = account.memory();
+    let mut memory = plan.memory();
 
     stage.enter("compile");
     let spent = self::spent(&device);
@@ -125,7 +126,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
             // The GPU's copy goes first, so that the page never holds the weights twice.
             drop(model);
             gpu.forget();
-            let (model, _) = load(&Device::reference()).await?;
+            let model = load(&Device::reference()).await?.model;
             reference_outputs(model.as_ref(), &case).await?
         }
     };
@@ -140,7 +141,8 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         correctness: Some(correctness),
         memory: Some(memory),
         timing: Some(timing),
-        plan: account.plan(),
+        plan: plan.formats(),
+        plan_hash: Some(plan.hash()),
         generated_ids: generated,
         checksum: Some(compare::checksum(&outputs.values)),
         reference: case.expected.reference,

@@ -5,7 +5,7 @@ use crate::{
     answer_blocking,
     device::Gpu,
     generate::{PLANTED, Planted, RECORDED},
-    infer, models,
+    infer,
     models::{Decoder, Outputs},
     published::Inputs,
     weights::{Folder, LocalFuture, Source},
@@ -164,9 +164,9 @@ fn a_broken_pass_leaves_nothing_to_the_next_cell() {
         let page = Page(1 << 32);
         let precision = &request.cell.precision;
         let breaks_after = async |left| {
-            let (model, _) =
+            let loaded =
                 open::load(&case.published, &source, &device, precision, &page).await.unwrap();
-            Breaks { model, left: std::cell::Cell::new(left) }
+            Breaks { model: loaded.model, left: std::cell::Cell::new(left) }
         };
         let model = breaks_after(1).await;
         assert!(outputs::checked(&device, &model, &case).await.is_err());

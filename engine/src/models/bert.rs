@@ -7,15 +7,15 @@ use super::{Config, Inputs, Model, Outputs, blocks::bert_layer::BertLayer};
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{LayerNorm, Linear, Loader},
+    load::{Declaration, LayerNorm, Linear, Slot},
     ops::{self, Activation},
     quant::Matrix,
 };
 
 pub(super) struct Bert {
-    words: Matrix,
-    positions: Matrix,
-    types: Matrix,
+    words: Slot<Matrix>,
+    positions: Slot<Matrix>,
+    types: Slot<Matrix>,
     norm: LayerNorm,
     layers: Vec<BertLayer>,
     head: Head,
@@ -27,7 +27,7 @@ enum Head {
 }
 
 impl Bert {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Bert> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Bert> {
         let width = config.size("hidden_size")?;
         let eps = config.number_or("layer_norm_eps", 1e-12)? as f32;
         let activation = Activation::named("hidden_act", config.text_or("hidden_act", "gelu")?)?;
@@ -38,60 +38,59 @@ impl Bert {
             return Err(Error::config("is_decoder", "BERT is supported as an encoder only"));
         }
         // Heads keep the encoder under `bert.`; a bare BertModel has no prefix.
-        let nested = loader.has("bert.embeddings.word_embeddings.weight");
+        let nested = weights.has("bert.embeddings.word_embeddings.weight");
         let root = if nested { "bert." } else { "" };
 
         let vocabulary = config.size("vocab_size")?;
         let embeddings = format!("{root}embeddings");
         let table = |name: &str| format!("{embeddings}.{name}_embeddings.weight");
-        let words = loader.matrix(&table("word"), vocabulary, width).await?;
+        let words = weights.matrix(&table("word"), vocabulary, width)?;
         let positions = config.size("max_position_embeddings")?;
-        let positions = loader.matrix(&table("position"), positions, width).await?;
+        let positions = weights.matrix(&table("position"), positions, width)?;
         let types = config.size_or("type_vocab_size", Some(2))?;
-        let types = loader.matrix(&table("token_type"), types, width).await?;
+        let types = weights.matrix(&table("token_type"), types, width)?;
         // A buffer of 0, 1, 2, … that old checkpoints carry.
-        loader.skip(&format!("{embeddings}.position_ids"));
-        let norm = loader.layer_norm(&format!("{embeddings}.LayerNorm"), width, eps).await?;
+        weights.skip(&format!("{embeddings}.position_ids"));
+        let norm = weights.layer_norm(&format!("{embeddings}.LayerNorm"), width, eps)?;
 
-        let layers = BertLayer::load_all(config, loader, &format!("{root}encoder.")).await?;
+        let layers = BertLayer::declare_all(config, weights, &format!("{root}encoder."))?;
 
         let pooler = format!("{root}pooler.dense");
-        let has_pooler = loader.has(&format!("{pooler}.weight"));
+        let has_pooler = weights.has(&format!("{pooler}.weight"));
         let head = match config.architecture()? {
             "BertModel" => Head::Hidden {
                 pooler: match has_pooler {
-                    true => Some(loader.linear(&pooler, width, width, true).await?),
+                    true => Some(weights.linear(&pooler, width, width, true)?),
                     false => None,
                 },
             },
             "BertForMaskedLM" | "BertForPreTraining" => {
                 if has_pooler {
                     // Trained for next-sentence prediction, which is not an output here.
-                    loader.skip(&format!("{pooler}.weight"));
-                    loader.skip(&format!("{pooler}.bias"));
-                    loader.skip("cls.seq_relationship.weight");
-                    loader.skip("cls.seq_relationship.bias");
+                    weights.skip(&format!("{pooler}.weight"));
+                    weights.skip(&format!("{pooler}.bias"));
+                    weights.skip("cls.seq_relationship.weight");
+                    weights.skip("cls.seq_relationship.bias");
                 }
                 let transform = "cls.predictions.transform";
-                let dense =
-                    loader.linear(&format!("{transform}.dense"), width, width, true).await?;
-                let norm = loader.layer_norm(&format!("{transform}.LayerNorm"), width, eps).await?;
+                let dense = weights.linear(&format!("{transform}.dense"), width, width, true)?;
+                let norm = weights.layer_norm(&format!("{transform}.LayerNorm"), width, eps)?;
                 let decoder = "cls.predictions.decoder";
                 let tied = config.flag_or("tie_word_embeddings", true)?;
+                let name = format!("{decoder}.weight");
                 let weight = match tied {
-                    true => words.clone(),
-                    false => loader.matrix(&format!("{decoder}.weight"), vocabulary, width).await?,
+                    true => weights.same(&name, &table("word"), &words)?,
+                    false => weights.matrix(&name, vocabulary, width)?,
                 };
                 // The decoder's own bias is a copy of the other one, unless nothing is tied: then
                 // it is the one that counts.
                 let (mut bias, mut copy) =
                     ("cls.predictions.bias".to_owned(), format!("{decoder}.bias"));
-                if loader.has(&copy) && (!tied || !loader.has(&bias)) {
+                if weights.has(&copy) && (!tied || !weights.has(&bias)) {
                     std::mem::swap(&mut bias, &mut copy);
                 }
-                loader.skip(&format!("{decoder}.weight"));
-                loader.skip(&copy);
-                let bias = Some(loader.vector(&bias, vocabulary).await?);
+                weights.skip(&copy);
+                let bias = Some(weights.vector(&bias, vocabulary)?);
                 let decoder = Linear { weight, bias };
                 Head::MaskedLm { dense, activation, norm, decoder }
             }

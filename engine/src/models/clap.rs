@@ -10,7 +10,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{LayerNorm, Linear, Loader},
+    load::{Declaration, LayerNorm, Linear, Slot},
     ops::{self, Activation},
     quant::Matrix,
     tensor::Tensor,
@@ -22,7 +22,7 @@ pub(super) struct Clap {
     text: Text,
     text_head: Head,
     /// Factors on the cosines, as the audio and as the text side learned them.
-    scales: [f32; 2],
+    scales: [Slot<Vec<f32>>; 2],
 }
 
 /// A projection into the common space.
@@ -33,9 +33,9 @@ struct Head {
 }
 
 struct Text {
-    words: Matrix,
-    positions: Matrix,
-    types: Matrix,
+    words: Slot<Matrix>,
+    positions: Slot<Matrix>,
+    types: Slot<Matrix>,
     norm: LayerNorm,
     layers: Vec<BertLayer>,
     pooler: Linear,
@@ -43,19 +43,19 @@ struct Text {
 }
 
 impl Clap {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Clap> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Clap> {
         if config.architecture()? != "ClapModel" {
             let message = format!("{} is unknown; use ClapModel", config.architecture()?);
             return Err(Error::config("architectures", message));
         }
         let (audio, text) = (config.part("audio_config")?, config.part("text_config")?);
-        let scale = async |name: &str| Ok(loader.values(name, &[]).await?[0].exp());
+        let scale = |name: &str| weights.values(name, &[]);
         Ok(Clap {
-            audio: Htsat::load(&audio, loader, "audio_model.audio_encoder").await?,
-            audio_head: Head::load(config, &audio, loader, "audio_projection").await?,
-            text: Text::load(&text, loader, "text_model").await?,
-            text_head: Head::load(config, &text, loader, "text_projection").await?,
-            scales: [scale("logit_scale_a").await?, scale("logit_scale_t").await?],
+            audio: Htsat::declare(&audio, weights, "audio_model.audio_encoder")?,
+            audio_head: Head::declare(config, &audio, weights, "audio_projection")?,
+            text: Text::declare(&text, weights, "text_model")?,
+            text_head: Head::declare(config, &text, weights, "text_projection")?,
+            scales: [scale("logit_scale_a")?, scale("logit_scale_t")?],
         })
     }
 }
@@ -64,7 +64,7 @@ impl Model for Clap {
     fn forward(&self, device: &Device, inputs: &Inputs) -> Result<Outputs> {
         let audio = self.audio_head.forward(device, &self.audio.forward(device, inputs)?);
         let text = self.text_head.forward(device, &self.text.forward(device, inputs)?);
-        let [audio_scale, text_scale] = self.scales;
+        let [audio_scale, text_scale] = self.scales.each_ref().map(|scale| scale[0].exp());
         Ok(vec![
             ("logits_per_audio", ops::similarity(device, &audio, &text, audio_scale)),
             ("logits_per_text", ops::similarity(device, &text, &audio, text_scale)),
@@ -76,14 +76,19 @@ impl Model for Clap {
 
 impl Head {
     /// `config` is the model's own, `side` that of audio or text.
-    async fn load(config: &Config, side: &Config, loader: &Loader<'_>, root: &str) -> Result<Head> {
+    fn declare(
+        config: &Config,
+        side: &Config,
+        weights: &Declaration<'_>,
+        root: &str,
+    ) -> Result<Head> {
         let common = config.size_or("projection_dim", Some(512))?;
         let width = side.size_or("hidden_size", Some(768))?;
         let field = "projection_hidden_act";
         Ok(Head {
-            up: loader.linear(&format!("{root}.linear1"), common, width, true).await?,
+            up: weights.linear(&format!("{root}.linear1"), common, width, true)?,
             activation: Activation::named(field, config.text_or(field, "relu")?)?,
-            down: loader.linear(&format!("{root}.linear2"), common, common, true).await?,
+            down: weights.linear(&format!("{root}.linear2"), common, common, true)?,
         })
     }
 
@@ -95,27 +100,27 @@ impl Head {
 }
 
 impl Text {
-    async fn load(config: &Config, loader: &Loader<'_>, root: &str) -> Result<Text> {
+    fn declare(config: &Config, weights: &Declaration<'_>, root: &str) -> Result<Text> {
         let width = config.size_or("hidden_size", Some(768))?;
         let eps = config.number_or("layer_norm_eps", 1e-12)? as f32;
         let embeddings = format!("{root}.embeddings");
-        let table = async |name: &str, field: &str, default: usize| {
+        let table = |name: &str, field: &str, default: usize| {
             let name = format!("{embeddings}.{name}_embeddings.weight");
-            loader.matrix(&name, config.size_or(field, Some(default))?, width).await
+            weights.matrix(&name, config.size_or(field, Some(default))?, width)
         };
-        let words = table("word", "vocab_size", 50265).await?;
-        let positions = table("position", "max_position_embeddings", 514).await?;
-        let types = table("token_type", "type_vocab_size", 1).await?;
+        let words = table("word", "vocab_size", 50265)?;
+        let positions = table("position", "max_position_embeddings", 514)?;
+        let types = table("token_type", "type_vocab_size", 1)?;
         // Buffers of 0, 1, 2, … and of zeros.
-        loader.skip(&format!("{embeddings}.position_ids"));
-        loader.skip(&format!("{embeddings}.token_type_ids"));
+        weights.skip(&format!("{embeddings}.position_ids"));
+        weights.skip(&format!("{embeddings}.token_type_ids"));
         Ok(Text {
             words,
             positions,
             types,
-            norm: loader.layer_norm(&format!("{embeddings}.LayerNorm"), width, eps).await?,
-            layers: BertLayer::load_all(config, loader, &format!("{root}.encoder.")).await?,
-            pooler: loader.linear(&format!("{root}.pooler.dense"), width, width, true).await?,
+            norm: weights.layer_norm(&format!("{embeddings}.LayerNorm"), width, eps)?,
+            layers: BertLayer::declare_all(config, weights, &format!("{root}.encoder."))?,
+            pooler: weights.linear(&format!("{root}.pooler.dense"), width, width, true)?,
             padding: config.whole_or("pad_token_id", 1)? as u32,
         })
     }

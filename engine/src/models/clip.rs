@@ -10,7 +10,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{Linear, Loader},
+    load::{Declaration, Linear, Slot},
     ops,
     tensor::Tensor,
 };
@@ -20,8 +20,8 @@ pub(super) struct Clip {
     vision: Option<Vision>,
     /// Of the mean of the patches.
     classifier: Option<Linear>,
-    /// Factor on the cosines, where both are there.
-    scale: f32,
+    /// Logarithm of the factor on the cosines, where both are there.
+    scale: Option<Slot<Vec<f32>>>,
 }
 
 struct Text {
@@ -35,39 +35,39 @@ struct Vision {
 }
 
 impl Clip {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Clip> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Clip> {
         let architecture = config.architecture()?;
         match architecture {
             "CLIPModel" => {
                 let width = config.size_or("projection_dim", Some(512))?;
                 let text = tower_config(config, "text_config")?;
                 let vision = tower_config(config, "vision_config")?;
-                let scale = loader.values("logit_scale", &[]).await?[0].exp();
-                let text = Text::load(&text, loader, Some(width)).await?;
-                let vision = Vision::load(&vision, loader, Some(width)).await?;
+                let scale = Some(weights.values("logit_scale", &[])?);
+                let text = Text::declare(&text, weights, Some(width))?;
+                let vision = Vision::declare(&vision, weights, Some(width))?;
                 Ok(Clip { text: Some(text), vision: Some(vision), classifier: None, scale })
             }
             "CLIPTextModel" | "CLIPTextModelWithProjection" => {
                 let width = config.size_or("projection_dim", Some(512))?;
                 let width = (architecture != "CLIPTextModel").then_some(width);
                 let config = config.object("text_config")?.unwrap_or_else(|| config.clone());
-                let text = Text::load(&config, loader, width).await?;
-                Ok(Clip { text: Some(text), vision: None, classifier: None, scale: 1.0 })
+                let text = Text::declare(&config, weights, width)?;
+                Ok(Clip { text: Some(text), vision: None, classifier: None, scale: None })
             }
             "CLIPVisionModel" | "CLIPVisionModelWithProjection" => {
                 let width = config.size_or("projection_dim", Some(512))?;
                 let width = (architecture != "CLIPVisionModel").then_some(width);
                 let config = config.object("vision_config")?.unwrap_or_else(|| config.clone());
-                let vision = Vision::load(&config, loader, width).await?;
-                Ok(Clip { text: None, vision: Some(vision), classifier: None, scale: 1.0 })
+                let vision = Vision::declare(&config, weights, width)?;
+                Ok(Clip { text: None, vision: Some(vision), classifier: None, scale: None })
             }
             "CLIPForImageClassification" => {
                 let labels = config.labels()?;
                 let config = tower_config(config, "vision_config")?;
-                let vision = Vision::load(&config, loader, None).await?;
+                let vision = Vision::declare(&config, weights, None)?;
                 let width = vision.tower.width();
-                let classifier = Some(loader.linear("classifier", labels, width, true).await?);
-                Ok(Clip { text: None, vision: Some(vision), classifier, scale: 1.0 })
+                let classifier = Some(weights.linear("classifier", labels, width, true)?);
+                Ok(Clip { text: None, vision: Some(vision), classifier, scale: None })
             }
             other => {
                 let message = format!(
@@ -81,15 +81,17 @@ impl Clip {
 }
 
 impl Text {
-    async fn load(config: &Config, loader: &Loader<'_>, projection: Option<usize>) -> Result<Text> {
+    fn declare(
+        config: &Config,
+        weights: &Declaration<'_>,
+        projection: Option<usize>,
+    ) -> Result<Text> {
         // Towers on their own have lost the prefix in transformers 5.
-        let nested = loader.has("text_model.embeddings.token_embedding.weight");
+        let nested = weights.has("text_model.embeddings.token_embedding.weight");
         let root = if nested { "text_model." } else { "" };
-        let tower = TextTower::load(config, loader, root, End::read(config)?).await?;
+        let tower = TextTower::declare(config, weights, root, End::read(config)?)?;
         let projection = match projection {
-            Some(width) => {
-                Some(loader.linear("text_projection", width, tower.width(), false).await?)
-            }
+            Some(width) => Some(weights.linear("text_projection", width, tower.width(), false)?),
             None => None,
         };
         Ok(Text { tower, projection })
@@ -97,17 +99,17 @@ impl Text {
 }
 
 impl Vision {
-    async fn load(
+    fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         projection: Option<usize>,
     ) -> Result<Vision> {
-        let nested = loader.has("vision_model.embeddings.class_embedding");
+        let nested = weights.has("vision_model.embeddings.class_embedding");
         let root = if nested { "vision_model." } else { "" };
-        let tower = VisionTower::load(config, loader, root).await?;
+        let tower = VisionTower::declare(config, weights, root)?;
         let projection = match projection {
             Some(width) => {
-                Some(loader.linear("visual_projection", width, tower.width(), false).await?)
+                Some(weights.linear("visual_projection", width, tower.width(), false)?)
             }
             None => None,
         };
@@ -143,7 +145,8 @@ impl Model for Clip {
                     ops::unit_rows(device, &embeds)
                 };
                 let (text, image) = (unit(&text, text_projection), unit(&vision, image_projection));
-                let alike = |a, b| ops::similarity(device, a, b, self.scale);
+                let scale = self.scale.as_ref().map_or(1.0, |scale| scale[0].exp());
+                let alike = |a, b| ops::similarity(device, a, b, scale);
                 Ok(vec![
                     ("logits_per_image", alike(&image, &text)),
                     ("logits_per_text", alike(&text, &image)),

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{Conv, ConvShape, LayerNorm, Linear, Loader},
+    load::{Conv, ConvShape, Declaration, LayerNorm, Linear, Slot},
     ops::{self, Activation, Window},
     quant::Matrix,
     tensor::Tensor,
@@ -38,7 +38,7 @@ pub(super) struct Detr {
     projection: Conv,
     positions: PixelPositions,
     /// `[Q, C]`: what distinguishes one query from another.
-    queries: Matrix,
+    queries: Slot<Matrix>,
     encoder: Vec<EncoderLayer>,
     decoder: Vec<DecoderLayer>,
     norm: LayerNorm,
@@ -69,8 +69,8 @@ struct Head {
 }
 
 impl Detr {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Detr> {
-        loader.rename(RENAMES);
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Detr> {
+        weights.rename(RENAMES);
         let (root, detects) = match config.architecture()? {
             "DetrForObjectDetection" => ("model.", true),
             "DetrModel" => ("", false),
@@ -89,17 +89,16 @@ impl Detr {
         let activation = Activation::named("activation_function", activation)?;
 
         let backbone = format!("{root}backbone.model.");
-        let backbone = ResNet::load(&backbone_spec(config)?, loader, &backbone).await?;
+        let backbone = ResNet::declare(&backbone_spec(config)?, weights, &backbone)?;
         let shape = ConvShape::plain(Window::square(1, 1, 0), true);
         let projection = format!("{root}input_projection");
-        let projection = loader.conv(&projection, width, backbone.width(), shape).await?;
-        let positions = PixelPositions::load(config, loader, root, width).await?;
+        let projection = weights.conv(&projection, width, backbone.width(), shape)?;
+        let positions = PixelPositions::declare(config, weights, root, width)?;
         let queries = config.size_or("num_queries", Some(100))?;
-        let queries = loader
-            .matrix(&format!("{root}query_position_embeddings.weight"), queries, width)
-            .await?;
+        let queries =
+            weights.matrix(&format!("{root}query_position_embeddings.weight"), queries, width)?;
 
-        let side = Side { loader, width, activation };
+        let side = Side { weights, width, activation };
         let heads = |field| heads(config, field, width, Some(8));
         let (encoder_heads, decoder_heads) =
             (heads("encoder_attention_heads")?, heads("decoder_attention_heads")?);
@@ -108,10 +107,10 @@ impl Detr {
         for i in 0..config.size_or("encoder_layers", Some(6))? {
             let name = format!("{root}encoder.layers.{i}");
             encoder.push(EncoderLayer {
-                attention: side.attention(&format!("{name}.self_attn"), encoder_heads).await?,
-                attention_norm: side.norm(&format!("{name}.self_attn_layer_norm")).await?,
-                mlp: side.mlp(&name, inner).await?,
-                norm: side.norm(&format!("{name}.final_layer_norm")).await?,
+                attention: side.attention(&format!("{name}.self_attn"), encoder_heads)?,
+                attention_norm: side.norm(&format!("{name}.self_attn_layer_norm"))?,
+                mlp: side.mlp(&name, inner)?,
+                norm: side.norm(&format!("{name}.final_layer_norm"))?,
             });
         }
         let mut decoder = Vec::new();
@@ -119,18 +118,18 @@ impl Detr {
         for i in 0..config.size_or("decoder_layers", Some(6))? {
             let name = format!("{root}decoder.layers.{i}");
             decoder.push(DecoderLayer {
-                attention: side.attention(&format!("{name}.self_attn"), decoder_heads).await?,
-                attention_norm: side.norm(&format!("{name}.self_attn_layer_norm")).await?,
-                across: side.attention(&format!("{name}.encoder_attn"), decoder_heads).await?,
-                across_norm: side.norm(&format!("{name}.encoder_attn_layer_norm")).await?,
-                mlp: side.mlp(&name, inner).await?,
-                norm: side.norm(&format!("{name}.final_layer_norm")).await?,
+                attention: side.attention(&format!("{name}.self_attn"), decoder_heads)?,
+                attention_norm: side.norm(&format!("{name}.self_attn_layer_norm"))?,
+                across: side.attention(&format!("{name}.encoder_attn"), decoder_heads)?,
+                across_norm: side.norm(&format!("{name}.encoder_attn_layer_norm"))?,
+                mlp: side.mlp(&name, inner)?,
+                norm: side.norm(&format!("{name}.final_layer_norm"))?,
             });
         }
-        let norm = side.norm(&format!("{root}decoder.layernorm")).await?;
+        let norm = side.norm(&format!("{root}decoder.layernorm"))?;
         let head = match detects {
             // One label more stands for no object.
-            true => Some(Head::load(loader, width, config.labels()? + 1).await?),
+            true => Some(Head::declare(weights, width, config.labels()? + 1)?),
             false => None,
         };
         let norm_always = config.flag_or("auxiliary_loss", false)?;
@@ -172,36 +171,36 @@ fn backbone_spec(config: &Config) -> Result<Spec> {
 
 /// Reads what the layers of both sides have in common.
 struct Side<'a> {
-    loader: &'a Loader<'a>,
+    weights: &'a Declaration<'a>,
     width: usize,
     activation: Activation,
 }
 
 impl Side<'_> {
-    async fn attention(&self, name: &str, heads: usize) -> Result<MultiHead> {
+    fn attention(&self, name: &str, heads: usize) -> Result<MultiHead> {
         let names = ["q_proj", "k_proj", "v_proj", "o_proj"].map(|part| format!("{name}.{part}"));
         let names = names.each_ref().map(String::as_str);
-        MultiHead::load(self.loader, names, self.width, heads, true).await
+        MultiHead::declare(self.weights, names, self.width, heads, true)
     }
 
-    async fn norm(&self, name: &str) -> Result<LayerNorm> {
-        self.loader.layer_norm(name, self.width, EPS).await
+    fn norm(&self, name: &str) -> Result<LayerNorm> {
+        self.weights.layer_norm(name, self.width, EPS)
     }
 
-    async fn mlp(&self, name: &str, inner: usize) -> Result<Mlp> {
+    fn mlp(&self, name: &str, inner: usize) -> Result<Mlp> {
         let names = [&*format!("{name}.mlp.fc1"), &format!("{name}.mlp.fc2")];
-        Mlp::load(self.loader, names, self.width, inner, self.activation).await
+        Mlp::declare(self.weights, names, self.width, inner, self.activation)
     }
 }
 
 impl Head {
-    async fn load(loader: &Loader<'_>, width: usize, labels: usize) -> Result<Head> {
-        let layer = async |i: usize, rows| {
-            loader.linear(&format!("bbox_predictor.layers.{i}"), rows, width, true).await
+    fn declare(weights: &Declaration<'_>, width: usize, labels: usize) -> Result<Head> {
+        let layer = |i: usize, rows| {
+            weights.linear(&format!("bbox_predictor.layers.{i}"), rows, width, true)
         };
         Ok(Head {
-            labels: loader.linear("class_labels_classifier", labels, width, true).await?,
-            boxes: [layer(0, width).await?, layer(1, width).await?, layer(2, 4).await?],
+            labels: weights.linear("class_labels_classifier", labels, width, true)?,
+            boxes: [layer(0, width)?, layer(1, width)?, layer(2, 4)?],
         })
     }
 

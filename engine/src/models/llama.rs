@@ -4,7 +4,7 @@ use super::{
     Config,
     blocks::decoder::{Defaults, Spec, TextDecoder},
 };
-use crate::{error::Result, load::Loader};
+use crate::{error::Result, load::Declaration};
 
 /// `LlamaConfig` of transformers 5.23.
 const LLAMA: Defaults = Defaults {
@@ -21,12 +21,12 @@ const LLAMA: Defaults = Defaults {
 const MISTRAL: Defaults =
     Defaults { inner: 14_336, kv_heads: Some(8), positions: 32 * 4096, ..LLAMA };
 
-pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<TextDecoder> {
+pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<TextDecoder> {
     let spec = match config.architecture_of(&["LlamaForCausalLM", "MistralForCausalLM"])? {
         "MistralForCausalLM" => mistral_spec(config)?,
         _ => spec(config)?,
     };
-    TextDecoder::load(loader, spec, "model.", "lm_head").await
+    TextDecoder::declare(weights, spec, "model.", "lm_head")
 }
 
 /// A LLaMA has biases where its configuration says so.

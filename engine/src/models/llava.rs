@@ -9,15 +9,14 @@ use super::{
     blocks::{
         clip::VisionTower,
         decoder::{Spec, TextDecoder},
+        tiles::Tiles,
     },
-    llama,
-    llava_next::Tiles,
-    qwen2,
+    llama, qwen2,
 };
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{Linear, Loader},
+    load::{Declaration, Linear},
     ops::{self, Activation},
     tensor::Tensor,
 };
@@ -37,6 +36,7 @@ pub(super) struct Llava {
     /// The token that images take the places of.
     token: u32,
     tiles: Option<Tiles>,
+    width: usize,
 }
 
 /// Where tensors lie: as transformers 5 names them, then as files were published before it.
@@ -49,31 +49,17 @@ const TOWER: [&str; 4] = [
     "vision_tower.",
     "vision_tower.vision_model.",
 ];
-const NEWLINE: [&str; 2] = ["model.image_newline", "image_newline"];
 
-pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Llava> {
+pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Llava> {
     config.architecture_of(&["LlavaForConditionalGeneration"])?;
-    Llava::load(config, loader).await
-}
-
-pub(super) async fn load_next(config: &Config, loader: &Loader<'_>) -> Result<Llava> {
-    config.architecture_of(&["LlavaNextForConditionalGeneration"])?;
-    let mut model = Llava::load(config, loader).await?;
-    if model.class {
-        let message = "full is not supported: tiles are put together from patches alone";
-        return Err(Error::config("vision_feature_select_strategy", message));
-    }
-    let newline = first_of(loader, &NEWLINE, "");
-    let newline = loader.tensor(newline, &[model.down.weight.rows]).await?;
-    model.tiles = Some(Tiles::read(config, &vision_config(config)?, newline)?);
-    Ok(model)
+    Llava::declare(config, weights)
 }
 
 impl Llava {
-    async fn load(config: &Config, loader: &Loader<'_>) -> Result<Llava> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Llava> {
         let vision = vision_config(config)?;
-        let root = first_of(loader, &TOWER, "embeddings.class_embedding");
-        let tower = VisionTower::load(&vision, loader, root).await?;
+        let root = first_of(weights, &TOWER, "embeddings.class_embedding");
+        let tower = VisionTower::declare(&vision, weights, root)?;
         let layers = feature_layers(config, tower.depth())?;
         let class = match config.text_or("vision_feature_select_strategy", "default")? {
             "default" => false,
@@ -89,26 +75,49 @@ impl Llava {
         spec.tied |= config.flag_or("tie_word_embeddings", false)?;
         let hidden = spec.hidden;
         let bias = config.flag_or("multimodal_projector_bias", true)?;
-        let root = first_of(loader, &PROJECTOR, ".linear_1.weight");
-        let linear = async |part: &str, columns| {
-            loader.linear(&format!("{root}.{part}"), hidden, columns, bias).await
-        };
-        let (up, down) = (
-            linear("linear_1", tower.width() * layers.len()).await?,
-            linear("linear_2", hidden).await?,
-        );
+        let root = first_of(weights, &PROJECTOR, ".linear_1.weight");
+        let linear =
+            |part: &str, columns| weights.linear(&format!("{root}.{part}"), hidden, columns, bias);
+        let (up, down) =
+            (linear("linear_1", tower.width() * layers.len())?, linear("linear_2", hidden)?);
         let activation = config.text_or("projector_hidden_act", "gelu")?;
         let activation = Activation::named("projector_hidden_act", activation)?;
 
-        let root = first_of(loader, &TEXT, "embed_tokens.weight");
-        let head = first_of(loader, &HEAD, ".weight");
-        let decoder = TextDecoder::load(loader, spec, root, head).await?;
+        let root = first_of(weights, &TEXT, "embed_tokens.weight");
+        let head = first_of(weights, &HEAD, ".weight");
+        let decoder = TextDecoder::declare(weights, spec, root, head)?;
         let token = match config.get("image_token_index") {
             Some(_) => config.whole_or("image_token_index", 0)?,
             None => config.whole_or("image_token_id", 32_000)?,
         };
         let token = token as u32;
-        Ok(Llava { tower, layers, class, up, activation, down, decoder, token, tiles: None })
+        Ok(Llava {
+            tower,
+            layers,
+            class,
+            up,
+            activation,
+            down,
+            decoder,
+            token,
+            tiles: None,
+            width: hidden,
+        })
+    }
+
+    /// Whether the class token is a feature too.
+    pub(super) fn keeps_class(&self) -> bool {
+        self.class
+    }
+
+    /// Numbers of a word.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The same model, which looks at an image in tiles as well.
+    pub(super) fn with_tiles(self, tiles: Tiles) -> Llava {
+        Llava { tiles: Some(tiles), ..self }
     }
 
     /// What the model sees in the images of `inputs`: a row `[C]` for each token that stands for
@@ -271,13 +280,13 @@ impl Decoder for Llava {
 
 /// The first of `roots` under which the file has `probe`; without any, the first, which is then
 /// reported as missing.
-fn first_of<'n>(loader: &Loader<'_>, roots: &[&'n str], probe: &str) -> &'n str {
-    let found = roots.iter().find(|root| loader.has(&format!("{root}{probe}")));
+pub(super) fn first_of<'n>(weights: &Declaration<'_>, roots: &[&'n str], probe: &str) -> &'n str {
+    let found = roots.iter().find(|root| weights.has(&format!("{root}{probe}")));
     found.unwrap_or(&roots[0])
 }
 
 /// `vision_config`, which defaults to the tower of the first LLaVA as a whole, not field by field.
-fn vision_config(config: &Config) -> Result<Config> {
+pub(super) fn vision_config(config: &Config) -> Result<Config> {
     let vision = match config.object("vision_config")? {
         Some(vision) => vision,
         None => Config::new(json!({

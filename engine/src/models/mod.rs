@@ -1,10 +1,11 @@
 //! One file a class, from configuration to forward pass, read top to bottom.
 //!
-//! A class is driven by `config.json` alone and named as Hugging Face names its tensors. It loads
-//! through a [`Loader`], computes through [`crate::ops`] and knows neither devices nor formats.
+//! A class is driven by `config.json` alone and named as Hugging Face names its tensors. It declares
+//! its weights to a [`Declaration`], which makes it a model with a plan of what is to be loaded, and
+//! computes through [`crate::ops`].
 
 mod bert;
-mod blocks;
+pub(crate) mod blocks;
 mod clap;
 mod clip;
 mod detr;
@@ -25,16 +26,17 @@ use crate::{
     device::Device,
     error::Result,
     kv::KvCache,
-    load::Loader,
+    load::{Declaration, Declared},
     ops::{self, Angles},
     tensor::Tensor,
+    weights::Checkpoint,
 };
-use record::Class;
+use record::{Class, Precision};
 
 /// Named outputs of a forward pass, as Hugging Face names them.
 pub type Outputs = Vec<(&'static str, Tensor)>;
 
-/// A loaded model.
+/// A model, which computes once its weights are loaded.
 pub trait Model {
     /// One pass over a case's inputs.
     fn forward(&self, device: &Device, inputs: &Inputs) -> Result<Outputs>;
@@ -150,25 +152,32 @@ impl Rows<'_> {
     }
 }
 
-/// Loads a model of a class.
-pub async fn load(class: Class, config: &Config, loader: &Loader<'_>) -> Result<Box<dyn Model>> {
+/// A model of a class with its plan, which is yet to be carried out: what `config` asks for is checked
+/// against the tensors of `checkpoint`.
+pub fn declare(
+    class: Class,
+    config: &Config,
+    checkpoint: &Checkpoint,
+    precision: &Precision,
+) -> Result<Declared<Box<dyn Model>>> {
+    let declaration = Declaration::new(checkpoint, precision);
+    let weights = &declaration;
     let model: Box<dyn Model> = match class {
-        Class::Bert => Box::new(bert::Bert::load(config, loader).await?),
-        Class::Clap => Box::new(clap::Clap::load(config, loader).await?),
-        Class::Clip => Box::new(clip::Clip::load(config, loader).await?),
-        Class::Detr => Box::new(detr::Detr::load(config, loader).await?),
-        Class::Llama => Box::new(llama::load(config, loader).await?),
-        Class::Llava => Box::new(llava::load(config, loader).await?),
-        Class::LlavaNext => Box::new(llava_next::load(config, loader).await?),
-        Class::Qwen2 => Box::new(qwen2::load(config, loader).await?),
-        Class::T5 => Box::new(t5::T5::load(config, loader).await?),
-        Class::Wav2vec2 => Box::new(wav2vec2::Wav2Vec2::load(config, loader).await?),
-        Class::Vit => Box::new(vit::Vit::load(config, loader).await?),
-        Class::Whisper => Box::new(whisper::Whisper::load(config, loader).await?),
-        Class::Xclip => Box::new(xclip::XClip::load(config, loader).await?),
+        Class::Bert => Box::new(bert::Bert::declare(config, weights)?),
+        Class::Clap => Box::new(clap::Clap::declare(config, weights)?),
+        Class::Clip => Box::new(clip::Clip::declare(config, weights)?),
+        Class::Detr => Box::new(detr::Detr::declare(config, weights)?),
+        Class::Llama => Box::new(llama::declare(config, weights)?),
+        Class::Llava => Box::new(llava::declare(config, weights)?),
+        Class::LlavaNext => Box::new(llava_next::declare(config, weights)?),
+        Class::Qwen2 => Box::new(qwen2::declare(config, weights)?),
+        Class::T5 => Box::new(t5::T5::declare(config, weights)?),
+        Class::Wav2vec2 => Box::new(wav2vec2::Wav2Vec2::declare(config, weights)?),
+        Class::Vit => Box::new(vit::Vit::declare(config, weights)?),
+        Class::Whisper => Box::new(whisper::Whisper::declare(config, weights)?),
+        Class::Xclip => Box::new(xclip::XClip::declare(config, weights)?),
     };
-    loader.finish()?;
-    Ok(model)
+    declaration.finish(model)
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
@@ -187,9 +196,8 @@ mod tests {
         let list = Memory::new().with("list", "w 1\n");
         let checkpoint = pollster::block_on(Checkpoint::listed(&list, "list", "values")).unwrap();
         let precision = Precision::of(Bits::Fixed(16));
-        let loader = Loader::planning(&checkpoint, &precision);
         let config = Config::new(json!({"architectures": [architecture]})).unwrap();
-        pollster::block_on(load(class, &config, &loader)).map(|_| ()).unwrap_err()
+        declare(class, &config, &checkpoint, &precision).map(|_| ()).unwrap_err()
     }
 
     #[test]

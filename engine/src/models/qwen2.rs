@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    load::Loader,
+    load::Declaration,
 };
 
 /// `Qwen2Config` of transformers 5.23.
@@ -21,9 +21,9 @@ const QWEN2: Defaults = Defaults {
     positions: 32_768,
 };
 
-pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<TextDecoder> {
+pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<TextDecoder> {
     config.architecture_of(&["Qwen2ForCausalLM"])?;
-    TextDecoder::load(loader, spec(config)?, "model.", "lm_head").await
+    TextDecoder::declare(weights, spec(config)?, "model.", "lm_head")
 }
 
 pub(super) fn spec(config: &Config) -> Result<Spec> {

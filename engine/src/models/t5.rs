@@ -3,20 +3,20 @@
 
 use super::{
     Config, Decoder, Inputs, Model, Outputs, Rows, State,
-    blocks::encoder::{HeadShape, MultiHead},
+    blocks::{
+        distance_bias::DistanceBias,
+        encoder::{HeadShape, MultiHead},
+    },
 };
 use crate::{
     device::Device,
     error::{Error, Result},
     kv::KvCache,
-    load::{Linear, Loader},
+    load::{Declaration, Linear, Slot, Step},
     ops::{self, Activation, Attention, KeysValues},
     quant::Matrix,
     tensor::Tensor,
 };
-
-/// Most elements of a table of biases, which grows with the square of the length.
-const MAX_BIAS: usize = 1 << 25;
 
 pub(super) struct T5 {
     encoder: Stack,
@@ -27,19 +27,19 @@ pub(super) struct T5 {
 }
 
 struct Stack {
-    words: Matrix,
-    bias: PositionBias,
+    words: Slot<Matrix>,
+    bias: DistanceBias,
     layers: Vec<Layer>,
-    norm: Tensor,
+    norm: Slot<Tensor>,
     eps: f32,
 }
 
 struct Layer {
-    own_norm: Tensor,
+    own_norm: Slot<Tensor>,
     own: MultiHead,
     /// Only in a decoder.
-    cross: Option<(Tensor, MultiHead)>,
-    inner_norm: Tensor,
+    cross: Option<(Slot<Tensor>, MultiHead)>,
+    inner_norm: Slot<Tensor>,
     inner: FeedForward,
 }
 
@@ -65,7 +65,7 @@ struct Sizes {
 }
 
 impl T5 {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<T5> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<T5> {
         config.architecture_of(&["T5ForConditionalGeneration"])?;
         let sizes = Sizes::read(config)?;
         let layers = config.size_or("num_layers", Some(6))?;
@@ -74,20 +74,19 @@ impl T5 {
         // The words have up to four names, of which any may be the one that the file has.
         let names = ["shared", "encoder.embed_tokens", "decoder.embed_tokens", "lm_head"];
         let names = names.map(|name| format!("{name}.weight"));
-        let source = names.iter().find(|name| loader.has(name)).unwrap_or(&names[0]);
-        let words = loader.matrix(source, sizes.vocabulary, sizes.model).await?;
+        let source = names.iter().find(|name| weights.has(name)).unwrap_or(&names[0]);
+        let words = weights.matrix(source, sizes.vocabulary, sizes.model)?;
         let mut tied = Vec::new();
         for name in &names[1..] {
             tied.push(match name == source {
                 true => words.clone(),
-                false => loader.tied(name, source, &words).await?,
+                false => weights.tied(name, source, &words)?,
             });
         }
         let [encoder, decoder, head] = tied.try_into().expect("three names");
 
-        let encoder = Stack::load(config, loader, "encoder", layers, &sizes, encoder).await?;
-        let decoder =
-            Stack::load(config, loader, "decoder", decoder_layers, &sizes, decoder).await?;
+        let encoder = Stack::declare(config, weights, "encoder", layers, &sizes, encoder)?;
+        let decoder = Stack::declare(config, weights, "decoder", decoder_layers, &sizes, decoder)?;
         let head = Linear { weight: head, bias: None };
         Ok(T5 { encoder, decoder, head, heads: sizes.heads, stop: config.stop_tokens() })
     }
@@ -182,53 +181,50 @@ impl Sizes {
 }
 
 impl Stack {
-    async fn load(
+    fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
         layers: usize,
         sizes: &Sizes,
-        words: Matrix,
+        words: Slot<Matrix>,
     ) -> Result<Stack> {
         let decoder = root == "decoder";
-        let bias = PositionBias::load(config, loader, root, sizes.heads.heads).await?;
+        let bias = DistanceBias::declare(config, weights, root, sizes.heads.heads)?;
         // Files of the first release carry a bias for cross-attention that no release ever read.
         let unread = "layer.1.EncDecAttention.relative_attention_bias.weight";
-        loader.skip(&format!("decoder.block.0.{unread}"));
-        let attention = |root: String| async move {
+        weights.skip(&format!("decoder.block.0.{unread}"));
+        let attention = |root: String| {
             let names = ["q", "k", "v", "o"].map(|part| format!("{root}.{part}"));
-            MultiHead::load_shape(loader, names.each_ref().map(String::as_str), sizes.heads).await
+            MultiHead::declare_shape(weights, names.each_ref().map(String::as_str), sizes.heads)
         };
         let mut all = Vec::new();
         for i in 0..layers {
             let part = |part: usize| format!("{root}.block.{i}.layer.{part}");
-            let norm = |part: String| async move {
-                loader.vector(&format!("{part}.layer_norm.weight"), sizes.model).await
-            };
+            let norm =
+                |part: String| weights.vector(&format!("{part}.layer_norm.weight"), sizes.model);
             let own = format!("{}.SelfAttention", part(0));
             let cross = format!("{}.EncDecAttention", part(1));
             let last = part(if decoder { 2 } else { 1 });
             all.push(Layer {
-                own_norm: norm(part(0)).await?,
-                own: attention(own).await?,
+                own_norm: norm(part(0))?,
+                own: attention(own)?,
                 cross: match decoder {
                     true => {
-                        let norm = norm(part(1)).await?;
-                        Some((norm, attention(cross).await?))
+                        let norm = norm(part(1))?;
+                        Some((norm, attention(cross)?))
                     }
                     false => None,
                 },
-                inner_norm: norm(last.clone()).await?,
-                inner: FeedForward::load(loader, &format!("{last}.DenseReluDense"), sizes).await?,
+                inner_norm: norm(last.clone())?,
+                inner: FeedForward::declare(weights, &format!("{last}.DenseReluDense"), sizes)?,
             });
         }
         // The last norm multiplies anyway: it takes the scale of the head's input along.
         let norm = format!("{root}.final_layer_norm.weight");
-        let mut norm = loader.values(&norm, &[sizes.model]).await?;
-        if decoder {
-            norm.iter_mut().for_each(|weight| *weight *= sizes.output_scale);
-        }
-        let norm = loader.keep(&[sizes.model], norm);
+        let scale = decoder.then_some(Step::Scale { by: sizes.output_scale });
+        let model = [sizes.model];
+        let norm = weights.tensor_from(&norm, &model, &model, scale.into_iter().collect())?;
         Ok(Stack { words, bias, layers: all, norm, eps: sizes.eps })
     }
 
@@ -239,16 +235,16 @@ impl Stack {
 }
 
 impl FeedForward {
-    async fn load(loader: &Loader<'_>, root: &str, sizes: &Sizes) -> Result<FeedForward> {
+    fn declare(weights: &Declaration<'_>, root: &str, sizes: &Sizes) -> Result<FeedForward> {
         let Sizes { model, inner, gated, activation, .. } = *sizes;
         let up = |part: &str| {
             let name = format!("{root}.{part}");
-            async move { loader.linear(&name, inner, model, false).await }
+            weights.linear(&name, inner, model, false)
         };
         Ok(FeedForward {
-            gate: if gated { Some(up("wi_0").await?) } else { None },
-            up: up(if gated { "wi_1" } else { "wi" }).await?,
-            down: loader.linear(&format!("{root}.wo"), model, inner, false).await?,
+            gate: if gated { Some(up("wi_0")?) } else { None },
+            up: up(if gated { "wi_1" } else { "wi" })?,
+            down: weights.linear(&format!("{root}.wo"), model, inner, false)?,
             activation,
         })
     }
@@ -336,104 +332,5 @@ impl Decoder for T5 {
 
     fn stop_tokens(&self) -> &[u32] {
         &self.stop
-    }
-}
-
-/// Addends on scores by the distance of a key from a query, `[buckets, H]`.
-struct PositionBias {
-    values: Vec<f32>,
-    heads: usize,
-    buckets: Buckets,
-}
-
-impl PositionBias {
-    async fn load(
-        config: &Config,
-        loader: &Loader<'_>,
-        root: &str,
-        heads: usize,
-    ) -> Result<PositionBias> {
-        let count = config.size_or("relative_attention_num_buckets", Some(32))?;
-        let farthest = config.size_or("relative_attention_max_distance", Some(128))?;
-        let buckets = Buckets { count, farthest, both_ways: root == "encoder" };
-        if buckets.exact() == 0 || farthest <= buckets.exact() {
-            let message = format!("{farthest} is too near for {count} buckets");
-            return Err(Error::config("relative_attention_max_distance", message));
-        }
-        let name = format!("{root}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
-        Ok(PositionBias { values: loader.values(&name, &[count, heads]).await?, heads, buckets })
-    }
-
-    /// `[1, H, length, length]` for [`Attention::bias`].
-    fn table(&self, device: &Device, length: usize, input: &str) -> Result<Tensor> {
-        let count = self.heads.saturating_mul(length).saturating_mul(length);
-        if count > MAX_BIAS {
-            let message = format!("{length} tokens need {count} biases, {MAX_BIAS} are supported");
-            return Err(Error::input(input, message));
-        }
-        let mut table = Vec::with_capacity(count);
-        for head in 0..self.heads {
-            for query in 0..length {
-                let bucket = |key| self.buckets.of(key as i64 - query as i64);
-                table.extend((0..length).map(|key| self.values[bucket(key) * self.heads + head]));
-            }
-        }
-        Ok(device.upload(&[1, self.heads, length, length], table))
-    }
-}
-
-/// How distances are put into buckets: near ones into their own, far ones by their logarithm.
-#[derive(Clone, Copy)]
-struct Buckets {
-    count: usize,
-    /// From here on all distances share the last bucket.
-    farthest: usize,
-    /// Whether keys behind the query have buckets of their own.
-    both_ways: bool,
-}
-
-impl Buckets {
-    /// Buckets of one direction.
-    fn side(self) -> usize {
-        if self.both_ways { self.count / 2 } else { self.count }
-    }
-
-    /// Distances that have a bucket of their own.
-    fn exact(self) -> usize {
-        self.side() / 2
-    }
-
-    /// `T5Attention._relative_position_bucket` in transformers, rounded where it rounds.
-    fn of(self, distance: i64) -> usize {
-        let behind = if self.both_ways && distance > 0 { self.side() } else { 0 };
-        let far = match self.both_ways {
-            true => distance.unsigned_abs() as usize,
-            false => (-distance).max(0) as usize,
-        };
-        let exact = self.exact();
-        if far < exact {
-            return behind + far;
-        }
-        let whole = (self.farthest as f64 / exact as f64).ln() as f32;
-        let share = f64::from(far as f32 / exact as f32).ln() as f32 / whole;
-        let bucket = exact + (share * (self.side() - exact) as f32) as usize;
-        behind + bucket.min(self.side() - 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `T5Attention._relative_position_bucket` of transformers 5.23.
-    #[test]
-    fn distances_fall_into_the_buckets_of_transformers() {
-        let distances = [-200, -128, -127, -33, -16, -15, -8, -7, -1, 0, 1, 7, 8, 16, 33, 200];
-        let both = Buckets { count: 32, farthest: 128, both_ways: true };
-        let expected = [15, 15, 15, 12, 10, 9, 8, 7, 1, 0, 17, 23, 24, 26, 28, 31];
-        assert_eq!(distances.map(|distance| both.of(distance)), expected);
-        let back = Buckets { both_ways: false, ..both };
-        let expected = [31, 31, 31, 21, 16, 15, 8, 7, 1, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(distances.map(|distance| back.of(distance)), expected);
     }
 }

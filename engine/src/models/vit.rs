@@ -13,7 +13,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{LayerNorm, Linear, Loader},
+    load::{Declaration, LayerNorm, Linear},
     ops::{self, Activation},
 };
 
@@ -41,8 +41,8 @@ enum Head {
 }
 
 impl Vit {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Vit> {
-        loader.rename(RENAMES);
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Vit> {
+        weights.rename(RENAMES);
         let width = config.size_or("hidden_size", Some(768))?;
         let inner = config.size_or("intermediate_size", Some(3072))?;
         let heads = heads(config, "num_attention_heads", width, Some(12))?;
@@ -51,16 +51,16 @@ impl Vit {
         let bias = config.flag_or("qkv_bias", true)?;
 
         // Heads keep the encoder under `vit.`; a bare ViTModel has no prefix.
-        let root = if loader.has("vit.embeddings.cls_token") { "vit." } else { "" };
+        let root = if weights.has("vit.embeddings.cls_token") { "vit." } else { "" };
         let names = Names {
             class: &format!("{root}embeddings.cls_token"),
             conv: &format!("{root}embeddings.patch_embeddings.projection"),
             bias: true,
             positions: &format!("{root}embeddings.position_embeddings"),
         };
-        let patches = Patches::load(config, loader, names, width, 16).await?;
+        let patches = Patches::declare(config, weights, names, width, 16)?;
         // Stands for hidden patches in training.
-        loader.skip(&format!("{root}embeddings.mask_token"));
+        weights.skip(&format!("{root}embeddings.mask_token"));
         let mut layers = Vec::new();
         for i in 0..config.size_or("num_hidden_layers", Some(12))? {
             let name = |part: &str| format!("{root}layers.{i}.{part}");
@@ -68,36 +68,35 @@ impl Vit {
             let projections = parts.map(|part| name(&format!("attention.{part}")));
             let projections = projections.each_ref().map(String::as_str);
             layers.push(Layer {
-                attention_norm: loader.layer_norm(&name("layernorm_before"), width, eps).await?,
-                attention: MultiHead::load(loader, projections, width, heads, bias).await?,
-                mlp_norm: loader.layer_norm(&name("layernorm_after"), width, eps).await?,
-                mlp: Mlp::load(
-                    loader,
+                attention_norm: weights.layer_norm(&name("layernorm_before"), width, eps)?,
+                attention: MultiHead::declare(weights, projections, width, heads, bias)?,
+                mlp_norm: weights.layer_norm(&name("layernorm_after"), width, eps)?,
+                mlp: Mlp::declare(
+                    weights,
                     [&name("mlp.fc1"), &name("mlp.fc2")],
                     width,
                     inner,
                     activation,
-                )
-                .await?,
+                )?,
             });
         }
-        let norm = loader.layer_norm(&format!("{root}layernorm"), width, eps).await?;
+        let norm = weights.layer_norm(&format!("{root}layernorm"), width, eps)?;
 
         let pooler = format!("{root}pooler.dense");
-        let has_pooler = loader.has(&format!("{pooler}.weight"));
+        let has_pooler = weights.has(&format!("{pooler}.weight"));
         let head = match config.architecture()? {
             "ViTModel" if has_pooler => {
                 let size = config.size_or("pooler_output_size", Some(width))?;
                 let name = config.text_or("pooler_act", "tanh")?;
                 let activation = Activation::named("pooler_act", name)?;
                 Head::Hidden {
-                    pooler: Some((loader.linear(&pooler, size, width, true).await?, activation)),
+                    pooler: Some((weights.linear(&pooler, size, width, true)?, activation)),
                 }
             }
             "ViTModel" => Head::Hidden { pooler: None },
             "ViTForImageClassification" => {
                 let labels = config.labels()?;
-                Head::Labels(loader.linear("classifier", labels, width, true).await?)
+                Head::Labels(weights.linear("classifier", labels, width, true)?)
             }
             other => {
                 let message =

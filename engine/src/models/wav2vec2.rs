@@ -9,7 +9,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{Conv, ConvShape, LayerNorm, Linear, Loader},
+    load::{Conv, ConvShape, Declaration, LayerNorm, Linear, Slot},
     ops::{self, Activation, Window},
     tensor::Tensor,
 };
@@ -41,8 +41,8 @@ enum ExtractNorm {
     None,
     /// Of each channel over time.
     Channels {
-        weight: Tensor,
-        bias: Tensor,
+        weight: Slot<Tensor>,
+        bias: Slot<Tensor>,
     },
     /// Of each frame over channels.
     Frames(LayerNorm),
@@ -58,7 +58,7 @@ struct Layer {
 }
 
 impl Wav2Vec2 {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Wav2Vec2> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Wav2Vec2> {
         config.architecture_of(&["Wav2Vec2ForCTC"])?;
         if config.flag_or("add_adapter", false)? {
             let message = "an adapter behind the encoder is not supported; only false is";
@@ -69,14 +69,14 @@ impl Wav2Vec2 {
         let named = |field| Activation::named(field, config.text_or(field, "gelu")?);
         let (activation, inner_activation) =
             (named("feat_extract_activation")?, named("hidden_act")?);
-        let (extractor, channels) = load_extractor(config, loader).await?;
+        let (extractor, channels) = declare_extractor(config, weights)?;
 
         let root = "wav2vec2";
         // The mask of training, which inference leaves off.
-        loader.skip(&format!("{root}.masked_spec_embed"));
+        weights.skip(&format!("{root}.masked_spec_embed"));
         let name = |part: &str| format!("{root}.feature_projection.{part}");
-        let feature_norm = loader.layer_norm(&name("layer_norm"), channels, eps).await?;
-        let projection = loader.linear(&name("projection"), width, channels, true).await?;
+        let feature_norm = weights.layer_norm(&name("layer_norm"), channels, eps)?;
+        let projection = weights.linear(&name("projection"), width, channels, true)?;
 
         let root = "wav2vec2.encoder";
         let stable = config.flag_or("do_stable_layer_norm", false)?;
@@ -96,10 +96,10 @@ impl Wav2Vec2 {
             let feed = feed.map(|part| name(&format!("feed_forward.{part}")));
             let feed = feed.each_ref().map(String::as_str);
             layers.push(Layer {
-                attention: MultiHead::load(loader, attention, width, heads, true).await?,
-                norm: loader.layer_norm(&name("layer_norm"), width, eps).await?,
-                inner: Mlp::load(loader, feed, width, inner, inner_activation).await?,
-                final_norm: loader.layer_norm(&name("final_layer_norm"), width, eps).await?,
+                attention: MultiHead::declare(weights, attention, width, heads, true)?,
+                norm: weights.layer_norm(&name("layer_norm"), width, eps)?,
+                inner: Mlp::declare(weights, feed, width, inner, inner_activation)?,
+                final_norm: weights.layer_norm(&name("final_layer_norm"), width, eps)?,
                 adapter: match adapter {
                     Some(inner) => {
                         let norm = name("adapter_layer.norm");
@@ -107,8 +107,8 @@ impl Wav2Vec2 {
                         let feed = feed.map(|part| name(&format!("adapter_layer.{part}")));
                         let feed = feed.each_ref().map(String::as_str);
                         Some((
-                            loader.layer_norm(&norm, width, EPS).await?,
-                            Mlp::load(loader, feed, width, inner, Activation::Relu).await?,
+                            weights.layer_norm(&norm, width, EPS)?,
+                            Mlp::declare(weights, feed, width, inner, Activation::Relu)?,
                         ))
                     }
                     None => None,
@@ -120,12 +120,12 @@ impl Wav2Vec2 {
             extractor,
             feature_norm,
             projection,
-            positions: load_positions(config, loader, width).await?,
+            positions: declare_positions(config, weights, width)?,
             activation,
-            norm: loader.layer_norm(&format!("{root}.layer_norm"), width, eps).await?,
+            norm: weights.layer_norm(&format!("{root}.layer_norm"), width, eps)?,
             layers,
             stable,
-            head: loader.linear("lm_head", vocabulary, width, true).await?,
+            head: weights.linear("lm_head", vocabulary, width, true)?,
         })
     }
 
@@ -149,7 +149,7 @@ impl Wav2Vec2 {
 }
 
 /// The convolutions of the extractor, and the channels of the last one.
-async fn load_extractor(config: &Config, loader: &Loader<'_>) -> Result<(Vec<Extract>, usize)> {
+fn declare_extractor(config: &Config, weights: &Declaration<'_>) -> Result<(Vec<Extract>, usize)> {
     let list = |field, default: [usize; 7]| {
         config.sizes(field).map(|sizes| sizes.unwrap_or(default.to_vec()))
     };
@@ -174,14 +174,14 @@ async fn load_extractor(config: &Config, loader: &Loader<'_>) -> Result<(Vec<Ext
     for (i, &width) in widths.iter().enumerate() {
         let name = |part: &str| format!("wav2vec2.feature_extractor.conv_layers.{i}.{part}");
         let shape = ConvShape::plain(Window::line(kernels[i], strides[i], 0), bias);
-        let convolution = loader.conv(&name("conv"), width, channels, shape).await?;
+        let convolution = weights.conv(&name("conv"), width, channels, shape)?;
         let norm = match (every, i) {
             (true, _) => {
-                ExtractNorm::Frames(loader.layer_norm(&name("layer_norm"), width, EPS).await?)
+                ExtractNorm::Frames(weights.layer_norm(&name("layer_norm"), width, EPS)?)
             }
             (false, 0) => ExtractNorm::Channels {
-                weight: loader.vector(&name("layer_norm.weight"), width).await?,
-                bias: loader.vector(&name("layer_norm.bias"), width).await?,
+                weight: weights.vector(&name("layer_norm.weight"), width)?,
+                bias: weights.vector(&name("layer_norm.bias"), width)?,
             },
             (false, _) => ExtractNorm::None,
         };
@@ -193,7 +193,7 @@ async fn load_extractor(config: &Config, loader: &Loader<'_>) -> Result<(Vec<Ext
 
 /// The convolution that tells positions. Files keep directions and, an element of the kernel each,
 /// lengths of its weights (Salimans and Kingma 2016), under old names or new ones.
-async fn load_positions(config: &Config, loader: &Loader<'_>, width: usize) -> Result<Conv> {
+fn declare_positions(config: &Config, weights: &Declaration<'_>, width: usize) -> Result<Conv> {
     let kernel = config.size_or("num_conv_pos_embeddings", Some(128))?;
     let field = "num_conv_pos_embedding_groups";
     let groups = config.size_or(field, Some(16))?;
@@ -204,24 +204,13 @@ async fn load_positions(config: &Config, loader: &Loader<'_>, width: usize) -> R
     let root = "wav2vec2.encoder.pos_conv_embed.conv";
     let (old_lengths, old) = (format!("{root}.weight_g"), format!("{root}.weight_v"));
     let new = format!("{root}.parametrizations.weight");
-    let (lengths, directions) = match loader.has(&old) {
+    let (lengths, directions) = match weights.has(&old) {
         true => (old_lengths, old),
         false => (format!("{new}.original0"), format!("{new}.original1")),
     };
-    let lengths = loader.values(&lengths, &[1, 1, kernel]).await?;
-    let mut values = loader.values(&directions, &[width, width / groups, kernel]).await?;
-    let mut squares = vec![0.0f64; kernel];
-    for row in values.chunks_exact(kernel) {
-        squares.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x * x));
-    }
-    for row in values.chunks_exact_mut(kernel) {
-        for ((x, length), square) in row.iter_mut().zip(&lengths).zip(&squares) {
-            *x *= length / square.sqrt() as f32;
-        }
-    }
-    let bias = Some(loader.vector(&format!("{root}.bias"), width).await?);
     let window = Window::line(kernel, 1, kernel / 2);
-    loader.pack_conv(&directions, [width, width / groups], values, bias, (groups, window))
+    let names = [directions.as_str(), &lengths, &format!("{root}.bias")];
+    weights.normed_conv(names, [width, width], groups, window)
 }
 
 impl Extract {

@@ -9,7 +9,7 @@ use crate::{
     device::Device,
     error::{Error, Result},
     kv::KvCache,
-    load::{Conv, ConvShape, LayerNorm, Linear, Loader},
+    load::{Conv, ConvShape, Declaration, LayerNorm, Linear, Slot},
     ops::{self, Activation, Attention, KeysValues, Window},
     quant::Matrix,
     tensor::Tensor,
@@ -22,12 +22,12 @@ pub(super) struct Whisper {
     mel_bins: usize,
     convolutions: [Conv; 2],
     /// Sinusoids; what the file has is added as it is.
-    source_positions: Tensor,
+    source_positions: Slot<Tensor>,
     encoder: Vec<Layer>,
     encoder_norm: LayerNorm,
 
-    words: Matrix,
-    target_positions: Tensor,
+    words: Slot<Matrix>,
+    target_positions: Slot<Tensor>,
     decoder: Vec<DecoderLayer>,
     decoder_norm: LayerNorm,
     head: Linear,
@@ -43,7 +43,7 @@ struct DecoderLayer {
 }
 
 impl Whisper {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<Whisper> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Whisper> {
         config.architecture_of(&["WhisperForConditionalGeneration"])?;
         let width = config.size_or("d_model", Some(384))?;
         let mel_bins = config.size_or("num_mel_bins", Some(80))?;
@@ -56,28 +56,28 @@ impl Whisper {
             |field| Ok::<_, Error>(HeadShape::shared(heads(config, field, width, Some(6))?, width));
 
         let root = "model.encoder";
-        let convolution = |i: usize, channels, stride| async move {
+        let convolution = |i: usize, channels, stride| {
             let shape = ConvShape::plain(Window::line(3, stride, 1), true);
-            loader.conv(&format!("{root}.conv{i}"), width, channels, shape).await
+            weights.conv(&format!("{root}.conv{i}"), width, channels, shape)
         };
-        let convolutions = [convolution(1, mel_bins, 1).await?, convolution(2, width, 2).await?];
+        let convolutions = [convolution(1, mel_bins, 1)?, convolution(2, width, 2)?];
         let source_positions =
-            loader.tensor(&format!("{root}.embed_positions.weight"), &[sources, width]).await?;
+            weights.tensor(&format!("{root}.embed_positions.weight"), &[sources, width])?;
         let inner = config.size_or("encoder_ffn_dim", Some(1536))?;
         let encoder_shape = shape("encoder_attention_heads")?;
         let mut encoder = Vec::new();
         for i in 0..config.size_or("encoder_layers", Some(4))? {
             let name = format!("{root}.layers.{i}");
-            encoder.push(load_layer(loader, &name, encoder_shape, inner, activation).await?);
+            encoder.push(declare_layer(weights, &name, encoder_shape, inner, activation)?);
         }
-        let encoder_norm = loader.layer_norm(&format!("{root}.layer_norm"), width, EPS).await?;
+        let encoder_norm = weights.layer_norm(&format!("{root}.layer_norm"), width, EPS)?;
 
         let root = "model.decoder";
         let source = format!("{root}.embed_tokens.weight");
         // transformers reads `scale_embedding` and leaves words as they are, as OpenAI does.
-        let words = loader.matrix(&source, vocabulary, width).await?;
+        let words = weights.matrix(&source, vocabulary, width)?;
         let target_positions =
-            loader.tensor(&format!("{root}.embed_positions.weight"), &[targets, width]).await?;
+            weights.tensor(&format!("{root}.embed_positions.weight"), &[targets, width])?;
         let inner = config.size_or("decoder_ffn_dim", Some(1536))?;
         let shape = shape("decoder_attention_heads")?;
         let mut decoder = Vec::new();
@@ -85,15 +85,15 @@ impl Whisper {
             let name = format!("{root}.layers.{i}");
             let cross = format!("{name}.encoder_attn");
             decoder.push(DecoderLayer {
-                layer: load_layer(loader, &name, shape, inner, activation).await?,
-                cross_norm: loader.layer_norm(&format!("{cross}_layer_norm"), width, EPS).await?,
-                cross: load_attention(loader, &cross, shape).await?,
+                layer: declare_layer(weights, &name, shape, inner, activation)?,
+                cross_norm: weights.layer_norm(&format!("{cross}_layer_norm"), width, EPS)?,
+                cross: declare_attention(weights, &cross, shape)?,
             });
         }
-        let decoder_norm = loader.layer_norm(&format!("{root}.layer_norm"), width, EPS).await?;
+        let decoder_norm = weights.layer_norm(&format!("{root}.layer_norm"), width, EPS)?;
         let weight = match config.flag_or("tie_word_embeddings", true)? {
-            true => loader.tied("proj_out.weight", &source, &words).await?,
-            false => loader.matrix("proj_out.weight", vocabulary, width).await?,
+            true => weights.tied("proj_out.weight", &source, &words)?,
+            false => weights.matrix("proj_out.weight", vocabulary, width)?,
         };
         Ok(Whisper {
             mel_bins,
@@ -163,15 +163,15 @@ fn frames_first(values: &[f32], channels: usize, frames: usize) -> Vec<f32> {
 }
 
 /// Attention under `root`. A bias on keys moves all scores of a query alike, so there is none.
-async fn load_attention(loader: &Loader<'_>, root: &str, shape: HeadShape) -> Result<MultiHead> {
+fn declare_attention(weights: &Declaration<'_>, root: &str, shape: HeadShape) -> Result<MultiHead> {
     let names = ["q_proj", "k_proj", "v_proj", "out_proj"].map(|part| format!("{root}.{part}"));
     let shape = HeadShape { key_bias: false, ..shape };
-    MultiHead::load_shape(loader, names.each_ref().map(String::as_str), shape).await
+    MultiHead::declare_shape(weights, names.each_ref().map(String::as_str), shape)
 }
 
 /// All of a layer but attention to the encoder.
-async fn load_layer(
-    loader: &Loader<'_>,
+fn declare_layer(
+    weights: &Declaration<'_>,
     root: &str,
     shape: HeadShape,
     inner: usize,
@@ -181,10 +181,10 @@ async fn load_layer(
     let name = |part: &str| format!("{root}.{part}");
     let fc = [&*name("fc1"), &name("fc2")];
     Ok(Layer {
-        attention_norm: loader.layer_norm(&name("self_attn_layer_norm"), width, EPS).await?,
-        attention: load_attention(loader, &name("self_attn"), shape).await?,
-        mlp_norm: loader.layer_norm(&name("final_layer_norm"), width, EPS).await?,
-        mlp: Mlp::load(loader, fc, width, inner, activation).await?,
+        attention_norm: weights.layer_norm(&name("self_attn_layer_norm"), width, EPS)?,
+        attention: declare_attention(weights, &name("self_attn"), shape)?,
+        mlp_norm: weights.layer_norm(&name("final_layer_norm"), width, EPS)?,
+        mlp: Mlp::declare(weights, fc, width, inner, activation)?,
     })
 }
 

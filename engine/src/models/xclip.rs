@@ -15,7 +15,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{LayerNorm, Linear, Loader},
+    load::{Declaration, LayerNorm, Linear, Slot},
     ops::{self, Activation},
     quant::Matrix,
     tensor::Tensor,
@@ -28,7 +28,7 @@ pub(super) struct XClip {
     vision_projection: Linear,
     frames: Frames,
     prompts: Prompts,
-    scale: f32,
+    scale: Slot<Vec<f32>>,
 }
 
 /// The image tower whose frames exchange messages.
@@ -49,17 +49,17 @@ struct VisionLayer {
 /// The transformer over the frames of a video.
 struct Frames {
     /// `[T, C]`.
-    positions: Tensor,
+    positions: Slot<Tensor>,
     layers: Vec<Layer>,
 }
 
 /// The prompt generator, and what it sees of the frames.
 struct Prompts {
     seen_norm: LayerNorm,
-    seen: Matrix,
+    seen: Slot<Matrix>,
     norm: LayerNorm,
     layers: Vec<PromptLayer>,
-    alpha: Tensor,
+    alpha: Slot<Tensor>,
 }
 
 struct PromptLayer {
@@ -70,7 +70,7 @@ struct PromptLayer {
 }
 
 impl XClip {
-    pub(super) async fn load(config: &Config, loader: &Loader<'_>) -> Result<XClip> {
+    pub(super) fn declare(config: &Config, weights: &Declaration<'_>) -> Result<XClip> {
         if config.architecture()? != "XCLIPModel" {
             let message = format!("{} is unknown; use XCLIPModel", config.architecture()?);
             return Err(Error::config("architectures", message));
@@ -80,49 +80,48 @@ impl XClip {
         let width = config.size_or("projection_dim", Some(512))?;
 
         // Whatever the configuration says of the end of texts, transformers takes the largest id.
-        let text = TextTower::load(&text_config, loader, "text_model.", End::Largest).await?;
-        let text_projection = loader.linear("text_projection", width, text.width(), false).await?;
-        let vision = Vision::load(&vision_config, loader).await?;
+        let text = TextTower::declare(&text_config, weights, "text_model.", End::Largest)?;
+        let text_projection = weights.linear("text_projection", width, text.width(), false)?;
+        let vision = Vision::declare(&vision_config, weights)?;
         let vision_width = vision.patches.width();
-        let vision_projection =
-            loader.linear("visual_projection", width, vision_width, false).await?;
-        let frames = Frames::load(&vision_config, loader, width).await?;
+        let vision_projection = weights.linear("visual_projection", width, vision_width, false)?;
+        let frames = Frames::declare(&vision_config, weights, width)?;
         let prompts =
-            Prompts::load(config, [&text_config, &vision_config], loader, width, vision_width);
+            Prompts::declare(config, [&text_config, &vision_config], weights, width, vision_width);
         Ok(XClip {
             text,
             text_projection,
             vision,
             vision_projection,
             frames,
-            prompts: prompts.await?,
-            scale: loader.values("logit_scale", &[]).await?[0].exp(),
+            prompts: prompts?,
+            scale: weights.values("logit_scale", &[])?,
         })
     }
 }
 
 impl Vision {
-    async fn load(config: &Config, loader: &Loader<'_>) -> Result<Vision> {
+    fn declare(config: &Config, weights: &Declaration<'_>) -> Result<Vision> {
         let root = "vision_model.";
         let shape = LayerShape::read(config, VISION)?;
         let LayerShape { width, eps, .. } = shape;
-        let patches = clip::vision_patches(config, loader, root, width).await?;
+        let patches = clip::vision_patches(config, weights, root, width)?;
         let mut layers = Vec::new();
         for i in 0..config.size_or("num_hidden_layers", Some(12))? {
             let name = format!("{root}encoder.layers.{i}");
             let part = |part: &str| format!("{name}.{part}");
             layers.push(VisionLayer {
-                message: loader.linear(&part("message_fc"), width, width, true).await?,
-                message_norm: loader.layer_norm(&part("message_ln"), width, eps).await?,
-                message_attention: shape.attention(loader, &part("message_attn")).await?,
-                layer: shape.load(loader, &name).await?,
+                message: weights.linear(&part("message_fc"), width, width, true)?,
+                message_norm: weights.layer_norm(&part("message_ln"), width, eps)?,
+                message_attention: shape.attention(weights, &part("message_attn"))?,
+                layer: shape.declare(weights, &name)?,
             });
         }
         Ok(Vision {
             patches,
-            pre_norm: loader.layer_norm(&format!("{root}pre_layernorm"), width, eps).await?,
+            pre_norm: weights.layer_norm(&format!("{root}pre_layernorm"), width, eps)?,
             layers,
-            post_norm: loader.layer_norm(&format!("{root}post_layernorm"), width, eps).await?,
+            post_norm: weights.layer_norm(&format!("{root}post_layernorm"), width, eps)?,
         })
     }
 }
@@ -144,7 +143,7 @@ impl VisionLayer {
 }
 
 impl Frames {
-    async fn load(config: &Config, loader: &Loader<'_>, width: usize) -> Result<Frames> {
+    fn declare(config: &Config, weights: &Declaration<'_>, width: usize) -> Result<Frames> {
         let hidden = config.size_or("mit_hidden_size", Some(512))?;
         if hidden != width {
             let message = format!("{hidden} differs from projection_dim {width}");
@@ -157,12 +156,13 @@ impl Frames {
             ..LayerShape::read(config, VISION)?
         };
         let count = config.size_or("num_frames", Some(8))?;
-        let positions = loader.values("mit.position_embedding", &[1, count, width]).await?;
+        let name = "mit.position_embedding";
+        let positions = weights.tensor_from(name, &[1, count, width], &[count, width], vec![])?;
         let mut layers = Vec::new();
         for i in 0..config.size_or("mit_num_hidden_layers", Some(1))? {
-            layers.push(shape.load(loader, &format!("mit.encoder.layers.{i}")).await?);
+            layers.push(shape.declare(weights, &format!("mit.encoder.layers.{i}"))?);
         }
-        Ok(Frames { positions: loader.keep(&[count, width], positions), layers })
+        Ok(Frames { positions, layers })
     }
 
     /// `[B, C]` from `x: [B, T, C]`.
@@ -185,10 +185,10 @@ fn mean(device: &Device, x: &Tensor) -> Tensor {
 }
 
 impl Prompts {
-    async fn load(
+    fn declare(
         config: &Config,
         [text, vision]: [&Config; 2],
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         width: usize,
         vision_width: usize,
     ) -> Result<Prompts> {
@@ -198,10 +198,7 @@ impl Prompts {
         let activation = Activation::named("prompt_hidden_act", activation)?;
         // It is multiplied from the right, unlike all other matrices.
         let name = "prompts_visual_projection";
-        let values = loader.values(name, &[vision_width, width]).await?;
-        let turned: Vec<f32> = (0..width * vision_width)
-            .map(|at| values[at % vision_width * width + at / vision_width])
-            .collect();
+        let seen = weights.transposed(name, width, vision_width)?;
         let mut layers = Vec::new();
         for i in 0..config.size_or("prompt_layers", Some(2))? {
             let name = |part: &str| format!("prompts_generator.decoder.{i}.{part}");
@@ -210,19 +207,19 @@ impl Prompts {
             let projections = projections.each_ref().map(String::as_str);
             let mlp = [&*name("mlp.0"), &name("mlp.3")];
             layers.push(PromptLayer {
-                attention_norm: loader.layer_norm(&name("norm1"), width, eps(text)?).await?,
-                attention: MultiHead::load(loader, projections, width, heads, false).await?,
-                mlp_norm: loader.layer_norm(&name("norm3"), width, eps(text)?).await?,
-                mlp: Mlp::load(loader, mlp, width, 4 * width, activation).await?,
+                attention_norm: weights.layer_norm(&name("norm1"), width, eps(text)?)?,
+                attention: MultiHead::declare(weights, projections, width, heads, false)?,
+                mlp_norm: weights.layer_norm(&name("norm3"), width, eps(text)?)?,
+                mlp: Mlp::declare(weights, mlp, width, 4 * width, activation)?,
             });
         }
         let seen_norm = "prompts_visual_layernorm";
         Ok(Prompts {
-            seen_norm: loader.layer_norm(seen_norm, vision_width, eps(vision)?).await?,
-            seen: loader.pack(name, width, vision_width, &turned)?,
-            norm: loader.layer_norm("prompts_generator.layernorm", width, eps(vision)?).await?,
+            seen_norm: weights.layer_norm(seen_norm, vision_width, eps(vision)?)?,
+            seen,
+            norm: weights.layer_norm("prompts_generator.layernorm", width, eps(vision)?)?,
             layers,
-            alpha: loader.vector("prompts_generator.alpha", width).await?,
+            alpha: weights.vector("prompts_generator.alpha", width)?,
         })
     }
 
@@ -275,7 +272,7 @@ impl Model for XClip {
         let text = ops::unit_rows(device, &text);
 
         let queries = video.reshape(&[batch, 1, width]);
-        let per_video = ops::similarity(device, &queries, &text, self.scale);
+        let per_video = ops::similarity(device, &queries, &text, self.scale[0].exp());
         let per_video = per_video.reshape(&[batch, texts]);
         let columns: Vec<Tensor> = (0..batch)
             .map(|b| ops::narrow(device, &per_video, 0, b, 1).reshape(&[texts, 1]))

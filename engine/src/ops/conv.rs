@@ -2,7 +2,7 @@
 //!
 //! Images are `[B, H, W, C]`, channels last, so that the product is an image again and a token
 //! sequence `[B, T, C]` is an image of height 1. Kernels are rows of `(ky, kx, c)`; see
-//! [`crate::load::Loader::conv`]. Groups are convolved one after another, each with a matrix of its
+//! [`crate::load::Declaration::conv`]. Groups are convolved one after another, each with a matrix of its
 //! own: right for the sixteen groups of a positional convolution, slow for one group a channel.
 
 use super::{Check, WG, add, concat, elements, matmul};

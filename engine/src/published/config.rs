@@ -16,6 +16,11 @@ impl Config {
         }
     }
 
+    /// The object itself.
+    pub fn value(&self) -> &Value {
+        &self.0
+    }
+
     /// A value that is present and not null.
     pub fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())

@@ -55,7 +55,17 @@ impl Published {
     /// As [`Published::open`].
     pub async fn of(checkpoint: Checkpoint, source: &dyn Source) -> Result<Published> {
         let config = match (source.size("config.json"), &checkpoint.config) {
-            (Some(_), _) => json(source, "config.json").await?,
+            (Some(_), packed) => {
+                let config = json(source, "config.json").await?;
+                if let (Some(artefact), Some(packed)) = (&checkpoint.artefact, packed)
+                    && *packed != config
+                {
+                    let message =
+                        "it was packed of a model with another config.json; pack this one";
+                    return Err(Error::malformed(&artefact.file, message));
+                }
+                config
+            }
             (None, Some(config)) => config.clone(),
             (None, None) => {
                 let message = "is not there, and the weights carry no configuration".to_owned();

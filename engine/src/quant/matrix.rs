@@ -1,9 +1,9 @@
 //! A packed matrix, built a few rows at a time.
 
-use super::{CHUNK, Format, Quantiser, chunk_words, pack, unpack};
+use super::{CHUNK, Format, Layout, PackedRows, Quantiser, Subject, chunk_words, encode, unpack};
 use crate::{
     device::{Buffer, Device},
-    error::{Error, Result},
+    error::Result,
 };
 use half::f16;
 use std::rc::Rc;
@@ -15,8 +15,10 @@ pub struct Matrix {
     pub rows: usize,
     /// Inputs, K.
     pub columns: usize,
-    /// How they are stored.
+    /// Which numbers they are.
     pub format: Format,
+    /// Which words those are in.
+    pub layout: Layout,
     /// Consecutive rows: one shard, or several where one would be larger than a binding may be.
     pub shards: Rc<Vec<Shard>>,
 }
@@ -32,6 +34,13 @@ pub struct Shard {
     pub codes: Words,
     /// Scales and minimums, where the format has groups.
     pub scales: Words,
+}
+
+impl Shard {
+    /// Bytes that were allocated.
+    fn bytes(&self) -> u64 {
+        self.codes.bytes() + self.scales.bytes()
+    }
 }
 
 /// Words in main memory or on the GPU.
@@ -85,7 +94,7 @@ impl Matrix {
 
     /// Bytes that were allocated.
     pub fn bytes(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.codes.bytes() + shard.scales.bytes()).sum()
+        self.shards.iter().map(Shard::bytes).sum()
     }
 
     /// The shard that holds a row, and the row's number in it.
@@ -98,7 +107,7 @@ impl Matrix {
     pub fn dequantise_row(&self, row: usize, out: &mut [f32]) {
         let (shard, row) = self.locate(row);
         let codes = shard.codes.cpu();
-        let words = self.format.code_words(self.chunks());
+        let words = self.layout.code_words(self.format, self.chunks());
         let codes = &codes[row * words..(row + 1) * words];
         match self.format {
             Format::F32 => {
@@ -154,6 +163,7 @@ pub struct MatrixBuilder<'a> {
     rows: usize,
     columns: usize,
     format: Format,
+    layout: Layout,
     /// Rows of every shard but the last.
     shard_rows: usize,
     done: usize,
@@ -169,8 +179,9 @@ impl<'a> MatrixBuilder<'a> {
         columns: usize,
         format: Format,
     ) -> MatrixBuilder<'a> {
+        let layout = Layout::Chunks;
         let chunks = columns.div_ceil(CHUNK);
-        let row_bytes = format.code_words(chunks) * 4;
+        let row_bytes = layout.code_words(format, chunks) * 4;
         let shard_rows = match device {
             Device::Cpu(_) => rows,
             // A multiple of 32 rows keeps the scales of a shard in whole words.
@@ -190,15 +201,20 @@ impl<'a> MatrixBuilder<'a> {
             shards.push(Shard {
                 first,
                 rows: count,
-                codes: words(format.code_words(chunks) * count),
-                scales: match format.scale_words(format.groups(chunks) * count) {
+                codes: words(layout.code_words(format, chunks) * count),
+                scales: match layout.scale_words(format, format.groups(chunks) * count) {
                     0 => Words::Cpu(Vec::new()),
                     count => words(count),
                 },
             });
             first += count;
         }
-        MatrixBuilder { device, name, rows, columns, format, shard_rows, done: 0, shards }
+        MatrixBuilder { device, name, rows, columns, format, layout, shard_rows, done: 0, shards }
+    }
+
+    /// Bytes that were allocated.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(Shard::bytes).sum()
     }
 
     /// Rows that one call should bring, so that pieces end where shards and scale words do.
@@ -208,91 +224,38 @@ impl<'a> MatrixBuilder<'a> {
         rows.min(self.shard_rows - self.done % self.shard_rows).min(self.rows - self.done)
     }
 
-    /// Quantises and appends rows given as f32.
+    /// Quantises and appends rows given as f32: as many as [`MatrixBuilder::piece_rows`] says, or all
+    /// of them where the quantiser has to see them at once.
     pub fn push_f32(&mut self, values: &[f32], quantiser: &dyn Quantiser) -> Result<()> {
-        assert_eq!(values.len() % self.columns, 0);
-        let rows = values.len() / self.columns;
+        let rows = encode::rows(&self.subject(), self.done, values, quantiser)?;
+        self.push(&rows);
+        Ok(())
+    }
+
+    /// Appends rows of GGUF blocks that have this format.
+    pub fn push_blocks(&mut self, bytes: &[u8]) {
+        self.push(&encode::blocks(self.format, self.columns, bytes));
+    }
+
+    fn subject(&self) -> Subject<'a> {
+        Subject { name: self.name, rows: self.rows, columns: self.columns, format: self.format }
+    }
+
+    /// Appends packed rows. They may go on behind the end of a shard.
+    pub fn push(&mut self, packed: &PackedRows) {
+        let (format, layout) = (self.format, self.layout);
         let chunks = self.columns.div_ceil(CHUNK);
-        let mut codes = vec![0u32; self.format.code_words(chunks) * rows];
-        let mut scales = vec![0u32; self.format.scale_words(self.format.groups(chunks) * rows)];
-        let row_words = self.format.code_words(chunks);
-        for (row, weights) in values.chunks_exact(self.columns).enumerate() {
-            let codes = &mut codes[row * row_words..(row + 1) * row_words];
-            match self.format {
-                Format::F32 => {
-                    for (word, weight) in codes.iter_mut().zip(weights) {
-                        *word = weight.to_bits();
-                    }
-                }
-                Format::F16 => {
-                    for (i, weight) in weights.iter().enumerate() {
-                        let half = f16::from_f32(*weight);
-                        if half.is_infinite() {
-                            return Err(Error::tensor(
-                                self.name,
-                                format!("{weight} does not fit 16 bits; use --bits 32"),
-                            ));
-                        }
-                        codes[i / 2] |= u32::from(half.to_bits()) << (16 * (i % 2));
-                    }
-                }
-                Format::Grouped { group, .. } => {
-                    let group = usize::from(group);
-                    for (i, weights) in weights.chunks(group).enumerate() {
-                        let quantised = quantiser.group(weights, self.format);
-                        if quantised.d.is_infinite() || quantised.m.is_infinite() {
-                            return Err(Error::tensor(
-                                self.name,
-                                "weights this large have no 16-bit scale; use --bits 32",
-                            ));
-                        }
-                        let at = row * self.format.groups(chunks) + i;
-                        self.put_scale(&mut scales, at, quantised.d, quantised.m);
-                        let words = chunk_words(self.format.bits());
-                        for (j, chunk) in quantised.codes[..group].chunks_exact(CHUNK).enumerate() {
-                            let chunk_at = i * (group / CHUNK) + j;
-                            if chunk_at < chunks {
-                                let chunk = chunk.try_into().expect("32 codes");
-                                pack(self.format.bits(), chunk, &mut codes[chunk_at * words..]);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        self.append(rows, &codes, &scales);
-        Ok(())
-    }
-
-    /// Appends rows of GGUF blocks that have this format: Q4_0 and Q8_0 are a scale and codes, Q4_1
-    /// a scale, a minimum and codes.
-    pub fn push_blocks(&mut self, bytes: &[u8]) -> Result<()> {
-        let chunks = self.columns / CHUNK;
-        let words = chunk_words(self.format.bits());
-        let asymmetric = matches!(self.format, Format::Grouped { asymmetric: true, .. });
-        let head = if asymmetric { 4 } else { 2 };
-        let block = head + words * 4;
-        let rows = bytes.len() / (block * chunks);
-        let mut codes = Vec::with_capacity(words * chunks * rows);
-        let mut scales = vec![0u32; self.format.scale_words(chunks * rows)];
-        for (at, block) in bytes.chunks_exact(block).enumerate() {
-            let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]);
-            let m = if asymmetric { half(2) } else { f16::ZERO };
-            self.put_scale(&mut scales, at, half(0), m);
-            codes.extend(
-                block[head..].chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-            );
-        }
-        self.append(rows, &codes, &scales);
-        Ok(())
-    }
-
-    fn put_scale(&self, scales: &mut [u32], at: usize, d: f16, m: f16) {
-        match self.format {
-            Format::Grouped { asymmetric: true, .. } => {
-                scales[at] = u32::from(d.to_bits()) | u32::from(m.to_bits()) << 16;
-            }
-            _ => scales[at / 2] |= u32::from(d.to_bits()) << (16 * (at % 2)),
+        let words = |rows: usize| {
+            let scales = layout.scale_words(format, format.groups(chunks) * rows);
+            (layout.code_words(format, chunks) * rows, scales)
+        };
+        let rows = packed.codes.len() / words(1).0;
+        let mut row = 0;
+        while row < rows {
+            let count = (rows - row).min(self.shard_rows - self.done % self.shard_rows);
+            let ((code, scale), (code_end, scale_end)) = (words(row), words(row + count));
+            self.append(count, &packed.codes[code..code_end], &packed.scales[scale..scale_end]);
+            row += count;
         }
     }
 
@@ -301,8 +264,8 @@ impl<'a> MatrixBuilder<'a> {
         let shard = &mut self.shards[self.done / self.shard_rows];
         let row = self.done - shard.first;
         assert!(row + rows <= shard.rows, "a piece ends where its shard does");
-        let code_at = row * self.format.code_words(chunks);
-        let scale_at = self.format.scale_words(row * self.format.groups(chunks));
+        let code_at = row * self.layout.code_words(self.format, chunks);
+        let scale_at = self.layout.scale_words(self.format, row * self.format.groups(chunks));
         for (words, at, values) in
             [(&mut shard.codes, code_at, codes), (&mut shard.scales, scale_at, scales)]
         {
@@ -324,6 +287,7 @@ impl<'a> MatrixBuilder<'a> {
             rows: self.rows,
             columns: self.columns,
             format: self.format,
+            layout: self.layout,
             shards: Rc::new(self.shards),
         }
     }

@@ -1,24 +1,8 @@
-//! Chooses the codes of a group.
+//! Chooses codes group by group.
 
-use super::Format;
+use super::{Format, GroupCodes, Quantiser, Subject};
+use crate::error::Result;
 use half::f16;
-
-/// A quantised group.
-#[derive(Clone, Copy, Debug)]
-pub struct GroupCodes {
-    /// Scale.
-    pub d: f16,
-    /// Minimum; unused in the symmetric scheme.
-    pub m: f16,
-    /// One code a weight, as [`super::pack`] wants them.
-    pub codes: [u8; 128],
-}
-
-/// A way to choose scales and codes.
-pub trait Quantiser {
-    /// Quantises up to 128 weights that share a scale.
-    fn group(&self, weights: &[f32], format: Format) -> GroupCodes;
-}
 
 /// Rounds each weight to the nearest level, with the scale (and minimum) of least squared error
 /// among a handful of candidates, each refined by linear regression on its own codes.
@@ -75,12 +59,30 @@ fn range(bits: u32) -> (f32, f32) {
 }
 
 impl Quantiser for RoundToNearest {
-    fn group(&self, weights: &[f32], format: Format) -> GroupCodes {
-        match format {
-            Format::Grouped { asymmetric: false, .. } => symmetric(weights, format),
-            Format::Grouped { asymmetric: true, .. } => asymmetric(weights, format),
-            _ => unreachable!("{format} has no groups"),
+    fn quantise(
+        &self,
+        matrix: &Subject<'_>,
+        _first: usize,
+        weights: &[f32],
+        give: &mut dyn FnMut([usize; 2], &GroupCodes) -> Result<()>,
+    ) -> Result<()> {
+        let Format::Grouped { group, .. } = matrix.format else {
+            unreachable!("{} has no groups", matrix.format)
+        };
+        for (row, weights) in weights.chunks_exact(matrix.columns).enumerate() {
+            for (at, weights) in weights.chunks(usize::from(group)).enumerate() {
+                give([row, at], &nearest_codes(weights, matrix.format))?;
+            }
         }
+        Ok(())
+    }
+}
+
+/// The codes of up to 128 weights that share a scale.
+fn nearest_codes(weights: &[f32], format: Format) -> GroupCodes {
+    match format {
+        Format::Grouped { asymmetric: true, .. } => asymmetric(weights, format),
+        _ => symmetric(weights, format),
     }
 }
 
@@ -203,7 +205,7 @@ mod tests {
                 }
                 let simple = GroupCodes { d, m: f16::ZERO, codes };
                 plain += error(bits, false, &simple, &weights);
-                searched += error(bits, false, &RoundToNearest.group(&weights, format), &weights);
+                searched += error(bits, false, &nearest_codes(&weights, format), &weights);
                 power += weights.iter().map(|w| f64::from(w * w)).sum::<f64>();
             }
             let bound = power * 4f64.powi(-i32::from(bits));
@@ -221,7 +223,7 @@ mod tests {
             let weights: Vec<f32> = normal(7, 32).iter().map(|w| w + 5.0).collect();
             let [with, without] = [true, false].map(|asymmetric| {
                 let format = Format::Grouped { bits, asymmetric, group: 32 };
-                error(bits, asymmetric, &RoundToNearest.group(&weights, format), &weights)
+                error(bits, asymmetric, &nearest_codes(&weights, format), &weights)
             });
             assert!(with < 0.5 * without, "{bits} bits: {with} against {without}");
         }
@@ -233,7 +235,7 @@ mod tests {
             for value in [0.0f32, 0.5, -2.0] {
                 let format = Format::Grouped { bits: 4, asymmetric, group: 32 };
                 let weights = vec![value; 32];
-                let quantised = RoundToNearest.group(&weights, format);
+                let quantised = nearest_codes(&weights, format);
                 assert!(error(4, asymmetric, &quantised, &weights) < 1e-9, "{value}");
             }
         }

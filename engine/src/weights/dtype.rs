@@ -1,11 +1,12 @@
 //! How the elements of a tensor are stored.
 
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How the elements of a tensor are stored. The names are safetensors' and GGUF's own.
 #[allow(missing_docs, non_camel_case_types, reason = "the names are the formats' and say it all")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dtype {
     F64,
     F32,

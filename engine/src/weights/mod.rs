@@ -7,9 +7,10 @@
 //!
 //! Reading order: [`dtype`] says how elements are stored and [`blocks`] turns them into f32;
 //! [`safetensors`] and [`gguf`] read one file's header into a table of tensors, and [`list`] such a
-//! table alone; [`checkpoint`] picks the files, joins their tables and reads rows. Files come from anywhere, so every count is checked
-//! before memory is taken for it.
+//! table alone; [`checkpoint`] picks the files and joins their tables, and [`tensor`] reads rows;
+//! [`artefact`] is a file of weights that are packed already. Files come from anywhere, so every count is checked before memory is taken for it.
 
+pub mod artefact;
 pub mod blocks;
 pub mod checkpoint;
 pub mod dtype;
@@ -18,15 +19,18 @@ pub mod list;
 mod metered;
 pub mod safetensors;
 mod sources;
+pub mod tensor;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 
-pub use checkpoint::{Checkpoint, TensorInfo};
+pub use artefact::Artefact;
+pub use checkpoint::Checkpoint;
 pub use dtype::Dtype;
 pub use metered::Metered;
 #[cfg(not(target_arch = "wasm32"))]
 pub use sources::Folder;
 pub use sources::Memory;
+pub use tensor::TensorInfo;
 
 use crate::error::Result;
 use std::{future::Future, ops::Range, pin::Pin};

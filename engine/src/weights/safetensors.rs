@@ -8,11 +8,11 @@
 //! <https://github.com/huggingface/safetensors#format>: names are unique, and the tensors cover the
 //! bytes without overlap and without holes.
 
-use super::{Dtype, MAX_TENSORS, Source, TensorInfo};
+use super::{Dtype, MAX_TENSORS, Source, TensorInfo, artefact::Metadata};
 use crate::error::{Error, Result};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,11 +32,19 @@ pub(super) const MAX_NAME: usize = 512;
 /// The most dimensions a tensor has.
 const MAX_DIMS: usize = 8;
 
+/// The header of a file.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) tensors: Vec<TensorInfo>,
+    /// What is said of an artefact, and nothing of other files.
+    pub(super) metadata: Metadata,
+}
+
 /// Reads and checks the header of one file.
 ///
 /// # Errors
 /// When the file cannot be read, or is not safetensors to the letter of the format.
-pub async fn read(source: &dyn Source, file: &str) -> Result<Vec<TensorInfo>> {
+pub(super) async fn read(source: &dyn Source, file: &str) -> Result<Header> {
     let size = size(source, file)?;
     if size < 8 {
         return Err(Error::malformed(
@@ -68,14 +76,14 @@ pub async fn read(source: &dyn Source, file: &str) -> Result<Vec<TensorInfo>> {
 }
 
 /// Parses a header; `data` is how many bytes follow it.
-fn parse(file: &str, json: &[u8], data: u64) -> Result<Vec<TensorInfo>> {
+fn parse(file: &str, json: &[u8], data: u64) -> Result<Header> {
     check_bombs(file, json)?;
     let header: Table<Entry> =
         serde_json::from_slice(json).map_err(|e| Error::malformed(file, format!("header: {e}")))?;
     let start = json.len() as u64 + 8;
     let shared: Arc<str> = file.into();
-    let mut tensors = Vec::with_capacity(header.0.len());
-    for (name, entry) in header.0 {
+    let mut tensors = Vec::with_capacity(header.entries.len());
+    for (name, entry) in header.entries {
         let wrong = |what: String| Error::malformed(file, format!("tensor {name}: {what}"));
         let dtype = Dtype::from_safetensors(&entry.dtype.0).ok_or_else(|| {
             wrong(format!(
@@ -103,7 +111,7 @@ fn parse(file: &str, json: &[u8], data: u64) -> Result<Vec<TensorInfo>> {
         tensors.push(info);
     }
     cover(file, &mut tensors, start, data)?;
-    Ok(tensors)
+    Ok(Header { tensors, metadata: header.metadata })
 }
 
 /// Checks that the tensors cover the data without overlap and without holes.
@@ -172,7 +180,7 @@ pub async fn read_index(source: &dyn Source, file: &str) -> Result<BTreeMap<Stri
     // Shards are few: their names are shared between the tensors.
     let mut shards = BTreeSet::<Arc<str>>::new();
     let mut map = BTreeMap::new();
-    for (name, Name(shard)) in index.weight_map.0 {
+    for (name, Name(shard)) in index.weight_map.entries {
         if shard.contains(['/', '\\']) || !shard.ends_with(".safetensors") {
             let message = format!("tensor {name}: {shard:?} is not a safetensors file beside it");
             return Err(Error::malformed(file, message));
@@ -198,7 +206,10 @@ fn size(source: &dyn Source, file: &str) -> Result<u64> {
 
 /// A JSON object with unique names. It is typed, so that JSON of any other form ends at its first
 /// wrong byte instead of growing a tree.
-struct Table<T>(BTreeMap<String, T>);
+struct Table<T> {
+    entries: BTreeMap<String, T>,
+    metadata: Metadata,
+}
 
 #[derive(Deserialize)]
 struct Entry {
@@ -229,9 +240,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table<T>, A::Error> {
                 let mut tensors = BTreeMap::new();
+                let mut metadata = Metadata::default();
                 while let Some(Name(name)) = map.next_key()? {
                     if name == "__metadata__" {
-                        map.next_value::<IgnoredAny>()?;
+                        metadata = map.next_value()?;
                         continue;
                     }
                     let entry = map
@@ -247,7 +259,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
                     }
                     tensors.insert(name, entry);
                 }
-                Ok(Table(tensors))
+                Ok(Table { entries: tensors, metadata })
             }
         }
         deserializer.deserialize_map(Tensors(PhantomData))

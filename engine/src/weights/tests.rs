@@ -1,6 +1,6 @@
 //! Well-formed checkpoints, and damaged weights in them; `tests/hostile.rs` has damaged headers.
 
-use super::{Checkpoint, Memory, blocks, checkpoint::PIECE, gguf};
+use super::{Checkpoint, Memory, blocks, gguf, tensor::PIECE};
 use crate::error::Result;
 use pollster::block_on;
 

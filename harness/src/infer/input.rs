@@ -13,9 +13,9 @@ use tempfile::TempDir;
 const IMAGES: [&str; 3] = ["png", "jpg", "jpeg"];
 const SOUNDS: [&str; 1] = ["wav"];
 
-/// The folder of the model and those of its files that are taken.
-pub(super) fn model(args: &Args, ui: &Ui) -> Result<Served> {
-    let (name, path) = (&args.model, Path::new(&args.model));
+/// The folder of the model called `name` and those of its files that are taken.
+pub(crate) fn model(name: &str, may_fetch: bool, ui: &Ui) -> Result<Served> {
+    let path = Path::new(name);
     let served = |folder: &Path, files| Served {
         name: "model".to_owned(),
         folder: folder.to_owned(),
@@ -36,8 +36,8 @@ pub(super) fn model(args: &Args, ui: &Ui) -> Result<Served> {
     let folder = match path.is_dir() {
         true => path.to_owned(),
         false => {
-            let is_known = models::NAMES.contains(&name.as_str()) || name.contains('/');
-            if models::case_folder(name).is_none() && is_known && !args.no_setup {
+            let is_known = models::NAMES.contains(&name) || name.contains('/');
+            if models::case_folder(name).is_none() && is_known && may_fetch {
                 models::fetch(name, ui).with_context(|| format!("fetching the model {name}"))?;
             }
             models::case_folder(name).with_context(|| {

@@ -21,6 +21,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use input::Input;
+pub(crate) use input::model;
 use record::{Answer, Backend, Bits, Browser, Generation, InferRequest, Request};
 use screen::Screen;
 use std::{path::PathBuf, time::Duration};
@@ -121,7 +122,7 @@ fn share(text: &str) -> Result<f32, String> {
 /// Carries out `harness infer`.
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let backend = backend(args)?;
-    let model = input::model(args, ui)?;
+    let model = model(&args.model, !args.no_setup, ui)?;
     let input = Input::collect(args)?;
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     runtime.block_on(async {

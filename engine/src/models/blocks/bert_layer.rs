@@ -4,7 +4,7 @@
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{LayerNorm, Linear, Loader},
+    load::{Declaration, LayerNorm, Linear},
     models::Config,
     ops::{self, Activation, Attention, KeysValues},
     tensor::Tensor,
@@ -25,9 +25,9 @@ pub(in crate::models) struct BertLayer {
 
 impl BertLayer {
     /// All layers under `{root}layer.`, sized as `config` says.
-    pub(in crate::models) async fn load_all(
+    pub(in crate::models) fn declare_all(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
     ) -> Result<Vec<BertLayer>> {
         let width = config.size_or("hidden_size", Some(768))?;
@@ -43,17 +43,15 @@ impl BertLayer {
         for i in 0..config.size_or("num_hidden_layers", Some(12))? {
             let name = |part: &str| format!("{root}layer.{i}.{part}");
             layers.push(BertLayer {
-                query: loader.linear(&name("attention.self.query"), width, width, true).await?,
-                key: loader.linear(&name("attention.self.key"), width, width, true).await?,
-                value: loader.linear(&name("attention.self.value"), width, width, true).await?,
-                output: loader.linear(&name("attention.output.dense"), width, width, true).await?,
-                output_norm: loader
-                    .layer_norm(&name("attention.output.LayerNorm"), width, eps)
-                    .await?,
-                up: loader.linear(&name("intermediate.dense"), inner, width, true).await?,
+                query: weights.linear(&name("attention.self.query"), width, width, true)?,
+                key: weights.linear(&name("attention.self.key"), width, width, true)?,
+                value: weights.linear(&name("attention.self.value"), width, width, true)?,
+                output: weights.linear(&name("attention.output.dense"), width, width, true)?,
+                output_norm: weights.layer_norm(&name("attention.output.LayerNorm"), width, eps)?,
+                up: weights.linear(&name("intermediate.dense"), inner, width, true)?,
                 activation,
-                down: loader.linear(&name("output.dense"), width, inner, true).await?,
-                down_norm: loader.layer_norm(&name("output.LayerNorm"), width, eps).await?,
+                down: weights.linear(&name("output.dense"), width, inner, true)?,
+                down_norm: weights.layer_norm(&name("output.LayerNorm"), width, eps)?,
                 heads,
             });
         }

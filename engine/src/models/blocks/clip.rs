@@ -8,7 +8,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{LayerNorm, Loader},
+    load::{Declaration, LayerNorm, Slot},
     models::{Config, Images, Inputs},
     ops::{self, Activation},
     quant::Matrix,
@@ -25,11 +25,12 @@ pub struct VisionTower {
 
 /// The tower of text.
 pub struct TextTower {
-    words: Matrix,
-    positions: Matrix,
+    words: Slot<Matrix>,
+    positions: Slot<Matrix>,
     layers: Vec<Layer>,
     norm: LayerNorm,
     end: End,
+    width: usize,
 }
 
 /// Which token of a text speaks for it.
@@ -76,11 +77,11 @@ impl Defaults {
     }
 
     /// The layers under `{root}.layers.`.
-    async fn layers(self, config: &Config, loader: &Loader<'_>, root: &str) -> Result<Vec<Layer>> {
+    fn layers(self, config: &Config, weights: &Declaration<'_>, root: &str) -> Result<Vec<Layer>> {
         let shape = LayerShape::read(config, self)?;
         let mut layers = Vec::new();
         for i in 0..config.size_or("num_hidden_layers", Some(12))? {
-            layers.push(shape.load(loader, &format!("{root}.layers.{i}")).await?);
+            layers.push(shape.declare(weights, &format!("{root}.layers.{i}"))?);
         }
         Ok(layers)
     }
@@ -116,39 +117,44 @@ impl LayerShape {
     }
 
     /// The layer called `name`.
-    pub async fn load(&self, loader: &Loader<'_>, name: &str) -> Result<Layer> {
+    pub fn declare(&self, weights: &Declaration<'_>, name: &str) -> Result<Layer> {
         let LayerShape { width, inner, eps, activation, .. } = *self;
         let part = |part: &str| format!("{name}.{part}");
         Ok(Layer {
-            attention_norm: loader.layer_norm(&part("layer_norm1"), width, eps).await?,
-            attention: self.attention(loader, &part("self_attn")).await?,
-            mlp_norm: loader.layer_norm(&part("layer_norm2"), width, eps).await?,
-            mlp: Mlp::load(loader, [&part("mlp.fc1"), &part("mlp.fc2")], width, inner, activation)
-                .await?,
+            attention_norm: weights.layer_norm(&part("layer_norm1"), width, eps)?,
+            attention: self.attention(weights, &part("self_attn"))?,
+            mlp_norm: weights.layer_norm(&part("layer_norm2"), width, eps)?,
+            mlp: Mlp::declare(
+                weights,
+                [&part("mlp.fc1"), &part("mlp.fc2")],
+                width,
+                inner,
+                activation,
+            )?,
         })
     }
 
     /// The attention called `name`.
-    pub async fn attention(&self, loader: &Loader<'_>, name: &str) -> Result<MultiHead> {
+    pub fn attention(&self, weights: &Declaration<'_>, name: &str) -> Result<MultiHead> {
         let parts = ["q_proj", "k_proj", "v_proj", "out_proj"];
         let names = parts.map(|part| format!("{name}.{part}"));
         let names = names.each_ref().map(String::as_str);
-        MultiHead::load(loader, names, self.width, self.heads, true).await
+        MultiHead::declare(weights, names, self.width, self.heads, true)
     }
 }
 
 impl VisionTower {
     /// The tower whose tensors are under `root`, which ends in a dot or is empty; `config` is the
     /// configuration of the tower alone.
-    pub async fn load(config: &Config, loader: &Loader<'_>, root: &str) -> Result<VisionTower> {
+    pub fn declare(config: &Config, weights: &Declaration<'_>, root: &str) -> Result<VisionTower> {
         let (width, eps) = (VISION.width(config)?, VISION.eps(config)?);
-        let patches = vision_patches(config, loader, root, width).await?;
+        let patches = vision_patches(config, weights, root, width)?;
         Ok(VisionTower {
             patches,
             // So it is called in every file.
-            pre_norm: loader.layer_norm(&format!("{root}pre_layrnorm"), width, eps).await?,
-            layers: VISION.layers(config, loader, &format!("{root}encoder")).await?,
-            post_norm: loader.layer_norm(&format!("{root}post_layernorm"), width, eps).await?,
+            pre_norm: weights.layer_norm(&format!("{root}pre_layrnorm"), width, eps)?,
+            layers: VISION.layers(config, weights, &format!("{root}encoder"))?,
+            post_norm: weights.layer_norm(&format!("{root}post_layernorm"), width, eps)?,
         })
     }
 
@@ -199,9 +205,9 @@ impl VisionTower {
 }
 
 /// The patch embedding of CLIP and X-CLIP.
-pub async fn vision_patches(
+pub fn vision_patches(
     config: &Config,
-    loader: &Loader<'_>,
+    weights: &Declaration<'_>,
     root: &str,
     width: usize,
 ) -> Result<Patches> {
@@ -212,16 +218,16 @@ pub async fn vision_patches(
         positions: &format!("{root}embeddings.position_embedding.weight"),
     };
     // A buffer of 0, 1, 2, … that old checkpoints carry.
-    loader.skip(&format!("{root}embeddings.position_ids"));
-    Patches::load(config, loader, names, width, 32).await
+    weights.skip(&format!("{root}embeddings.position_ids"));
+    Patches::declare(config, weights, names, width, 32)
 }
 
 impl TextTower {
     /// The tower whose tensors are under `root`, which ends in a dot or is empty; `config` is the
     /// configuration of the tower alone.
-    pub async fn load(
+    pub fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
         end: End,
     ) -> Result<TextTower> {
@@ -229,19 +235,20 @@ impl TextTower {
         let words = config.size_or("vocab_size", Some(49_408))?;
         let positions = config.size_or("max_position_embeddings", Some(77))?;
         let table = |name: &str| format!("{root}embeddings.{name}_embedding.weight");
-        loader.skip(&format!("{root}embeddings.position_ids"));
+        weights.skip(&format!("{root}embeddings.position_ids"));
         Ok(TextTower {
-            words: loader.matrix(&table("token"), words, width).await?,
-            positions: loader.matrix(&table("position"), positions, width).await?,
-            layers: TEXT.layers(config, loader, &format!("{root}encoder")).await?,
-            norm: loader.layer_norm(&format!("{root}final_layer_norm"), width, eps).await?,
+            words: weights.matrix(&table("token"), words, width)?,
+            positions: weights.matrix(&table("position"), positions, width)?,
+            layers: TEXT.layers(config, weights, &format!("{root}encoder"))?,
+            norm: weights.layer_norm(&format!("{root}final_layer_norm"), width, eps)?,
             end,
+            width,
         })
     }
 
     /// Width of its hidden states.
     pub fn width(&self) -> usize {
-        self.words.columns
+        self.width
     }
 
     /// Hidden states after a norm of `input_ids: [B, T]`, and those of the tokens that end texts.

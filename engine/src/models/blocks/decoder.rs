@@ -5,7 +5,7 @@ use crate::{
     device::Device,
     error::{Error, Result},
     kv::KvCache,
-    load::{Linear, Loader},
+    load::{Declaration, Linear, Slot},
     models::{Config, Decoder, Inputs, Model, Outputs, Rows, State},
     ops::{self, Activation, Angles, Attention, KeysValues, RopeScaling},
     quant::Matrix,
@@ -164,23 +164,23 @@ fn positive(field: &str, value: f64) -> Result<f64> {
     }
 }
 
-/// A loaded decoder with its head. As a model it reads text alone; models that read more put their
+/// A decoder with its head. As a model it reads text alone; models that read more put their
 /// own rows between [`TextDecoder::embed`] and [`TextDecoder::logits`].
 pub(crate) struct TextDecoder {
-    words: Matrix,
+    words: Slot<Matrix>,
     layers: Vec<Layer>,
-    norm: Tensor,
+    norm: Slot<Tensor>,
     head: Linear,
     spec: Spec,
 }
 
 struct Layer {
-    input_norm: Tensor,
+    input_norm: Slot<Tensor>,
     query: Linear,
     key: Linear,
     value: Linear,
     output: Linear,
-    post_norm: Tensor,
+    post_norm: Slot<Tensor>,
     gate: Linear,
     up: Linear,
     down: Linear,
@@ -188,45 +188,45 @@ struct Layer {
 }
 
 impl TextDecoder {
-    /// Loads tensors under `root`, which is `model.` in a model of text alone, and the head
+    /// The decoder whose tensors are under `root`, which is `model.` in a model of text alone, and the head
     /// `{head}.weight`.
-    pub(crate) async fn load(
-        loader: &Loader<'_>,
+    pub(crate) fn declare(
+        weights: &Declaration<'_>,
         spec: Spec,
         root: &str,
         head: &str,
     ) -> Result<TextDecoder> {
         let Spec { vocabulary, hidden, inner, heads, kv_heads, width, .. } = spec;
         let source = format!("{root}embed_tokens.weight");
-        let words = loader.matrix(&source, vocabulary, hidden).await?;
+        let words = weights.matrix(&source, vocabulary, hidden)?;
         let mut layers = Vec::new();
         for (i, &window) in spec.windows.iter().enumerate() {
             let name = |part: &str| format!("{root}layers.{i}.{part}");
             let (q, kv) = (heads * width, kv_heads * width);
             let linear = |part: &str, rows, columns, bias| {
                 let name = name(part);
-                async move { loader.linear(&name, rows, columns, bias).await }
+                weights.linear(&name, rows, columns, bias)
             };
             // A buffer of frequencies that old checkpoints carry; they follow from the config.
-            loader.skip(&name("self_attn.rotary_emb.inv_freq"));
+            weights.skip(&name("self_attn.rotary_emb.inv_freq"));
             layers.push(Layer {
-                input_norm: loader.vector(&name("input_layernorm.weight"), hidden).await?,
-                query: linear("self_attn.q_proj", q, hidden, spec.qkv_bias).await?,
-                key: linear("self_attn.k_proj", kv, hidden, spec.qkv_bias).await?,
-                value: linear("self_attn.v_proj", kv, hidden, spec.qkv_bias).await?,
-                output: linear("self_attn.o_proj", hidden, q, spec.output_bias).await?,
-                post_norm: loader.vector(&name("post_attention_layernorm.weight"), hidden).await?,
-                gate: linear("mlp.gate_proj", inner, hidden, spec.mlp_bias).await?,
-                up: linear("mlp.up_proj", inner, hidden, spec.mlp_bias).await?,
-                down: linear("mlp.down_proj", hidden, inner, spec.mlp_bias).await?,
+                input_norm: weights.vector(&name("input_layernorm.weight"), hidden)?,
+                query: linear("self_attn.q_proj", q, hidden, spec.qkv_bias)?,
+                key: linear("self_attn.k_proj", kv, hidden, spec.qkv_bias)?,
+                value: linear("self_attn.v_proj", kv, hidden, spec.qkv_bias)?,
+                output: linear("self_attn.o_proj", hidden, q, spec.output_bias)?,
+                post_norm: weights.vector(&name("post_attention_layernorm.weight"), hidden)?,
+                gate: linear("mlp.gate_proj", inner, hidden, spec.mlp_bias)?,
+                up: linear("mlp.up_proj", inner, hidden, spec.mlp_bias)?,
+                down: linear("mlp.down_proj", hidden, inner, spec.mlp_bias)?,
                 window,
             });
         }
-        let norm = loader.vector(&format!("{root}norm.weight"), hidden).await?;
+        let norm = weights.vector(&format!("{root}norm.weight"), hidden)?;
         let head = format!("{head}.weight");
         let weight = match spec.tied {
-            true => loader.tied(&head, &source, &words).await?,
-            false => loader.matrix(&head, vocabulary, hidden).await?,
+            true => weights.tied(&head, &source, &words)?,
+            false => weights.matrix(&head, vocabulary, hidden)?,
         };
         Ok(TextDecoder { words, layers, norm, head: Linear { weight, bias: None }, spec })
     }

@@ -4,7 +4,7 @@
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{LayerNorm, Linear, Loader},
+    load::{Declaration, LayerNorm, Linear},
     models::Config,
     ops::{self, Activation, Attention, KeysValues},
     tensor::Tensor,
@@ -67,30 +67,30 @@ impl HeadShape {
 impl MultiHead {
     /// Reads the projections of queries, keys, values and the output from four names; `bias` is
     /// that of the first three.
-    pub async fn load(
-        loader: &Loader<'_>,
+    pub fn declare(
+        weights: &Declaration<'_>,
         names: [&str; 4],
         width: usize,
         heads: usize,
         bias: bool,
     ) -> Result<MultiHead> {
         let shape = HeadShape { bias, key_bias: bias, ..HeadShape::shared(heads, width) };
-        MultiHead::load_shape(loader, names, shape).await
+        MultiHead::declare_shape(weights, names, shape)
     }
 
     /// The same for heads of any shape.
-    pub async fn load_shape(
-        loader: &Loader<'_>,
+    pub fn declare_shape(
+        weights: &Declaration<'_>,
         [query, key, value, output]: [&str; 4],
         shape: HeadShape,
     ) -> Result<MultiHead> {
         let HeadShape { model, heads, width, bias, key_bias, output_bias } = shape;
         let inner = heads * width;
         Ok(MultiHead {
-            query: loader.linear(query, inner, model, bias).await?,
-            key: loader.linear(key, inner, model, key_bias).await?,
-            value: loader.linear(value, inner, model, bias).await?,
-            output: loader.linear(output, model, inner, output_bias).await?,
+            query: weights.linear(query, inner, model, bias)?,
+            key: weights.linear(key, inner, model, key_bias)?,
+            value: weights.linear(value, inner, model, bias)?,
+            output: weights.linear(output, model, inner, output_bias)?,
             heads,
         })
     }
@@ -137,17 +137,17 @@ pub struct Mlp {
 
 impl Mlp {
     /// Reads both layers.
-    pub async fn load(
-        loader: &Loader<'_>,
+    pub fn declare(
+        weights: &Declaration<'_>,
         [up, down]: [&str; 2],
         width: usize,
         inner: usize,
         activation: Activation,
     ) -> Result<Mlp> {
         Ok(Mlp {
-            up: loader.linear(up, inner, width, true).await?,
+            up: weights.linear(up, inner, width, true)?,
             activation,
-            down: loader.linear(down, width, inner, true).await?,
+            down: weights.linear(down, width, inner, true)?,
         })
     }
 

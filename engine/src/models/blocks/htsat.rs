@@ -13,7 +13,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{Conv, ConvShape, LayerNorm, Loader},
+    load::{Conv, ConvShape, Declaration, LayerNorm, Slot},
     models::{Config, Inputs},
     ops::{self, Activation, Window},
     tensor::Tensor,
@@ -28,8 +28,7 @@ const EPS: f32 = 1e-5;
 
 /// The audio encoder.
 pub(in crate::models) struct Htsat {
-    /// Factor and addend of each mel bin.
-    norm: Vec<(f32, f32)>,
+    norm: MelNorm,
     side: usize,
     /// Strips of time that the image stacks.
     strips: usize,
@@ -39,6 +38,14 @@ pub(in crate::models) struct Htsat {
     patch_norm: Option<LayerNorm>,
     swin: Swin,
     last_norm: LayerNorm,
+}
+
+/// The batch norm over mel bins.
+struct MelNorm {
+    gain: Slot<Vec<f32>>,
+    offset: Slot<Vec<f32>>,
+    mean: Slot<Vec<f32>>,
+    variance: Slot<Vec<f32>>,
 }
 
 /// Joins a recording with its parts.
@@ -51,10 +58,10 @@ struct Fusion {
 }
 
 impl Htsat {
-    /// Loads what lies under `{root}.`; `config` is `audio_config`.
-    pub(in crate::models) async fn load(
+    /// What lies under `{root}.`; `config` is `audio_config`.
+    pub(in crate::models) fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
     ) -> Result<Htsat> {
         let side = config.size_or("spec_size", Some(256))?;
@@ -88,13 +95,13 @@ impl Htsat {
         }
         let embed = format!("{root}.patch_embed");
         let shape = ConvShape::plain(window, true);
-        let project = loader.conv(&format!("{embed}.proj"), width, channels, shape).await?;
+        let project = weights.conv(&format!("{embed}.proj"), width, channels, shape)?;
         let fusion = match fused {
-            true => Some(Fusion::load(config, loader, &embed, width, window, side).await?),
+            true => Some(Fusion::declare(config, weights, &embed, width, window, side)?),
             false => None,
         };
         let patch_norm = match config.flag_or("enable_patch_layer_norm", true)? {
-            true => Some(loader.layer_norm(&format!("{embed}.norm"), width, EPS).await?),
+            true => Some(weights.layer_norm(&format!("{embed}.norm"), width, EPS)?),
             false => None,
         };
 
@@ -121,9 +128,9 @@ impl Htsat {
             activation,
             eps: config.number_or("layer_norm_eps", 1e-5)? as f32,
         };
-        let swin = Swin::load(loader, &format!("{root}.layers"), &spec).await?;
-        let last_norm = loader.layer_norm(&format!("{root}.norm"), wide, EPS).await?;
-        let norm = mel_norm(loader, &format!("{root}.batch_norm"), mels).await?;
+        let swin = Swin::declare(weights, &format!("{root}.layers"), &spec)?;
+        let last_norm = weights.layer_norm(&format!("{root}.norm"), wide, EPS)?;
+        let norm = MelNorm::declare(weights, &format!("{root}.batch_norm"), mels)?;
         let strips = side / mels;
         Ok(Htsat { norm, side, strips, channels, project, fusion, patch_norm, swin, last_norm })
     }
@@ -140,7 +147,7 @@ impl Htsat {
             Some(_) => channels > 1,
             None => channels == self.channels,
         };
-        if !fits || mels != self.norm.len() || values.is_empty() {
+        if !fits || mels != self.norm.gain.len() || values.is_empty() {
             let message = format!("has shape {shape:?}, which the model does not read");
             return Err(Error::input("input_features", message));
         }
@@ -189,23 +196,24 @@ impl Htsat {
     /// `[side, side]` from one channel `[frames, mels]`: normalised, stretched to all the frames that
     /// there is room for, and cut into strips that are stacked with mel bins downwards.
     fn image(&self, spectrogram: &[f32], frames: usize) -> Result<Vec<f32>> {
-        let (side, strips, mels) = (self.side, self.strips, self.norm.len());
+        let (side, strips, mels) = (self.side, self.strips, self.norm.gain.len());
         let (room, height) = (side * strips, side / strips);
         // Where frames are stretched, transformers stretches mel bins from too few of them.
         if frames > room || (frames < room && mels < height) {
             let message = format!("has {frames} frames, the model reads {room}");
             return Err(Error::input("input_features", message));
         }
-        let normed = spectrogram.iter().zip(self.norm.iter().cycle());
+        let bins = self.norm.bins();
+        let normed = spectrogram.iter().zip(bins.iter().cycle());
         let normed: Vec<f32> = normed.map(|(x, (scale, shift))| x * scale + shift).collect();
         Ok(fold(&normed, mels, side, strips))
     }
 }
 
 impl Fusion {
-    async fn load(
+    fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
         width: usize,
         window: Window,
@@ -221,22 +229,20 @@ impl Fusion {
             return Err(Error::config("patch_size", message));
         }
         let name = format!("{root}.mel_conv2d");
-        let parts = loader.conv(&name, width, 1, ConvShape::plain(wide, true)).await?;
+        let parts = weights.conv(&name, width, 1, ConvShape::plain(wide, true))?;
         let narrow = (width / config.size_or("aff_block_r", Some(4))?).max(1);
         let pixel = |part: &str, at: usize, outputs, inputs| {
             let name = format!("{root}.fusion_model.{part}_att.{at}");
             let norm = format!("{root}.fusion_model.{part}_att.{}", at + 1);
-            async move {
+            {
                 let shape = ConvShape::plain(Window::square(1, 1, 0), true);
                 let shape = ConvShape { norm: Some((&norm, EPS)), ..shape };
-                loader.conv(&name, outputs, inputs, shape).await
+                weights.conv(&name, outputs, inputs, shape)
             }
         };
         // Numbers are places in a torch Sequential, which pooling and norms take too.
-        let local =
-            [pixel("local", 0, narrow, width).await?, pixel("local", 3, width, narrow).await?];
-        let global =
-            [pixel("global", 1, narrow, width).await?, pixel("global", 4, width, narrow).await?];
+        let local = [pixel("local", 0, narrow, width)?, pixel("local", 3, width, narrow)?];
+        let global = [pixel("global", 1, narrow, width)?, pixel("global", 4, width, narrow)?];
         Ok(Fusion { parts, local, global })
     }
 
@@ -304,17 +310,26 @@ fn mean(device: &Device, x: &Tensor) -> Tensor {
     ops::mean_pool(device, x, &device.upload(&[batch, tokens], vec![1.0; batch * tokens]), false)
 }
 
-/// The batch norm over mel bins as a factor and an addend each.
-async fn mel_norm(loader: &Loader<'_>, root: &str, mels: usize) -> Result<Vec<(f32, f32)>> {
-    let part = async |part: &str| loader.values(&format!("{root}.{part}"), &[mels]).await;
-    let (gain, offset) = (part("weight").await?, part("bias").await?);
-    let (mean, variance) = (part("running_mean").await?, part("running_var").await?);
-    loader.skip(&format!("{root}.num_batches_tracked"));
-    let bin = |bin: usize| {
-        let scale = gain[bin] / (variance[bin] + EPS).sqrt();
-        (scale, offset[bin] - mean[bin] * scale)
-    };
-    Ok((0..mels).map(bin).collect())
+impl MelNorm {
+    fn declare(weights: &Declaration<'_>, root: &str, mels: usize) -> Result<MelNorm> {
+        let part = |part: &str| weights.values(&format!("{root}.{part}"), &[mels]);
+        weights.skip(&format!("{root}.num_batches_tracked"));
+        Ok(MelNorm {
+            gain: part("weight")?,
+            offset: part("bias")?,
+            mean: part("running_mean")?,
+            variance: part("running_var")?,
+        })
+    }
+
+    /// Factor and addend of each mel bin.
+    fn bins(&self) -> Vec<(f32, f32)> {
+        let bin = |bin: usize| {
+            let scale = self.gain[bin] / (self.variance[bin] + EPS).sqrt();
+            (scale, self.offset[bin] - self.mean[bin] * scale)
+        };
+        (0..self.gain.len()).map(bin).collect()
+    }
 }
 
 /// `[side, side]` from `[frames, mels]`: `strips` of time below one another, mel bins downwards.

@@ -3,7 +3,7 @@
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{Conv, ConvShape, Loader},
+    load::{Conv, ConvShape, Declaration, Slot},
     models::{Config, Images},
     ops::{self, Window},
     tensor::Tensor,
@@ -14,12 +14,12 @@ const MAX_PATCHES: usize = 1 << 24;
 
 /// A convolution of patches that do not overlap, a class token and positions.
 pub struct Patches {
-    class: Tensor,
+    class: Slot<Tensor>,
     conv: Conv,
     /// `[1 + rows · columns, C]`, the class first, on the host, where it is resized.
-    table: Vec<f32>,
+    table: Slot<Vec<f32>>,
     /// The same on the device.
-    positions: Tensor,
+    positions: Slot<Tensor>,
     grid: [usize; 2],
     channels: usize,
     width: usize,
@@ -39,9 +39,9 @@ pub struct Names<'a> {
 
 impl Patches {
     /// Reads `image_size`, `patch_size` and `num_channels`; `patch` is the default patch size.
-    pub async fn load(
+    pub fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         names: Names<'_>,
         width: usize,
         patch: usize,
@@ -59,21 +59,21 @@ impl Patches {
             }
         };
         // CLIP keeps a vector and a table, ViT the same with axes of length 1 before them.
-        let shaped = |name: &str, shape: &[usize]| match loader.shape(name) {
+        let shaped = |name: &str, shape: &[usize]| match weights.shape(name) {
             Some(found) if found.len() == 3 => [vec![1; 3 - shape.len()], shape.to_vec()].concat(),
             _ => shape.to_vec(),
         };
-        let class = loader.values(names.class, &shaped(names.class, &[width])).await?;
+        let shape = shaped(names.class, &[width]);
+        let class = weights.tensor_from(names.class, &shape, &[1, 1, width], vec![])?;
         let window = Window { kernel: patch, stride: patch, padding: [0; 2], dilation: [1; 2] };
         let shape = ConvShape::plain(window, names.bias);
-        let conv = loader.conv(names.conv, width, channels, shape).await?;
+        let conv = weights.conv(names.conv, width, channels, shape)?;
         let shape = shaped(names.positions, &[tokens, width]);
-        let table = loader.values(names.positions, &shape).await?;
         Ok(Patches {
-            class: loader.keep(&[1, 1, width], class),
+            class,
             conv,
-            positions: loader.keep(&[tokens, width], table.clone()),
-            table,
+            positions: weights.tensor_from(names.positions, &shape, &[tokens, width], vec![])?,
+            table: weights.values(names.positions, &shape)?,
             grid,
             channels,
             width,

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    load::Loader,
+    load::{Declaration, Slot},
     models::{Config, Images, Inputs},
 };
 
@@ -16,31 +16,28 @@ pub enum PixelPositions {
     /// Tables `[50, C / 2]` of rows and columns.
     Learned {
         /// For rows.
-        rows: Vec<f32>,
+        rows: Slot<Vec<f32>>,
         /// For columns.
-        columns: Vec<f32>,
+        columns: Slot<Vec<f32>>,
     },
 }
 
 impl PixelPositions {
     /// As `position_embedding_type` says; tensors are under `root`, which ends in a dot or is empty.
-    pub async fn load(
+    pub fn declare(
         config: &Config,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
         width: usize,
     ) -> Result<PixelPositions> {
         match config.text_or("position_embedding_type", "sine")? {
             "sine" => Ok(PixelPositions::Sine),
             "learned" => {
-                let table = async |axis: &str| {
+                let table = |axis: &str| {
                     let name = format!("{root}position_embedding.{axis}_embeddings.weight");
-                    loader.values(&name, &[LEARNED, width / 2]).await
+                    weights.values(&name, &[LEARNED, width / 2])
                 };
-                Ok(PixelPositions::Learned {
-                    rows: table("row").await?,
-                    columns: table("column").await?,
-                })
+                Ok(PixelPositions::Learned { rows: table("row")?, columns: table("column")? })
             }
             other => {
                 let message = format!("{other} is unknown; use sine or learned");

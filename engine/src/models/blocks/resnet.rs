@@ -6,7 +6,7 @@
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{Conv, ConvShape, Loader},
+    load::{Conv, ConvShape, Declaration},
     models::{Config, Images},
     ops::{self, Activation, Window},
     tensor::Tensor,
@@ -161,14 +161,14 @@ type Names = (String, String);
 
 impl ResNet {
     /// The backbone whose tensors are under `root`, which ends in a dot.
-    pub async fn load(spec: &Spec, loader: &Loader<'_>, root: &str) -> Result<ResNet> {
+    pub fn declare(spec: &Spec, weights: &Declaration<'_>, root: &str) -> Result<ResNet> {
         let (conv, norm) = match spec.timm {
             true => ("conv1", "bn1"),
             false => ("embedder.embedder.convolution", "embedder.embedder.normalization"),
         };
         let names = (format!("{root}{conv}"), format!("{root}{norm}"));
         let window = Window::square(7, 2, 3);
-        let stem = convolution(loader, &names, spec.stem, spec.channels, window).await?;
+        let stem = convolution(weights, &names, spec.stem, spec.channels, window)?;
         let (mut inputs, mut shrunk, mut dilation) = (spec.stem, 4, 1);
         let mut stages = Vec::new();
         for (s, (&width, &depth)) in spec.widths.iter().zip(&spec.depths).enumerate() {
@@ -184,7 +184,7 @@ impl ResNet {
             for b in 0..depth {
                 let stride = if b == 0 { stride } else { 1 };
                 let shape = BlockShape { inputs, width, stride, first_dilation, dilation };
-                blocks.push(Block::load(spec, loader, root, [s, b], shape).await?);
+                blocks.push(Block::declare(spec, weights, root, [s, b], shape)?);
                 (inputs, first_dilation) = (width, dilation);
             }
             stages.push(blocks);
@@ -218,15 +218,15 @@ impl ResNet {
     }
 }
 
-async fn convolution(
-    loader: &Loader<'_>,
+fn convolution(
+    weights: &Declaration<'_>,
     (conv, norm): &Names,
     outputs: usize,
     inputs: usize,
     window: Window,
 ) -> Result<Conv> {
     let shape = ConvShape { window, groups: 1, bias: false, norm: Some((norm.as_str(), EPS)) };
-    loader.conv(conv, outputs, inputs, shape).await
+    weights.conv(conv, outputs, inputs, shape)
 }
 
 struct BlockShape {
@@ -238,9 +238,9 @@ struct BlockShape {
 }
 
 impl Block {
-    async fn load(
+    fn declare(
         spec: &Spec,
-        loader: &Loader<'_>,
+        weights: &Declaration<'_>,
         root: &str,
         [stage, block]: [usize; 2],
         shape: BlockShape,
@@ -275,7 +275,7 @@ impl Block {
         };
         let mut convolutions = Vec::new();
         for (i, (inputs, outputs, window)) in parts.into_iter().enumerate() {
-            convolutions.push(convolution(loader, &part(i), outputs, inputs, window).await?);
+            convolutions.push(convolution(weights, &part(i), outputs, inputs, window)?);
         }
         let names = match spec.timm {
             true => (format!("{name}.downsample.0"), format!("{name}.downsample.1")),
@@ -284,7 +284,7 @@ impl Block {
             }
         };
         let shortcut = match inputs != width || stride != 1 {
-            true => Some(convolution(loader, &names, width, inputs, pixel(stride)).await?),
+            true => Some(convolution(weights, &names, width, inputs, pixel(stride))?),
             false => None,
         };
         Ok(Block { convolutions, shortcut })

@@ -9,7 +9,7 @@ use super::gather;
 use crate::{
     device::Device,
     error::{Error, Result},
-    load::{LayerNorm, Linear, Loader},
+    load::{Declaration, LayerNorm, Linear, Slot, Step, windows::window_order},
     ops::{self, Activation, Attention, KeysValues},
     quant::Matrix,
     tensor::Tensor,
@@ -17,8 +17,6 @@ use crate::{
 
 /// Most numbers in the addend of a layer: published models have a million.
 const MAX_BIAS: u128 = 1 << 24;
-/// What a token of another part of the image is pushed down by, as published models have it.
-const HIDDEN: f32 = -100.0;
 
 /// A Swin transformer behind its patch embedding.
 pub(in crate::models) struct Swin {
@@ -63,7 +61,7 @@ struct Layer {
     heads: usize,
     windows: Windows,
     /// `[windows or 1, H, T, T]`.
-    bias: Tensor,
+    bias: Slot<Tensor>,
 }
 
 /// Where the tokens of windows come from, and where they go back to.
@@ -81,13 +79,13 @@ struct Windows {
 struct Merge {
     order: Vec<usize>,
     norm: LayerNorm,
-    reduction: Matrix,
+    reduction: Slot<Matrix>,
 }
 
 impl Swin {
-    /// Loads the stages under `{root}.{i}`.
-    pub(in crate::models) async fn load(
-        loader: &Loader<'_>,
+    /// The stages under `{root}.{i}`.
+    pub(in crate::models) fn declare(
+        weights: &Declaration<'_>,
         root: &str,
         spec: &Spec,
     ) -> Result<Swin> {
@@ -123,10 +121,9 @@ impl Swin {
                 // A window as large as the grid has nowhere to be shifted to.
                 let shifts = i % 2 == 1 && height.min(columns) > spec.window;
                 let shift = if shifts { spec.window / 2 } else { 0 };
-                let windows = Windows::new([height, columns], spec.window, shift);
                 let root = format!("{root}.{s}.blocks.{i}");
-                let mask = (shift > 0).then(|| shift_mask([height, columns], spec.window, shift));
-                layers.push(Layer::load(loader, &root, spec, (width, heads), windows, mask).await?);
+                let grid = [height, columns];
+                layers.push(Layer::declare(weights, &root, spec, (width, heads), grid, shift)?);
             }
             let merge = match last {
                 true => None,
@@ -135,8 +132,8 @@ impl Swin {
                     let reduction = format!("{name}.reduction.weight");
                     let merge = Merge {
                         order: neighbours([height, columns]),
-                        norm: loader.layer_norm(&format!("{name}.norm"), 4 * width, 1e-5).await?,
-                        reduction: loader.matrix(&reduction, 2 * width, 4 * width).await?,
+                        norm: weights.layer_norm(&format!("{name}.norm"), 4 * width, 1e-5)?,
+                        reduction: weights.matrix(&reduction, 2 * width, 4 * width)?,
                     };
                     (height, columns, width) = (height / 2, columns / 2, width * 2);
                     Some(merge)
@@ -163,38 +160,39 @@ impl Swin {
 }
 
 impl Layer {
-    async fn load(
-        loader: &Loader<'_>,
+    fn declare(
+        weights: &Declaration<'_>,
         root: &str,
         spec: &Spec,
         (width, heads): (usize, usize),
-        windows: Windows,
-        mask: Option<Vec<f32>>,
+        grid: [usize; 2],
+        shift: usize,
     ) -> Result<Layer> {
         let name = |part: &str| format!("{root}.{part}");
+        let windows = Windows::new(grid, spec.window, shift);
         let inner = (width as f64 * spec.ratio) as usize;
         let side = 2 * spec.window - 1;
         let table = name("attention.self.relative_position_bias_table");
-        let table = loader.values(&table, &[side * side, heads]).await?;
         // It follows from the size of the window.
-        loader.skip(&name("attention.self.relative_position_index"));
-        let groups = mask.as_ref().map_or(1, |mask| mask.len() / windows.tokens.pow(2));
-        let bias = biases(&table, heads, spec.window, mask.as_deref());
-        let bias = loader.device().keep(&[groups, heads, windows.tokens, windows.tokens], bias);
+        weights.skip(&name("attention.self.relative_position_index"));
+        let step = Step::SpreadOverWindows { grid, side: spec.window, shift };
+        let groups = if shift > 0 { windows.from_grid.len() / windows.tokens } else { 1 };
+        let shape = [groups, heads, windows.tokens, windows.tokens];
+        let bias = weights.tensor_from(&table, &[side * side, heads], &shape, vec![step])?;
         let qkv = |part: &str| {
             let name = name(&format!("attention.self.{part}"));
-            async move { loader.linear(&name, width, width, spec.qkv_bias).await }
+            weights.linear(&name, width, width, spec.qkv_bias)
         };
         Ok(Layer {
-            before: loader.layer_norm(&name("layernorm_before"), width, spec.eps).await?,
-            query: qkv("query").await?,
-            key: qkv("key").await?,
-            value: qkv("value").await?,
-            output: loader.linear(&name("attention.output.dense"), width, width, true).await?,
-            after: loader.layer_norm(&name("layernorm_after"), width, spec.eps).await?,
-            up: loader.linear(&name("intermediate.dense"), inner, width, true).await?,
+            before: weights.layer_norm(&name("layernorm_before"), width, spec.eps)?,
+            query: qkv("query")?,
+            key: qkv("key")?,
+            value: qkv("value")?,
+            output: weights.linear(&name("attention.output.dense"), width, width, true)?,
+            after: weights.layer_norm(&name("layernorm_after"), width, spec.eps)?,
+            up: weights.linear(&name("intermediate.dense"), inner, width, true)?,
             activation: spec.activation,
-            down: loader.linear(&name("output.dense"), width, inner, true).await?,
+            down: weights.linear(&name("output.dense"), width, inner, true)?,
             heads,
             windows,
             bias,
@@ -260,55 +258,6 @@ impl Windows {
     }
 }
 
-/// Every place of a grid, window by window.
-fn window_order([height, width]: [usize; 2], side: usize) -> impl Iterator<Item = [usize; 2]> {
-    let across = width / side;
-    (0..height * width).map(move |at| {
-        let (window, token) = (at / (side * side), at % (side * side));
-        [window / across * side + token / side, window % across * side + token % side]
-    })
-}
-
-/// `[windows, T, T]`: a shift brings tokens of opposite edges together, which must not see each
-/// other.
-fn shift_mask(grid: [usize; 2], side: usize, shift: usize) -> Vec<f32> {
-    let padded = grid.map(|size| size.next_multiple_of(side));
-    let region =
-        |at: usize, size: usize| usize::from(at >= size - side) + usize::from(at >= size - shift);
-    let regions: Vec<[usize; 2]> = window_order(padded, side)
-        .map(|[y, x]| [region(y, padded[0]), region(x, padded[1])])
-        .collect();
-    let mut mask = Vec::with_capacity(regions.len() * side * side);
-    for window in regions.chunks_exact(side * side) {
-        for query in window {
-            mask.extend(window.iter().map(|key| if key == query { 0.0 } else { HIDDEN }));
-        }
-    }
-    mask
-}
-
-/// `[windows or 1, H, T, T]`: how far apart two tokens lie, looked up in `table: [(2 S − 1)², H]`,
-/// and the mask of each window.
-fn biases(table: &[f32], heads: usize, side: usize, mask: Option<&[f32]>) -> Vec<f32> {
-    let tokens = side * side;
-    let place = |query: usize, key: usize| {
-        let dy = query / side + side - 1 - key / side;
-        let dx = query % side + side - 1 - key % side;
-        dy * (2 * side - 1) + dx
-    };
-    let zeros = vec![0.0; tokens * tokens];
-    let mask = mask.unwrap_or(&zeros);
-    let mut biases = Vec::with_capacity(mask.len() * heads);
-    for window in mask.chunks_exact(tokens * tokens) {
-        for head in 0..heads {
-            biases.extend(window.iter().enumerate().map(|(at, hidden)| {
-                table[place(at / tokens, at % tokens) * heads + head] + hidden
-            }));
-        }
-    }
-    biases
-}
-
 /// The four tokens of each 2 × 2 square, the upper before the lower and the left pair first.
 fn neighbours([height, width]: [usize; 2]) -> Vec<usize> {
     let square = |at: usize| {
@@ -338,26 +287,6 @@ mod tests {
         let windows = Windows::new([3, 2], 2, 0);
         assert_eq!(windows.from_grid, [0, 1, 2, 3, 4, 5, 6, 6]);
         assert!(windows.padded);
-    }
-
-    #[test]
-    fn opposite_edges_do_not_see_each_other() {
-        let mask = shift_mask([4, 4], 2, 1);
-        let window = |at: usize| &mask[at * 16..(at + 1) * 16];
-        assert_eq!(window(0), [0.0; 16]);
-        // The left and the right edge in the upper right window.
-        let row = [0.0, HIDDEN, 0.0, HIDDEN];
-        assert_eq!(window(1)[..4], row);
-        assert_eq!(window(3)[..4], [0.0, HIDDEN, HIDDEN, HIDDEN]);
-    }
-
-    #[test]
-    fn distances_look_up_their_bias() {
-        // A table of 9 distances with one head: (dy + 1) · 3 + dx + 1.
-        let table: Vec<f32> = (0..9).map(|i| i as f32).collect();
-        let bias = biases(&table, 1, 2, None);
-        assert_eq!(bias[..4], [4.0, 3.0, 1.0, 0.0]);
-        assert_eq!(bias[12..], [8.0, 7.0, 5.0, 4.0]);
     }
 
     #[test]

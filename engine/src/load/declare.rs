@@ -1,0 +1,344 @@
+//! What a class says of its weights: names, shapes, and what is done with them on the way.
+
+use super::{Declared, Entry, LoadPlan, Place, Slot, Step, artefact, slot::Target};
+use crate::{
+    error::{Error, Result},
+    quant::{self, Format, Layout, Matrix},
+    tensor::Tensor,
+    weights::{Checkpoint, Dtype, TensorInfo},
+};
+use record::{Bits, Precision, Scheme};
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+};
+
+/// Takes down what a class declares and checks it against the headers of a checkpoint.
+///
+/// A class is written as if its weights were there: each call gives the [`Slot`] of one, which the
+/// model keeps. No weight is read; what was declared is a [`LoadPlan`], and carrying it out fills the
+/// slots.
+pub struct Declaration<'a> {
+    checkpoint: &'a Checkpoint,
+    precision: Precision,
+    /// Whether blocks of few bits run as the file holds them.
+    as_stored: bool,
+    renames: Cell<&'static [(&'static str, &'static str)]>,
+    used: RefCell<BTreeSet<String>>,
+    plan: RefCell<LoadPlan>,
+    targets: RefCell<Vec<Target>>,
+    /// Places of entries in the plan, by name.
+    known: RefCell<BTreeMap<String, usize>>,
+}
+
+impl<'a> Declaration<'a> {
+    /// For the tensors of `checkpoint`.
+    pub fn new(checkpoint: &'a Checkpoint, precision: &Precision) -> Declaration<'a> {
+        Declaration {
+            checkpoint,
+            precision: precision.clone(),
+            as_stored: precision.scheme == Scheme::Auto
+                && stored_bits(checkpoint).map(Bits::Fixed) == Some(precision.bits),
+            renames: Cell::new(&[]),
+            used: RefCell::default(),
+            plan: RefCell::default(),
+            targets: RefCell::default(),
+            known: RefCell::default(),
+        }
+    }
+
+    /// Parts of names as the class asks for them, and what older files have in their place: a name
+    /// that the file lacks is looked for with all of them put in.
+    pub fn rename(&self, table: &'static [(&'static str, &'static str)]) {
+        self.renames.set(table);
+    }
+
+    /// The name under which the file has a tensor.
+    fn resolve<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        if self.checkpoint.tensors.contains_key(name) || self.renames.get().is_empty() {
+            return Cow::Borrowed(name);
+        }
+        let put_in = |name: String, (new, old): &(&str, &str)| name.replace(new, old);
+        let old = self.renames.get().iter().fold(name.to_owned(), put_in);
+        match self.checkpoint.tensors.contains_key(&old) {
+            true => Cow::Owned(old),
+            // A tensor that is missing is missed under the name that the class knows.
+            false => Cow::Borrowed(name),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&'a TensorInfo> {
+        self.checkpoint.tensors.get(self.resolve(name).as_ref())
+    }
+
+    /// Whether the checkpoint has a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// Shape of a tensor, where the checkpoint has it.
+    pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
+        self.find(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Marks a tensor as known though its values are not wanted.
+    pub fn skip(&self, name: &str) {
+        if let Some(info) = self.find(name)
+            && self.used.borrow_mut().insert(info.name.clone())
+        {
+            self.plan.borrow_mut().skipped.push(info.clone());
+        }
+    }
+
+    /// A matrix that the precision applies to.
+    pub fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Slot<Matrix>> {
+        let info = self.expect(name, &[rows, columns])?;
+        let slot = Slot::<Matrix>::empty();
+        self.packed(info, &[rows, columns], vec![info], vec![], Target::Matrix(slot.clone()))?;
+        Ok(slot)
+    }
+
+    /// A matrix `[N, K]` that the file has as `[K, N]`.
+    pub fn transposed(&self, name: &str, rows: usize, columns: usize) -> Result<Slot<Matrix>> {
+        let info = self.expect(name, &[columns, rows])?;
+        let (slot, steps) = (Slot::<Matrix>::empty(), vec![Step::Transpose]);
+        self.packed(info, &[rows, columns], vec![info], steps, Target::Matrix(slot.clone()))?;
+        Ok(slot)
+    }
+
+    /// Matrices `[N, K]` of G groups, from the first of `sources` as `steps` say.
+    pub(super) fn groups(
+        &self,
+        shape: [usize; 3],
+        sources: Vec<&TensorInfo>,
+        steps: Vec<Step>,
+    ) -> Result<Slot<Vec<Matrix>>> {
+        let slot = Slot::<Vec<Matrix>>::empty();
+        // One group is a matrix like any other.
+        let shape = if shape[0] == 1 { &shape[1..] } else { &shape[..] };
+        self.packed(sources[0], shape, sources, steps, Target::Matrices(slot.clone()))?;
+        Ok(slot)
+    }
+
+    /// The matrix `name` of a model whose configuration ties it to `shared`, which was declared as
+    /// `source`: as in transformers they are one unless the file holds both and they differ.
+    pub fn tied(&self, name: &str, source: &str, shared: &Slot<Matrix>) -> Result<Slot<Matrix>> {
+        let (Some(own), Some(other)) = (self.find(name), self.find(source)) else {
+            return self.same(name, source, shared);
+        };
+        if own.is_same_place(other) {
+            return self.same(name, source, shared);
+        }
+        let [rows, columns] = other.shape[..] else { panic!("{source} was declared a matrix") };
+        if (&own.shape, own.dtype) != (&other.shape, other.dtype) {
+            return self.matrix(name, rows, columns);
+        }
+        let slot = self.matrix(name, rows, columns)?;
+        let mut plan = self.plan.borrow_mut();
+        let entry = plan.entries.last_mut().expect("just declared");
+        let otherwise = std::mem::take(&mut entry.bytes);
+        entry.steps.insert(0, Step::TiedIfEqual { to: other.name.clone(), otherwise });
+        Ok(slot)
+    }
+
+    /// The matrix `name` of a model that has only `shared`, declared as `source`, in its place,
+    /// whatever the file holds for it.
+    pub fn same(&self, name: &str, source: &str, shared: &Slot<Matrix>) -> Result<Slot<Matrix>> {
+        let info = self.find(name);
+        self.used.borrow_mut().extend(info.map(|info| info.name.clone()));
+        let to = self.resolve(source).into_owned();
+        let mut entry = match self.known.borrow().get(&to) {
+            Some(&at) => self.plan.borrow().entries[at].clone(),
+            None => panic!("{source} was declared before {name}"),
+        };
+        entry.name = info.map_or(name, |info| &info.name).to_owned();
+        entry.sources = info.into_iter().cloned().collect();
+        entry.steps = vec![Step::Tied { to }];
+        entry.bytes = 0;
+        self.add(entry, Target::Matrix(shared.clone()))?;
+        Ok(shared.clone())
+    }
+
+    /// A vector that stays in f32, whatever the precision: norms, biases.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Slot<Tensor>> {
+        self.tensor(name, &[len])
+    }
+
+    /// A tensor of any shape that stays in f32: class tokens, scales.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Slot<Tensor>> {
+        self.tensor_from(name, shape, shape, vec![])
+    }
+
+    /// A tensor `[..shape]` that stays in f32, which `steps` make of what the file has as
+    /// `[..file_shape]`.
+    pub fn tensor_from(
+        &self,
+        name: &str,
+        file_shape: &[usize],
+        shape: &[usize],
+        steps: Vec<Step>,
+    ) -> Result<Slot<Tensor>> {
+        let info = self.expect(name, file_shape)?;
+        self.kept(info.name.clone(), shape, vec![info], steps)
+    }
+
+    /// A tensor that stays in f32, under a name of its own.
+    pub(super) fn kept(
+        &self,
+        name: String,
+        shape: &[usize],
+        sources: Vec<&TensorInfo>,
+        steps: Vec<Step>,
+    ) -> Result<Slot<Tensor>> {
+        let slot = Slot::<Tensor>::empty();
+        self.add(plain(name, shape, sources, steps, Place::Device), Target::Tensor(slot.clone()))?;
+        Ok(slot)
+    }
+
+    /// The numbers of a tensor in main memory, for what the host computes with.
+    pub fn values(&self, name: &str, shape: &[usize]) -> Result<Slot<Vec<f32>>> {
+        let info = self.expect(name, shape)?;
+        let slot = Slot::<Vec<f32>>::empty();
+        // The device may have the same tensor under its own name.
+        let known = self.known.borrow().contains_key(&info.name);
+        let name = if known { format!("{}@host", info.name) } else { info.name.clone() };
+        let entry = plain(name, shape, vec![info], vec![], Place::Host);
+        self.add(entry, Target::Numbers(slot.clone()))?;
+        Ok(slot)
+    }
+
+    /// The entry of a tensor that must be there in this shape.
+    pub(super) fn expect(&self, name: &str, shape: &[usize]) -> Result<&'a TensorInfo> {
+        let info = self.checkpoint.info(self.resolve(name).as_ref())?;
+        if info.shape != shape {
+            let message = format!("has shape {:?}, the config asks for {shape:?}", info.shape);
+            return Err(Error::tensor(&info.name, message));
+        }
+        self.used.borrow_mut().insert(info.name.clone());
+        Ok(info)
+    }
+
+    /// Adds a matrix in the format that the precision, or the file, gives it.
+    fn packed(
+        &self,
+        info: &TensorInfo,
+        shape: &[usize],
+        sources: Vec<&TensorInfo>,
+        mut steps: Vec<Step>,
+        target: Target,
+    ) -> Result<()> {
+        let quantise = |format| match format {
+            Format::Grouped { .. } => Some(Step::Quantise { by: self.precision.quantizer }),
+            _ => None,
+        };
+        let is_plain = steps.is_empty();
+        let format = match stored_format(info.dtype).filter(|_| self.as_stored && is_plain) {
+            Some(format) => {
+                steps.push(Step::TakeBlocks);
+                format
+            }
+            None => {
+                let format = match self.as_stored && is_plain && info.dtype.is_quantised() {
+                    // Blocks of five or six bits that have no format here lose next to nothing at
+                    // eight.
+                    true => EIGHT,
+                    false => Format::of(&self.precision)?,
+                };
+                steps.extend(quantise(format));
+                format
+            }
+        };
+        let mut entry = Entry {
+            format,
+            layout: Layout::Chunks,
+            ..plain(info.name.clone(), shape, sources, steps, Place::Device)
+        };
+        entry.bytes = entry.size();
+        self.add(entry, target)
+    }
+
+    fn add(&self, entry: Entry, target: Target) -> Result<()> {
+        let mut plan = self.plan.borrow_mut();
+        if self.known.borrow_mut().insert(entry.name.clone(), plan.entries.len()).is_some() {
+            return Err(Error::tensor(entry.name, "is declared twice by this class"));
+        }
+        plan.entries.push(entry);
+        self.targets.borrow_mut().push(target);
+        Ok(())
+    }
+
+    /// The model with its plan. Fails on tensors that the class did not ask for: a model that leaves
+    /// weights out computes something else than what was published.
+    pub fn finish<T>(self, model: T) -> Result<Declared<T>> {
+        let used = self.used.into_inner();
+        let unknown: Vec<&str> =
+            self.checkpoint.names().filter(|name| !used.contains(*name)).collect();
+        if let Some((first, rest)) = unknown.split_first() {
+            return Err(Error::tensor(
+                *first,
+                match rest.len() {
+                    0 => "is unknown to this class".to_owned(),
+                    more => format!("and {more} more are unknown to this class: {rest:?}"),
+                },
+            ));
+        }
+        let mut plan = self.plan.into_inner();
+        if let Some(artefact) = &self.checkpoint.artefact {
+            artefact::settle(&mut plan, artefact)?;
+        }
+        Ok(Declared {
+            model,
+            plan,
+            artefact: self.checkpoint.artefact.clone(),
+            targets: self.targets.into_inner(),
+            quantiser: quant::by_name(self.precision.quantizer),
+        })
+    }
+}
+
+/// An entry of f32.
+fn plain(
+    name: String,
+    shape: &[usize],
+    sources: Vec<&TensorInfo>,
+    steps: Vec<Step>,
+    place: Place,
+) -> Entry {
+    let mut entry = Entry {
+        name,
+        shape: shape.to_vec(),
+        sources: sources.into_iter().cloned().collect(),
+        steps,
+        format: Format::F32,
+        layout: Layout::Dense,
+        place,
+        bytes: 0,
+    };
+    entry.bytes = entry.size();
+    entry
+}
+
+const EIGHT: Format = Format::Grouped { bits: 8, asymmetric: false, group: 32 };
+
+/// Bits of the blocks that hold most of a checkpoint's weights.
+fn stored_bits(checkpoint: &Checkpoint) -> Option<u8> {
+    let mut weights: BTreeMap<u8, usize> = BTreeMap::new();
+    for info in checkpoint.tensors.values().filter(|info| info.dtype.is_quantised()) {
+        let bits = stored_format(info.dtype).map_or(0, |format| format.bits() as u8);
+        *weights.entry(bits).or_default() += info.len();
+    }
+    let (bits, _) = weights.into_iter().max_by_key(|(_, weights)| *weights)?;
+    (bits != 0).then_some(bits)
+}
+
+/// The format whose words are these blocks' own.
+fn stored_format(dtype: Dtype) -> Option<Format> {
+    let (bits, asymmetric) = match dtype {
+        Dtype::Q8_0 => (8, false),
+        Dtype::Q4_0 => (4, false),
+        Dtype::Q4_1 => (4, true),
+        _ => return None,
+    };
+    Some(Format::Grouped { bits, asymmetric, group: 32 })
+}

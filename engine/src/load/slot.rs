@@ -1,0 +1,128 @@
+//! Places in a model for weights that are yet to be loaded.
+
+use crate::{
+    device::Device,
+    error::Result,
+    quant::{Matrix, Shard, Words},
+    tensor::Tensor,
+};
+use std::{cell::OnceCell, fmt, ops::Deref, rc::Rc};
+
+/// A place for a weight: empty while a model is only declared, and filled once, when its plan is
+/// carried out. Cloning shares the place.
+pub struct Slot<T>(Rc<OnceCell<T>>);
+
+impl<T> Slot<T> {
+    pub(super) fn empty() -> Slot<T> {
+        Slot(Rc::default())
+    }
+
+    /// A place that is filled.
+    #[cfg(test)]
+    pub(crate) fn of(weight: T) -> Slot<T> {
+        let slot = Slot::<T>::empty();
+        slot.fill(weight);
+        slot
+    }
+
+    pub(super) fn fill(&self, weight: T) {
+        assert!(self.0.set(weight).is_ok(), "a plan is carried out once");
+    }
+}
+
+impl<T> Deref for Slot<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.get().expect("a model is loaded before it computes")
+    }
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Slot<T> {
+        Slot(Rc::clone(&self.0))
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The slot of an entry, by what it holds.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Matrix(Slot<Matrix>),
+    Matrices(Slot<Vec<Matrix>>),
+    Tensor(Slot<Tensor>),
+    Numbers(Slot<Vec<f32>>),
+}
+
+/// What an entry has become.
+#[derive(Debug)]
+pub(super) enum Weight {
+    Matrices(Vec<Matrix>),
+    Tensor(Tensor),
+    Numbers(Vec<f32>),
+}
+
+impl Weight {
+    /// Bytes that were allocated.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Weight::Matrices(matrices) => matrices.iter().map(Matrix::bytes).sum(),
+            Weight::Tensor(tensor) => tensor.bytes(),
+            Weight::Numbers(numbers) => numbers.capacity() as u64 * 4,
+        }
+    }
+}
+
+impl Target {
+    pub(super) fn fill(&self, weight: Weight) {
+        match (self, weight) {
+            (Target::Matrix(slot), Weight::Matrices(mut one)) => {
+                slot.fill(one.pop().expect("an entry of a matrix gives one"));
+            }
+            (Target::Matrices(slot), Weight::Matrices(all)) => slot.fill(all),
+            (Target::Tensor(slot), Weight::Tensor(tensor)) => slot.fill(tensor),
+            (Target::Numbers(slot), Weight::Numbers(numbers)) => slot.fill(numbers),
+            (target, weight) => unreachable!("{weight:?} is not for {target:?}"),
+        }
+    }
+
+    /// Makes it the same matrix as another entry's, if they do not share their slot anyway.
+    pub(super) fn share(&self, other: &Target) {
+        match (self, other) {
+            (Target::Matrix(own), Target::Matrix(other)) if own.0.get().is_none() => {
+                own.fill(Matrix::clone(other));
+            }
+            (Target::Matrix(_), Target::Matrix(_)) => {}
+            _ => unreachable!("only matrices are tied"),
+        }
+    }
+
+    /// The words that it holds, as they lie on the device.
+    pub(super) async fn words(&self, device: &Device) -> Result<Vec<Vec<u32>>> {
+        let shards: Vec<&Shard> = match self {
+            Target::Matrix(slot) => slot.shards.iter().collect(),
+            Target::Matrices(slot) => slot.iter().flat_map(|one| one.shards.iter()).collect(),
+            Target::Tensor(slot) => {
+                let numbers = device.read(&[&**slot]).await?;
+                return Ok(numbers.into_iter().map(bytemuck::cast_vec).collect());
+            }
+            Target::Numbers(slot) => return Ok(vec![bytemuck::cast_slice(slot).to_vec()]),
+        };
+        let codes = shards.iter().map(|shard| &shard.codes);
+        let parts: Vec<&Words> = codes.chain(shards.iter().map(|shard| &shard.scales)).collect();
+        let mut words = Vec::new();
+        for part in parts {
+            words.push(match (part, device) {
+                (Words::Cpu(words), _) => words.clone(),
+                (Words::Gpu(buffer), Device::Gpu(gpu)) => gpu.read_buffer(buffer).await?,
+                (Words::Gpu(_), Device::Cpu(_)) => unreachable!("the device made the words"),
+            });
+        }
+        Ok(words)
+    }
+}

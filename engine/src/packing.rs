@@ -1,0 +1,73 @@
+//! What can be done with weights where no model computes: to plan them, and to pack them into a file.
+
+use crate::{
+    case::Case,
+    error::Result,
+    load::{Declared, LoadPlan},
+    models::{self, Model},
+    published::Published,
+    synthetic,
+    weights::{Folder, Source},
+};
+use pollster::block_on;
+use record::Precision;
+use std::{
+    io::{Seek, Write},
+    path::Path,
+};
+
+/// The weights of a model in a folder.
+pub struct Weights {
+    folder: Folder,
+    published: Published,
+    /// Where they are computed, if no file holds them.
+    synthetic: Option<synthetic::Weights>,
+}
+
+impl Weights {
+    /// Opens the model among `files` of a folder: a case, or a model as it was published.
+    ///
+    /// # Errors
+    /// When a file is missing or malformed, or no class loads the model.
+    pub fn open(folder: &Path, files: &[String]) -> Result<Weights> {
+        let folder = Folder::new(folder);
+        let (published, synthetic) = match files.iter().any(|file| file == "case.json") {
+            true => {
+                let case = block_on(Case::open(&folder, files))?;
+                (case.published, case.synthetic)
+            }
+            false => (block_on(Published::open(&folder, files))?, None),
+        };
+        Ok(Weights { folder, published, synthetic })
+    }
+
+    /// What the model would be loaded as. No weight is read.
+    ///
+    /// # Errors
+    /// When the class and the files are not of one mind.
+    pub fn plan(&self, precision: &Precision) -> Result<LoadPlan> {
+        Ok(self.declare(precision)?.plan().clone())
+    }
+
+    /// Packs the weights into `out`, an empty file called `file`, and gives the plan that was carried
+    /// out. `progress` hears the bytes read and the bytes there are.
+    ///
+    /// # Errors
+    /// As [`Weights::plan`], and when weights cannot be read or the file cannot be written.
+    pub fn pack(
+        &self,
+        precision: &Precision,
+        file: &str,
+        out: &mut (impl Write + Seek),
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<LoadPlan> {
+        let source: &dyn Source = self.synthetic.as_ref().map_or(&self.folder, |source| source);
+        let recipe = (precision, self.published.config.value());
+        block_on(self.declare(precision)?.write(source, recipe, file, out, progress))
+    }
+
+    fn declare(&self, precision: &Precision) -> Result<Declared<Box<dyn Model>>> {
+        let Published { class, config, checkpoint, .. } = &self.published;
+        models::declare(*class, config, checkpoint, precision)
+    }
+}

@@ -1,0 +1,108 @@
+//! Packs consecutive rows of a matrix into the words of [`super::Layout::Chunks`].
+
+use super::{CHUNK, Format, GroupCodes, Layout, Quantiser, Subject, chunk_words, pack};
+use crate::error::{Error, Result};
+use half::f16;
+
+/// Consecutive rows of a matrix as words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackedRows {
+    /// Codes.
+    pub codes: Vec<u32>,
+    /// Scales and minimums, where the format has groups. The first one begins a word.
+    pub scales: Vec<u32>,
+}
+
+impl PackedRows {
+    fn zeros(format: Format, rows: usize, columns: usize) -> PackedRows {
+        let (layout, chunks) = (Layout::Chunks, columns.div_ceil(CHUNK));
+        PackedRows {
+            codes: vec![0; layout.code_words(format, chunks) * rows],
+            scales: vec![0; layout.scale_words(format, format.groups(chunks) * rows)],
+        }
+    }
+
+    fn put_scale(&mut self, format: Format, at: usize, d: f16, m: f16) {
+        match format {
+            Format::Grouped { asymmetric: true, .. } => {
+                self.scales[at] = u32::from(d.to_bits()) | u32::from(m.to_bits()) << 16;
+            }
+            _ => self.scales[at / 2] |= u32::from(d.to_bits()) << (16 * (at % 2)),
+        }
+    }
+}
+
+/// Packs `weights: [rows, columns]`, which begin at row `first` of the matrix.
+pub(super) fn rows(
+    matrix: &Subject<'_>,
+    first: usize,
+    weights: &[f32],
+    quantiser: &dyn Quantiser,
+) -> Result<PackedRows> {
+    let Subject { name, columns, format, .. } = *matrix;
+    assert_eq!(weights.len() % columns, 0);
+    let mut packed = PackedRows::zeros(format, weights.len() / columns, columns);
+    let chunks = columns.div_ceil(CHUNK);
+    let row_words = Layout::Chunks.code_words(format, chunks);
+    let codes = packed.codes.chunks_exact_mut(row_words);
+    let by_row = codes.zip(weights.chunks_exact(columns));
+    match format {
+        Format::F32 => {
+            for (codes, weights) in by_row {
+                codes.iter_mut().zip(weights).for_each(|(word, weight)| *word = weight.to_bits());
+            }
+        }
+        Format::F16 => {
+            for (codes, weights) in by_row {
+                for (i, weight) in weights.iter().enumerate() {
+                    let half = f16::from_f32(*weight);
+                    if half.is_infinite() {
+                        let message = format!("{weight} does not fit 16 bits; use --bits 32");
+                        return Err(Error::tensor(name, message));
+                    }
+                    codes[i / 2] |= u32::from(half.to_bits()) << (16 * (i % 2));
+                }
+            }
+        }
+        Format::Grouped { group, .. } => {
+            let (group, groups) = (usize::from(group), format.groups(chunks));
+            let words = chunk_words(format.bits());
+            let mut give = |[row, at]: [usize; 2], chosen: &GroupCodes| {
+                if chosen.d.is_infinite() || chosen.m.is_infinite() {
+                    let message = "weights this large have no 16-bit scale; use --bits 32";
+                    return Err(Error::tensor(name, message));
+                }
+                packed.put_scale(format, row * groups + at, chosen.d, chosen.m);
+                for (j, chunk) in chosen.codes[..group].as_chunks::<CHUNK>().0.iter().enumerate() {
+                    let chunk_at = at * (group / CHUNK) + j;
+                    if chunk_at < chunks {
+                        let word = row * row_words + chunk_at * words;
+                        pack(format.bits(), chunk, &mut packed.codes[word..]);
+                    }
+                }
+                Ok(())
+            };
+            quantiser.quantise(matrix, first, weights, &mut give)?;
+        }
+    }
+    Ok(packed)
+}
+
+/// Takes rows of GGUF blocks of this format as they are: Q4_0 and Q8_0 are a scale and codes, Q4_1 a
+/// scale, a minimum and codes.
+pub(super) fn blocks(format: Format, columns: usize, bytes: &[u8]) -> PackedRows {
+    let words = chunk_words(format.bits());
+    let head = if matches!(format, Format::Grouped { asymmetric: true, .. }) { 4 } else { 2 };
+    let block = head + words * 4;
+    let rows = bytes.len() / (block * (columns / CHUNK));
+    let mut packed = PackedRows::zeros(format, rows, columns);
+    packed.codes.clear();
+    for (at, block) in bytes.chunks_exact(block).enumerate() {
+        let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]);
+        let m = if head == 4 { half(2) } else { f16::ZERO };
+        packed.put_scale(format, at, half(0), m);
+        let words = block[head..].as_chunks::<4>().0;
+        packed.codes.extend(words.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+    }
+    packed
+}

@@ -1,0 +1,148 @@
+//! Packed weights: an artefact gives a device the same words as packing on the fly, and one that is
+//! damaged, of another version or of another model is refused by name.
+#![cfg(not(target_arch = "wasm32"))]
+
+use engine::{
+    device::{Device, Gpu},
+    error::Error,
+    models,
+    packing::Weights,
+    published::Published,
+    weights::{Folder, Memory, Source},
+};
+use pollster::block_on;
+use record::{Bits, Precision, Scheme};
+use std::{
+    collections::BTreeMap,
+    io::Cursor,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+const FILE: &str = "model.safetensors";
+
+/// Classes whose weights go every way there is: plain, folded, in groups, turned, spread, tied, and
+/// taken from blocks as they are.
+const CASES: [&str; 8] = [
+    "bert/bert-mlm-tied",
+    "clap/clap-fused",
+    "detr/detr-bottleneck-masked",
+    "llama/llama-gqa",
+    "t5/t5-relu-tied",
+    "wav2vec2/wav2vec2-group",
+    "whisper/whisper-80-tied",
+    "xclip/xclip-deeper",
+];
+
+fn zoo(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case)
+}
+
+fn pack(folder: &Path, precision: &Precision) -> Vec<u8> {
+    let files = Folder::new(folder).files().unwrap();
+    let weights = Weights::open(folder, &files).unwrap();
+    let mut out = Cursor::new(Vec::new());
+    let plan = weights.pack(precision, FILE, &mut out, &|_, _| {}).unwrap();
+    assert_eq!(plan.undecided_bytes(), 0);
+    out.into_inner()
+}
+
+/// The plan's hash and the checksums of all words on the device.
+fn load(
+    source: &dyn Source,
+    files: &[String],
+    precision: &Precision,
+    device: &Device,
+) -> Result<(String, BTreeMap<String, String>), Error> {
+    let Published { class, config, checkpoint, .. } = block_on(Published::open(source, files))?;
+    let declared = models::declare(class, &config, &checkpoint, precision)?;
+    let loaded = block_on(declared.load(source, device, &|_, _| {}))?;
+    assert_eq!(loaded.allocated, loaded.plan.bytes());
+    Ok((loaded.plan.hash(), block_on(loaded.checksums(device))?))
+}
+
+fn load_packed(bytes: Vec<u8>, precision: &Precision) -> Result<(), Error> {
+    let source = Memory::new().with(FILE, bytes);
+    load(&source, &[FILE.to_owned()], precision, &Device::cpu()).map(|_| ())
+}
+
+#[test]
+fn a_device_gets_the_same_words_as_without_an_artefact() {
+    let gpu = Device::Gpu(Rc::clone(&block_on(Gpu::open(None)).expect("a GPU or lavapipe")));
+    let asymmetric = |bits| Precision {
+        scheme: Scheme::Asymmetric,
+        group_size: 64,
+        ..Precision::of(Bits::Fixed(bits))
+    };
+    let of = |bits| Precision::of(Bits::Fixed(bits));
+    for case in CASES {
+        let folder = Folder::new(zoo(case));
+        let files = folder.files().unwrap();
+        for precision in [of(32), of(16), of(8), of(3), asymmetric(4)] {
+            let packed = Memory::new().with(FILE, pack(&zoo(case), &precision));
+            for device in [Device::cpu(), gpu.clone()] {
+                let direct = load(&folder, &files, &precision, &device).unwrap();
+                let packed = load(&packed, &[FILE.to_owned()], &precision, &device).unwrap();
+                assert!(!direct.1.is_empty());
+                assert_eq!(packed, direct, "{case} at {precision}");
+            }
+        }
+    }
+}
+
+/// Every byte of the data is covered by a checksum, and the name of its entry is said.
+#[test]
+fn a_damaged_artefact_is_refused_by_name() {
+    let precision = Precision::of(Bits::Fixed(4));
+    let whole = pack(&zoo("llama/llama-gqa"), &precision);
+    load_packed(whole.clone(), &precision).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let last = whole.len() - 1;
+    for at in [header, header + (last - header) / 2, last] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        let error = load_packed(damaged, &precision).unwrap_err().to_string();
+        assert!(
+            error.starts_with("tensor ") && error.contains("damaged in model.safetensors"),
+            "{error}"
+        );
+    }
+    let truncated = load_packed(whole[..last].to_vec(), &precision).unwrap_err().to_string();
+    assert!(truncated.starts_with("model.safetensors is malformed"), "{truncated}");
+}
+
+/// Changes the text of a header, which keeps its length.
+fn with(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let length = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&bytes[8..length]).unwrap();
+    assert!(header.contains(from), "{from} is not in {header}");
+    [&bytes[..8], header.replacen(from, to, 1).as_bytes(), &bytes[length..]].concat()
+}
+
+#[test]
+fn another_version_width_or_model_is_refused_by_name() {
+    let precision = Precision::of(Bits::Fixed(4));
+    let whole = pack(&zoo("llama/llama-gqa"), &precision);
+    let refused = |bytes: Vec<u8>| load_packed(bytes, &precision).unwrap_err().to_string();
+
+    let version = refused(with(&whole, r#""fewbit.version":"1""#, r#""fewbit.version":"2""#));
+    assert!(version.contains("an artefact of version 2, this program reads 1"), "{version}");
+
+    let bits = load_packed(whole.clone(), &Precision::of(Bits::Fixed(8))).unwrap_err().to_string();
+    assert!(bits.starts_with("tensor model.embed_tokens.weight: is packed as q4"), "{bits}");
+    assert!(bits.contains("q8 symmetric g32 is asked for; it was packed for 4-bit"), "{bits}");
+
+    // The header of an artefact is held to what the class makes of its configuration.
+    let layers = refused(with(&whole, r#"\"num_hidden_layers\":3"#, r#"\"num_hidden_layers\":2"#));
+    assert!(layers.contains("are unknown to this class"), "{layers}");
+    let step = refused(with(&whole, r#"\"by\":\"rtn\""#, r#"\"by\":\"xyz\""#));
+    assert!(step.contains("fewbit.plan"), "{step}");
+    let renamed = refused(with(&whole, r#"{\"name\":\"model.embed"#, r#"{\"name\":\"model.embad"#));
+    assert!(renamed.starts_with("tensor model.embed_tokens.weight: is not where"), "{renamed}");
+
+    let other = zoo("llama/llama-bias").join("config.json");
+    let folder = Memory::new().with(FILE, whole).with("config.json", std::fs::read(other).unwrap());
+    let other = load(&folder, &[FILE.to_owned()], &precision, &Device::cpu()).unwrap_err();
+    assert!(other.to_string().contains("packed of a model with another config.json"), "{other}");
+}

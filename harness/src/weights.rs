@@ -1,0 +1,298 @@
+//! What becomes of a model's weights: `plan --weights` prints it, and `pack-weights` does it and keeps
+//! the result in a file. Both take any model there is and start no browser.
+
+use crate::{
+    cases::Size,
+    cli::Groups,
+    infer,
+    ui::{Ui, Unit},
+};
+use anyhow::{Context, Result, ensure};
+use engine::{
+    load::{Entry, LoadPlan, Place, Step},
+    packing::Weights,
+};
+use record::{Bits, CaseManifest, Precision};
+use serde_json::json;
+use std::{
+    fs::{self, File},
+    io::BufWriter,
+    path::{Path, PathBuf},
+};
+
+/// The name of an artefact in a folder.
+const ARTEFACT: &str = "model.safetensors";
+
+/// What `pack-weights` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo harness pack-weights ./my-model --bits 4 -o ./my-model-q4
+      a folder that runs as the model does, at 4 bits and without quantising anything
+  cargo harness pack-weights smollm2-135m --bits 3 --scheme asymmetric -o q3.safetensors
+      the weights alone, in one file")]
+pub struct PackArgs {
+    /// A model that `run --models` knows, a case folder, a folder as Hugging Face has it, or a .gguf
+    /// file.
+    pub model: String,
+
+    /// Bits of the stored weights: 32, 16, 8, 4, 3 or 2.
+    #[arg(long)]
+    pub bits: Bits,
+
+    /// How grouped weights are stored.
+    #[command(flatten)]
+    pub groups: Groups,
+
+    /// Where the packed weights go: a file that ends in .safetensors, or a new folder, into which the
+    /// model's other files are copied.
+    #[arg(long, short, value_name = "FILE|FOLDER")]
+    pub output: PathBuf,
+
+    /// Fetch nothing, and stop if the model is not on this machine.
+    #[arg(long)]
+    pub no_setup: bool,
+}
+
+/// A model's files.
+struct Model {
+    name: String,
+    folder: PathBuf,
+    files: Vec<String>,
+}
+
+impl Model {
+    fn find(name: &str, may_fetch: bool, ui: &Ui) -> Result<Model> {
+        for size in [Size::Tiny, Size::Published] {
+            if let Some(case) = size.cases()?.into_iter().find(|case| case.name == name) {
+                let files = case.files.into_iter().map(|file| file.name).collect();
+                return Ok(Model { name: case.name, folder: case.folder, files });
+            }
+        }
+        let served = infer::model(name, may_fetch, ui)?;
+        let files = served.files.into_iter().map(|file| file.name).collect();
+        Ok(Model { name: name.to_owned(), folder: served.folder, files })
+    }
+
+    fn open(&self) -> Result<Weights> {
+        Weights::open(&self.folder, &self.files)
+            .with_context(|| format!("the model in {}", self.folder.display()))
+    }
+
+    /// The files beside the weights that a packed model needs as well. A case whose weights are made
+    /// up is none any more.
+    fn companions(&self) -> Result<Vec<&str>> {
+        let manifest = match self.files.iter().any(|file| file == "case.json") {
+            true => {
+                let text = fs::read_to_string(self.folder.join("case.json"))?;
+                Some(serde_json::from_str::<CaseManifest>(&text).context("case.json")?)
+            }
+            false => None,
+        };
+        let named = |file: &str| {
+            let files = manifest.iter().filter(|case| case.weights.is_none());
+            files.flat_map(CaseManifest::files).any(|(_, name)| name == file)
+        };
+        let is_kept = |file: &&str| match *file {
+            "case.json" => manifest.as_ref().is_some_and(|case| case.weights.is_none()),
+            "model.safetensors.index.json" => false,
+            file => {
+                let is_weights =
+                    [".safetensors", ".gguf", ".txt"].iter().any(|end| file.ends_with(end));
+                named(file) || (!is_weights && !file.contains('/')) || file == "merges.txt"
+            }
+        };
+        Ok(self.files.iter().map(String::as_str).filter(is_kept).collect())
+    }
+}
+
+/// Prints what the weights of a model are stored as, at each of these precisions.
+pub fn print_plans(name: &str, precisions: &[Precision], may_fetch: bool, ui: &Ui) -> Result<()> {
+    let model = Model::find(name, may_fetch, ui)?;
+    let weights = model.open()?;
+    for precision in precisions {
+        let plan = weights.plan(precision)?;
+        let memory = plan.memory();
+        let value = json!({
+            "model": model.name,
+            "precision": precision,
+            "hash": plan.hash(),
+            "bytes": {
+                "device": plan.bytes_at(Place::Device),
+                "host": plan.bytes_at(Place::Host),
+                "undecided": plan.undecided_bytes(),
+            },
+            "bpw": memory.bpw,
+            "plan": plan,
+        });
+        ui.result(format!("{} {precision}\n{}", model.name, table(&plan)), value);
+    }
+    Ok(())
+}
+
+/// The entries of a plan in columns, and its totals.
+fn table(plan: &LoadPlan) -> String {
+    let head = ["name", "shape", "from", "format", "layout", "bytes", "bpw", "place"];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(plan.entries.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..head.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells =
+            row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+                5 | 6 => format!("{cell:>width$}"),
+                _ => format!("{cell:width$}"),
+            });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    let (device, host) = (plan.bytes_at(Place::Device), plan.bytes_at(Place::Host));
+    let bpw = plan.memory().bpw;
+    text += &format!("{device} bytes on the device, matrices at {bpw:.3} bits a weight");
+    if host > 0 {
+        text += &format!("; {host} in main memory beside it");
+    }
+    match plan.undecided_bytes() {
+        0 => {}
+        more => text += &format!("; up to {more} more if what may be tied differs in the file"),
+    }
+    text + &format!("\nplan {}", plan.hash())
+}
+
+fn row(entry: &Entry) -> [String; 8] {
+    let sizes: Vec<_> = entry.shape.iter().map(usize::to_string).collect();
+    let place = match entry.place {
+        Place::Device => "device",
+        Place::Host => "host",
+    };
+    [
+        entry.name.clone(),
+        sizes.join("×"),
+        origin(entry),
+        entry.format.to_string(),
+        entry.layout.to_string(),
+        entry.bytes.to_string(),
+        entry.bpw().map_or(String::new(), |bpw| format!("{bpw:.3}")),
+        place.to_owned(),
+    ]
+}
+
+/// Where an entry comes from and what is done on the way.
+fn origin(entry: &Entry) -> String {
+    let range = entry.sources.first().map(|source| {
+        let (start, end) = (source.offset(), source.offset() + source.bytes());
+        format!("{} {} {start}..{end}", source.dtype, source.file())
+    });
+    let more = entry.sources.len().saturating_sub(1);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let steps = entry.steps.iter().map(|step| match step {
+        Step::FoldNorm { .. } | Step::FoldNormBias { .. } => "fold norm".to_owned(),
+        Step::NormWeight => "norm weight".to_owned(),
+        Step::ChannelsLast { .. } => "channels last".to_owned(),
+        Step::Transpose => "transpose".to_owned(),
+        Step::Scale { by } => format!("scale by {by}"),
+        Step::SpreadOverWindows { .. } => "spread over windows".to_owned(),
+        Step::Quantise { by } => by.to_string(),
+        Step::TakeBlocks => "as stored".to_owned(),
+        Step::Tied { to } => format!("tied to {to}"),
+        Step::TiedIfEqual { to, .. } => format!("tied to {to} if equal"),
+    });
+    range.into_iter().chain(more).chain(steps).collect::<Vec<_>>().join(", ")
+}
+
+/// Packs the weights of a model.
+pub fn pack(args: &PackArgs, ui: &Ui) -> Result<()> {
+    let model = Model::find(&args.model, !args.no_setup, ui)?;
+    let weights = model.open()?;
+    let precision = args.groups.precision(args.bits);
+    let output = &args.output;
+    let file = match output.extension().is_some_and(|extension| extension == "safetensors") {
+        true => output.clone(),
+        false => {
+            let context = || format!("making the folder {}", output.display());
+            ensure!(!output.exists(), "{} is there already; name a new folder", output.display());
+            fs::create_dir_all(output).with_context(context)?;
+            for name in model.companions()? {
+                fs::copy(model.folder.join(name), output.join(name))
+                    .with_context(|| format!("copying {name}"))?;
+            }
+            output.join(ARTEFACT)
+        }
+    };
+    let plan = write(&weights, &precision, &file, ui)?;
+    let bytes = fs::metadata(&file)?.len();
+    let text = format!("{} at {precision}: {bytes} bytes in {}", model.name, file.display());
+    let value = json!({"file": file, "bytes": bytes, "hash": plan.hash(), "precision": precision});
+    ui.result(text, value);
+    Ok(())
+}
+
+/// Writes the file, which appears only when it is complete.
+fn write(weights: &Weights, precision: &Precision, file: &Path, ui: &Ui) -> Result<LoadPlan> {
+    let part = file.with_extension("safetensors.part");
+    let context = || format!("writing {}", part.display());
+    let mut out = BufWriter::new(File::create(&part).with_context(context)?);
+    let bar = ui.bar("packing", Some(weights.plan(precision)?.source_bytes()), Unit::Bytes);
+    let name = file.display().to_string();
+    let written = weights.pack(precision, &name, &mut out, &|done, _| bar.set(done));
+    bar.finish();
+    drop(out);
+    match written {
+        Ok(plan) => {
+            fs::rename(&part, file).with_context(|| format!("naming {}", file.display()))?;
+            Ok(plan)
+        }
+        Err(error) => {
+            // What is left of it is of no use to anyone.
+            let _ = fs::remove_file(&part);
+            Err(error.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet() -> Ui {
+        Ui::new(true, false)
+    }
+
+    #[test]
+    fn a_plan_says_where_each_weight_comes_from() {
+        let model = Model::find("llama-gqa", false, &quiet()).unwrap();
+        let plan = model.open().unwrap().plan(&Precision::of(Bits::Fixed(4))).unwrap();
+        let table = table(&plan);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[0].starts_with("name") && lines[0].ends_with("bpw  place"), "{table}");
+        let words =
+            lines.iter().find(|line| line.starts_with("model.embed_tokens.weight")).unwrap();
+        assert!(words.contains("F32 model.safetensors") && words.contains(", rtn"), "{words}");
+        assert!(words.contains("q4 symmetric g32  chunks"), "{words}");
+        assert!(table.contains(&format!("{} bytes on the device", plan.bytes())), "{table}");
+        assert!(table.ends_with(&plan.hash()), "{table}");
+        assert_eq!(lines.len(), plan.entries.len() + 3);
+    }
+
+    #[test]
+    fn a_folder_of_packed_weights_is_a_case_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let output = scratch.path().join("packed");
+        let args = PackArgs {
+            model: "llama-gqa".to_owned(),
+            bits: Bits::Fixed(4),
+            groups: Groups { scheme: record::Scheme::Auto, group_size: 32 },
+            output: output.clone(),
+            no_setup: true,
+        };
+        pack(&args, &quiet()).unwrap();
+        let packed = crate::cases::given(&output).unwrap();
+        assert_eq!(packed.len(), 1);
+        let before = Model::find("llama-gqa", false, &quiet()).unwrap();
+        let size = |folder: &Path| fs::metadata(folder.join(ARTEFACT)).unwrap().len();
+        assert!(size(&output) < size(&before.folder), "4 bits are fewer than 32");
+        let again = pack(&args, &quiet()).unwrap_err().to_string();
+        assert!(again.contains("is there already"), "{again}");
+    }
+}
