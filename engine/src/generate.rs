@@ -5,7 +5,7 @@
 //! quick, since some browsers answer one only every 100 ms.
 
 use crate::{
-    device::{Bind, Device, Gpu},
+    device::{Device, Gpu},
     error::{Error, Result},
     models::{Decoder, Inputs, Rows, State},
     ops::{self, Sampling},
@@ -192,19 +192,7 @@ async fn on_gpu(
     let emitted = device.upload_u32(&[text.left()], vec![0; text.left()]);
     let plan = gpu.record(|| {
         let chosen = text.step(device, decoder, state, &input);
-        let counts = state.cache.step().tensor();
-        gpu.dispatch(
-            "emit_token",
-            &[],
-            &[],
-            &[
-                Bind::Read(1, &chosen),
-                Bind::Write(2, &input),
-                Bind::Write(3, &emitted),
-                Bind::Write(4, counts),
-            ],
-            [1, 1, 1],
-        );
+        ops::emit_token(gpu, &chosen, &input, &emitted, state.cache.step());
         chosen
     });
     let (mut batch, mut done) = (1, 0);

@@ -18,6 +18,7 @@ pub mod generate;
 mod infer;
 pub mod kv;
 pub mod load;
+pub mod mel;
 pub mod models;
 pub mod ops;
 pub mod preprocess;

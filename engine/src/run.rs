@@ -474,7 +474,7 @@ fn verdict(correctness: &Correctness, tolerances: Tolerances) -> (Status, Option
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
     use super::*;
-    use crate::weights::Folder;
+    use crate::{device::Watched, weights::Folder};
     use std::{cell::RefCell, mem::ManuallyDrop, time::Instant};
 
     thread_local! {
@@ -487,6 +487,11 @@ mod native {
     pub fn answer_blocking(request: Request, emit: &mut dyn FnMut(Event)) -> Answer {
         let host = Native { start: Instant::now(), emit: RefCell::new(emit) };
         pollster::block_on(answer(request, &host))
+    }
+
+    /// What was recorded on this thread's GPU; nothing where it was never opened.
+    pub fn watched() -> Watched {
+        GPU.with_borrow(|gpu| gpu.as_ref().map(|gpu| gpu.watched())).unwrap_or_default()
     }
 
     struct Native<'a> {
@@ -523,7 +528,7 @@ mod native {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::answer_blocking;
+pub use native::{answer_blocking, watched};
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {

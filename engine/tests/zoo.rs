@@ -2,11 +2,15 @@
 //! that pages get.
 #![cfg(not(target_arch = "wasm32"))]
 
+use engine::device::Kernel;
 use record::{
     Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Outcome, Precision, Request,
     RunRequest, Scheme, Status,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 fn cases() -> Vec<(Class, PathBuf)> {
     let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo");
@@ -78,7 +82,15 @@ fn every_case_passes_on_the_cpu() {
     check(Backend::Wasm);
 }
 
+/// What the cases dispatch is what the kernels' own tests know, and nothing else.
 #[test]
 fn every_case_passes_on_the_native_gpu() {
     check(Backend::Native);
+    let known: BTreeSet<Kernel> =
+        engine::ops::choices().into_iter().flat_map(|choice| choice.kernels).collect();
+    let watched = engine::run::watched();
+    assert!(watched.kernels.len() > 50, "{}", watched.kernels.len());
+    let unknown: Vec<&Kernel> = watched.kernels.difference(&known).collect();
+    assert!(unknown.is_empty(), "no op says that it can choose {unknown:?}");
+    assert!(watched.hosted.is_empty(), "{:?}", watched.hosted);
 }

@@ -1,45 +1,70 @@
-//! Records dispatches, submits them when a value is read, and notices what the GPU refuses.
+//! A GPU: its buffers, the choice among kernels, and the recording of work.
 
 use super::{
-    adapter::Variant,
+    bind::Bind,
     clock::Clock,
-    pipelines::Pipelines,
+    kernel::{Kernel, Terms},
+    pipelines::{Pipelines, Recipe},
     pool::{Buffer, Pool},
     problems::Problems,
+    queue::{Dispatch, HostFn, HostStep, Work},
 };
 use crate::{
     error::{Error, Result},
     tensor::Tensor,
 };
-use shaders::Define;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, Ref, RefCell},
+    collections::{BTreeSet, VecDeque},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
 };
-
-/// Dispatches that are collected before they are submitted on their own account, so that the GPU
-/// starts while the rest is being recorded.
-const SUBMIT_AFTER: usize = 256;
 
 /// What poisoned buffers hold: a large negative number, and an index out of every range.
 const POISON: u32 = 0xDEAD_BEEF;
 
 /// A GPU with its caches and the work that waits to be submitted.
 pub struct Gpu {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
     description: record::Adapter,
-    variant: Cell<Variant>,
+    terms: RefCell<Terms>,
     pool: Rc<RefCell<Pool>>,
-    pipelines: RefCell<Pipelines>,
-    clock: RefCell<Option<Clock>>,
-    pending: RefCell<Vec<Dispatch>>,
+    pub(super) pipelines: RefCell<Pipelines>,
+    makers: Option<Box<dyn Makers>>,
+    pub(super) clock: RefCell<Option<Clock>>,
+    pub(super) pending: RefCell<VecDeque<Work>>,
     problems: Arc<Problems>,
     /// Bytes of a buffer that was asked for and is larger than a kernel can bind.
     too_large: Cell<Option<u64>>,
     poison: Cell<bool>,
-    recording: Cell<bool>,
+    pub(super) recording: Cell<bool>,
+    /// What was recorded since someone began to watch.
+    watched: RefCell<Watched>,
+}
+
+/// What was recorded, by kernel and by op.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// The kernels that were dispatched.
+    pub kernels: BTreeSet<Kernel>,
+    /// The ops that run on the host, as none of their kernels works here.
+    pub hosted: BTreeSet<&'static str>,
+}
+
+impl Watched {
+    fn extend(&mut self, other: &Watched) {
+        self.kernels.extend(&other.kernels);
+        self.hosted.extend(&other.hosted);
+    }
+}
+
+/// Makes pipelines side by side, which wgpu cannot ask a browser for. What was made is found when
+/// wgpu asks for the same.
+pub trait Makers {
+    /// Makes what can be made of these; whatever fails is left to wgpu, which says why.
+    fn make(&self, recipes: Vec<Recipe>) -> Pin<Box<dyn Future<Output = ()> + '_>>;
 }
 
 impl std::fmt::Debug for Gpu {
@@ -48,50 +73,13 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-/// One recorded dispatch.
-#[derive(Clone, Debug)]
-pub(super) struct Dispatch {
-    pipeline: wgpu::ComputePipeline,
-    bindings: wgpu::BindGroup,
-    groups: [u32; 3],
-}
-
-/// A buffer as a kernel sees it. Binding 0 is always the kernel's parameters.
-#[derive(Clone, Copy, Debug)]
-pub enum Bind<'a> {
-    /// `var<storage, read>` at a binding.
-    Read(u32, &'a Tensor),
-    /// `var<storage, read_write>` at a binding.
-    Write(u32, &'a Tensor),
-    /// `var<storage, read>` of a whole buffer that is no tensor.
-    Raw(u32, &'a Buffer),
-}
-
-impl Bind<'_> {
-    pub(super) fn entry(&self) -> (u32, bool, &wgpu::Buffer, u64) {
-        match self {
-            Bind::Read(at, tensor) => (*at, true, tensor.buffer().raw(), tensor.count() as u64 * 4),
-            Bind::Write(at, tensor) => {
-                (*at, false, tensor.buffer().raw(), tensor.count() as u64 * 4)
-            }
-            Bind::Raw(at, buffer) => (*at, true, buffer.raw(), buffer.capacity()),
-        }
-    }
-}
-
-/// Folds a number of workgroups into a grid whose dimensions hold 65,535 each.
-pub fn grid(workgroups: usize) -> [u32; 3] {
-    const LIMIT: usize = 65_535;
-    let y = workgroups.div_ceil(LIMIT).max(1);
-    [workgroups.div_ceil(y) as u32, y as u32, 1]
-}
-
 impl Gpu {
     pub(super) fn new(
         device: wgpu::Device,
         queue: wgpu::Queue,
         description: record::Adapter,
-        variant: Variant,
+        terms: Terms,
+        makers: Option<Box<dyn Makers>>,
     ) -> Rc<Gpu> {
         let problems = Problems::of(&device);
         Rc::new(Gpu {
@@ -99,14 +87,16 @@ impl Gpu {
             device,
             queue,
             description,
-            variant: Cell::new(variant),
+            terms: RefCell::new(terms),
             pool: Rc::default(),
             pipelines: RefCell::default(),
+            makers,
             pending: RefCell::default(),
             problems,
             too_large: Cell::new(None),
             poison: Cell::new(false),
             recording: Cell::new(false),
+            watched: RefCell::default(),
         })
     }
 
@@ -115,14 +105,40 @@ impl Gpu {
         &self.description
     }
 
-    /// Which optional language features kernels use.
-    pub fn variant(&self) -> Variant {
-        self.variant.get()
+    /// What the choice among kernels depends on.
+    pub fn terms(&self) -> Ref<'_, Terms> {
+        self.terms.borrow()
     }
 
-    /// Changes which optional language features kernels use from now on.
-    pub fn set_variant(&self, variant: Variant) {
-        self.variant.set(variant);
+    /// Changes what the choice among kernels depends on, for work that is recorded from now on.
+    pub fn set_terms(&self, terms: Terms) {
+        *self.terms.borrow_mut() = terms;
+    }
+
+    /// The first of an op's kernels that this GPU can run and that has not failed its check.
+    pub fn choose(&self, kernels: impl IntoIterator<Item = Kernel>) -> Option<Kernel> {
+        self.terms.borrow().choose(kernels)
+    }
+
+    /// Runs `work`, and says what it recorded.
+    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> (T, Watched) {
+        let before = self.watched.take();
+        let value = work();
+        let watched = self.watched.take();
+        self.watched.replace(before);
+        self.watched.borrow_mut().extend(&watched);
+        (value, watched)
+    }
+
+    /// What was recorded since the GPU was opened.
+    pub fn watched(&self) -> Watched {
+        self.watched.borrow().clone()
+    }
+
+    /// Composes kernels of other files from now on: how a test plants a fault.
+    pub fn use_files(&self, files: shaders::Files) {
+        self.flush();
+        self.pipelines.borrow_mut().use_files(files);
     }
 
     /// From now on fresh buffers hold rubbish, so that a kernel that does not run cannot pass for
@@ -147,9 +163,15 @@ impl Gpu {
         self.pool.borrow().peak()
     }
 
-    /// Frees buffers nobody uses and starts counting the peak anew; pipelines stay.
+    /// Frees buffers nobody uses and starts counting the peak anew; pipelines stay. Of work that
+    /// waits for a host step, only what is written stays: nobody has waited for the rest.
     pub fn forget(&self) {
         self.flush();
+        for work in self.pending.take() {
+            if let Work::Write { buffer, offset, bytes } = work {
+                self.queue.write_buffer(&buffer, offset, &bytes);
+            }
+        }
         self.pool.borrow_mut().clear();
         self.pipelines.borrow_mut().forget_uniforms();
     }
@@ -162,9 +184,8 @@ impl Gpu {
         }
         let buffer = Pool::take(&self.pool, &self.device, bytes);
         if self.poison.get() {
-            self.flush();
             let rubbish = vec![POISON; (buffer.capacity() / 4) as usize];
-            self.queue.write_buffer(buffer.raw(), 0, bytemuck::cast_slice(&rubbish));
+            self.write_raw(buffer.raw(), 0, bytemuck::cast_slice(&rubbish));
         }
         Tensor::from_gpu(shape, buffer)
     }
@@ -176,8 +197,7 @@ impl Gpu {
 
     /// Writes into a buffer, after everything recorded before.
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
-        self.flush();
-        self.queue.write_buffer(buffer.raw(), offset, bytes);
+        self.write_raw(buffer.raw(), offset, bytes);
     }
 
     pub(super) fn upload(&self, bytes: &[u8]) -> Buffer {
@@ -186,21 +206,15 @@ impl Gpu {
         buffer
     }
 
-    /// Records one dispatch.
-    pub fn dispatch(
-        &self,
-        kernel: &'static str,
-        defines: &[Define],
-        params: &[u32],
-        binds: &[Bind<'_>],
-        groups: [u32; 3],
-    ) {
+    /// Records one dispatch: `work` is what its geometry cuts into workgroups.
+    pub fn dispatch(&self, kernel: &Kernel, params: &[u32], binds: &[Bind<'_>], work: [usize; 2]) {
+        let groups = kernel.geometry.groups(work);
         if groups.contains(&0) {
             return;
         }
+        self.watched.borrow_mut().kernels.insert(*kernel);
         let mut pipelines = self.pipelines.borrow_mut();
-        let pipeline = pipelines.pipeline(&self.device, kernel, defines, params.is_empty(), binds);
-        let layout = pipeline.get_bind_group_layout(0);
+        let ready = pipelines.ready(&self.device, kernel);
         let uniform =
             (!params.is_empty()).then(|| pipelines.uniform(&self.device, &self.queue, params));
         drop(pipelines);
@@ -219,115 +233,71 @@ impl Gpu {
             });
         }
         for bind in binds {
-            let (binding, _, buffer, bytes) = bind.entry();
+            let (binding, buffer, bytes) = bind.entry();
             entries.push(wgpu::BindGroupEntry { binding, resource: whole(buffer, bytes) });
         }
         let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
-            layout: &layout,
+            layout: &ready.layout,
             entries: &entries,
         });
-        self.push(Dispatch { pipeline, bindings, groups });
+        self.push(Work::Dispatch(Dispatch { ready, bindings, groups }));
     }
 
-    pub(super) fn push(&self, dispatch: Dispatch) {
-        self.pending.borrow_mut().push(dispatch);
-        if self.pending.borrow().len() >= SUBMIT_AFTER && !self.recording.get() {
-            self.flush();
-        }
-    }
-
-    /// Collects what `work` dispatches instead of submitting it.
-    pub(super) fn collect<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Dispatch>) {
-        self.flush();
-        self.recording.set(true);
-        let value = work();
-        self.recording.set(false);
-        (value, self.pending.take())
+    /// Records an op that the host computes: `run` gets the words of `reads` and gives those of
+    /// `writes`. The work is done when a value is read.
+    pub fn host(
+        &self,
+        op: &'static str,
+        reads: &[(&Buffer, u64)],
+        writes: &[&Buffer],
+        run: Box<HostFn>,
+    ) {
+        self.watched.borrow_mut().hosted.insert(op);
+        let reads = reads.iter().map(|(buffer, bytes)| (buffer.raw().clone(), *bytes)).collect();
+        let writes = writes.iter().map(|buffer| buffer.raw().clone()).collect();
+        self.push(Work::Host(Rc::new(HostStep { op, reads, writes, run })));
     }
 
     pub(super) fn pool(&self) -> &Rc<RefCell<Pool>> {
         &self.pool
     }
 
-    /// Submits everything recorded so far.
-    pub fn flush(&self) {
-        let pending = self.pending.take();
-        if !pending.is_empty() {
-            let mut encoder = self.device.create_command_encoder(&Default::default());
-            self.encode(&mut encoder, &pending);
-            self.queue.submit([encoder.finish()]);
+    /// Runs `work` and forgets what it recorded, but for the kernels whose pipelines it wants.
+    pub fn discard(&self, work: impl FnOnce()) {
+        self.collect(work);
+    }
+
+    /// Makes the pipelines that recorded work lacks. Reading does it as well; who measures does it
+    /// first, to tell compiling from computing.
+    pub async fn prepare(&self) {
+        self.make_ahead().await;
+        self.make_pipelines();
+    }
+
+    /// Asks for these pipelines side by side, where that is possible.
+    pub async fn make_ahead(&self) {
+        let recipes = self.pipelines.borrow().recipes();
+        if let Some(makers) = &self.makers
+            && !recipes.is_empty()
+        {
+            makers.make(recipes).await;
         }
-        self.pool.borrow_mut().bury();
+    }
+
+    pub(super) fn make_pipelines(&self) {
+        let wanted = self.pipelines.borrow_mut().take_wanted();
+        wanted.iter().for_each(|ready| _ = ready.pipeline(&self.device));
     }
 
     /// Fetches tensors as words, running what was recorded.
     pub async fn read(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<u32>>> {
-        let pending = self.pending.take();
-        let total: u64 = tensors.iter().map(|tensor| tensor.count() as u64 * 4).sum();
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: total.max(4),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.encode(&mut encoder, &pending);
-        let mut offset = 0;
-        for tensor in tensors {
-            let bytes = tensor.count() as u64 * 4;
-            encoder.copy_buffer_to_buffer(tensor.buffer().raw(), 0, &staging, offset, bytes);
-            offset += bytes;
-        }
-        self.fetch(&staging, encoder.finish(), |bytes| {
-            // Each tensor is copied out of the mapped memory once, and nothing else is.
-            let mut rest = &bytes[..total as usize];
-            let tensors = tensors.iter().map(|tensor| {
-                let (head, tail) = rest.split_at(tensor.count() * 4);
-                rest = tail;
-                bytemuck::pod_collect_to_vec(head)
-            });
-            tensors.collect()
-        })
-        .await
-    }
-
-    /// Submits `commands`, the last of which fill `staging`, and takes what that then holds.
-    async fn fetch<T>(
-        &self,
-        staging: &wgpu::Buffer,
-        commands: wgpu::CommandBuffer,
-        take: impl FnOnce(&[u8]) -> T,
-    ) -> Result<T> {
-        self.queue.submit([commands]);
-        self.pool.borrow_mut().bury();
-
-        let (sender, receiver) = futures_channel::oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only when this future was dropped.
-            let _ = sender.send(result);
-        });
-        // Firefox looks for finished maps on a slow timer, and sooner when something is submitted.
-        self.queue.submit([]);
-        #[cfg(not(target_arch = "wasm32"))]
-        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
-            self.check("waiting for the GPU")?;
-            return Err(Error::device("waiting for the GPU", error.to_string()));
-        }
-        let mapped = receiver.await;
-        self.check("running kernels")?;
-        match mapped {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Error::device("reading from the GPU", error.to_string())),
-            Err(_) => return Err(Error::device("reading from the GPU", "the map was abandoned")),
-        }
-        let view = staging
-            .get_mapped_range(..)
-            .map_err(|error| Error::device("reading from the GPU", error.to_string()))?;
-        let taken = take(&view);
-        drop(view);
-        staging.destroy();
-        Ok(taken)
+        let encoder = self.run_pending().await?;
+        let buffers: Vec<_> = tensors
+            .iter()
+            .map(|tensor| (tensor.buffer().raw().clone(), tensor.count() as u64 * 4))
+            .collect();
+        self.copy_out(encoder, &buffers).await
     }
 
     /// Fails when the GPU has refused anything since the last check.
@@ -367,40 +337,9 @@ impl Gpu {
         self.flush();
         let laps = self.clock.borrow_mut().as_mut().and_then(|clock| clock.end(&self.device));
         let Some(laps) = laps else { return Ok(None) };
-        let ticks = self.fetch(&laps.staging, laps.commands, |bytes| {
-            bytemuck::pod_collect_to_vec::<u8, u64>(bytes)
-        });
+        self.queue.submit([laps.commands]);
+        let ticks =
+            self.fetch(&laps.staging, |bytes| bytemuck::pod_collect_to_vec::<u8, u64>(bytes));
         Ok(Some(laps.times.of(&ticks.await?)))
-    }
-
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch]) {
-        if dispatches.is_empty() {
-            return;
-        }
-        let mut clock = self.clock.borrow_mut();
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: None,
-            timestamp_writes: clock.as_mut().and_then(Clock::tick),
-        });
-        for dispatch in dispatches {
-            pass.set_pipeline(&dispatch.pipeline);
-            pass.set_bind_group(0, &dispatch.bindings, &[]);
-            let [x, y, z] = dispatch.groups;
-            pass.dispatch_workgroups(x, y, z);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grid;
-
-    #[test]
-    fn grids_hold_what_was_asked_for() {
-        for count in [1, 65_535, 65_536, 1_000_000] {
-            let [x, y, z] = grid(count);
-            assert!(x <= 65_535 && y <= 65_535 && z == 1);
-            assert!((x * y) as usize >= count && (x * y) as usize <= count + y as usize);
-        }
     }
 }

@@ -28,7 +28,10 @@ pub use codes::{chunk_words, pack, unpack};
 pub use matrix::{Matrix, MatrixBuilder, Shard, Words};
 pub use round::{GroupCodes, Quantiser, RoundToNearest};
 
-use crate::error::{Error, Result};
+use crate::{
+    device::Kernel,
+    error::{Error, Result},
+};
 use record::{Bits, Precision, Scheme};
 use std::fmt;
 
@@ -123,16 +126,29 @@ impl Format {
         (codes + self.scale_words(self.groups(chunks) * rows) as u64) * 4
     }
 
-    /// The definitions that make a kernel read this format.
-    pub fn defines(self) -> Vec<shaders::Define> {
+    /// The variant of a kernel that reads this format.
+    pub fn define(self, kernel: Kernel) -> Kernel {
         match self {
-            Format::Grouped { bits, asymmetric, group } => vec![
-                ("BITS", bits.into()),
-                ("GROUP", group.into()),
-                ("ASYM", u32::from(asymmetric)),
-            ],
-            _ => vec![("BITS", self.bits()), ("GROUP", 32)],
+            Format::Grouped { bits, asymmetric, group } => kernel
+                .with("BITS", bits.into())
+                .with("GROUP", group.into())
+                .with("ASYM", asymmetric.into()),
+            // `weights.wgsl` divides by the group, even where nothing is grouped.
+            _ => kernel.with("BITS", self.bits()).with("GROUP", 32),
         }
+    }
+
+    /// Every way in which weights can be stored.
+    pub fn all() -> Vec<Format> {
+        let mut formats = vec![Format::F32, Format::F16];
+        for bits in [8, 4, 3, 2] {
+            for group in [32, 64, 128] {
+                for asymmetric in [false, true] {
+                    formats.push(Format::Grouped { bits, asymmetric, group });
+                }
+            }
+        }
+        formats
     }
 }
 
