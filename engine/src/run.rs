@@ -474,7 +474,7 @@ fn verdict(correctness: &Correctness, tolerances: Tolerances) -> (Status, Option
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
     use super::*;
-    use crate::{device::Watched, weights::Folder};
+    use crate::weights::Folder;
     use std::{cell::RefCell, mem::ManuallyDrop, time::Instant};
 
     thread_local! {
@@ -489,9 +489,9 @@ mod native {
         pollster::block_on(answer(request, &host))
     }
 
-    /// What was recorded on this thread's GPU; nothing where it was never opened.
-    pub fn watched() -> Watched {
-        GPU.with_borrow(|gpu| gpu.as_ref().map(|gpu| gpu.watched())).unwrap_or_default()
+    /// The GPU of this thread's requests, once one of them has opened it.
+    pub fn opened_gpu() -> Option<Rc<Gpu>> {
+        GPU.with_borrow(|gpu| gpu.as_deref().cloned())
     }
 
     struct Native<'a> {
@@ -528,7 +528,7 @@ mod native {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{answer_blocking, watched};
+pub use native::{answer_blocking, opened_gpu};
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {

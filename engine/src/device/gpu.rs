@@ -42,6 +42,8 @@ pub struct Gpu {
     pub(super) recording: Cell<bool>,
     /// What was recorded since someone began to watch.
     watched: RefCell<Watched>,
+    /// Counts beginnings and ends of watches.
+    watch: Cell<u64>,
 }
 
 /// What was recorded, by kernel and by op.
@@ -97,6 +99,7 @@ impl Gpu {
             poison: Cell::new(false),
             recording: Cell::new(false),
             watched: RefCell::default(),
+            watch: Cell::new(1),
         })
     }
 
@@ -123,8 +126,10 @@ impl Gpu {
     /// Runs `work`, and says what it recorded.
     pub fn watch<T>(&self, work: impl FnOnce() -> T) -> (T, Watched) {
         let before = self.watched.take();
+        self.watch.update(|watch| watch + 1);
         let value = work();
         let watched = self.watched.take();
+        self.watch.update(|watch| watch + 1);
         self.watched.replace(before);
         self.watched.borrow_mut().extend(&watched);
         (value, watched)
@@ -212,9 +217,11 @@ impl Gpu {
         if groups.contains(&0) {
             return;
         }
-        self.watched.borrow_mut().kernels.insert(*kernel);
         let mut pipelines = self.pipelines.borrow_mut();
         let ready = pipelines.ready(&self.device, kernel);
+        if ready.seen.replace(self.watch.get()) != self.watch.get() {
+            self.watched.borrow_mut().kernels.insert(*kernel);
+        }
         let uniform =
             (!params.is_empty()).then(|| pipelines.uniform(&self.device, &self.queue, params));
         drop(pipelines);

@@ -4,6 +4,7 @@ use shaders::{ComposeError, Define, Dialect, Files};
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
+    hash::{Hash, Hasher},
 };
 
 /// Most definitions of a kernel, its geometry's apart.
@@ -11,7 +12,7 @@ const MAX_DEFINES: usize = 6;
 
 /// A file of WGSL, the definitions that make a variant of it, and its geometry. Equal kernels have
 /// equal texts, so one is compiled once however often it is asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kernel {
     /// File below `shaders/wgsl`, without its ending.
     pub source: &'static str,
@@ -108,6 +109,16 @@ impl Kernel {
     /// The files that the text is made of.
     pub fn files(&self, files: &Files) -> Result<Vec<String>, ComposeError> {
         files.of(self.source, &self.definitions())
+    }
+}
+
+impl Hash for Kernel {
+    /// Every dispatch looks a kernel up. Of the definitions, the values tell variants apart well
+    /// enough.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
+        self.defines.map(|(_, value)| value).hash(state);
+        self.geometry.hash(state);
     }
 }
 

@@ -7,7 +7,7 @@
 use super::kernel::Kernel;
 use shaders::{Dialect, Files, Space};
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     collections::{HashMap, hash_map::Entry},
     rc::Rc,
 };
@@ -29,6 +29,8 @@ pub(super) struct Ready {
     bindings: Vec<(u32, Space)>,
     pub(super) layout: wgpu::BindGroupLayout,
     pipeline: OnceCell<wgpu::ComputePipeline>,
+    /// The watch that last saw it dispatched.
+    pub(super) seen: Cell<u64>,
 }
 
 /// What is needed to make a pipeline without wgpu.
@@ -64,7 +66,7 @@ impl Ready {
             label: Some(kernel.source),
             entries: &bindings.iter().map(slot).collect::<Vec<_>>(),
         });
-        Ready { kernel, text, bindings, layout, pipeline: OnceCell::new() }
+        Ready { kernel, text, bindings, layout, pipeline: OnceCell::new(), seen: Cell::new(0) }
     }
 
     /// The pipeline, made now if it was not made ahead.

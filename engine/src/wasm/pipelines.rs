@@ -39,7 +39,8 @@ export function look_up_pipelines() {
     };
 }
 
-// What fails is left out: wgpu asks again and hears why.
+// What fails is left out: wgpu asks again and hears why. The scope keeps the failure from those who
+// listen for errors that nobody expects.
 export async function make_pipelines(recipes) {
     const make = async ({ label, text, bindings }) => {
         const entries = bindings.map(([binding, type]) => (
@@ -54,7 +55,11 @@ export async function make_pipelines(recipes) {
             made.set(text, await device.createComputePipelineAsync({ label, layout, compute }));
         } catch {}
     };
-    await Promise.all(JSON.parse(recipes).map(make));
+    device.pushErrorScope("validation");
+    const all = JSON.parse(recipes).map(make);
+    const scope = device.popErrorScope();
+    await Promise.all(all);
+    await scope;
 }
 "#)]
 extern "C" {
