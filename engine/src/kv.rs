@@ -3,12 +3,7 @@
 //! On a GPU the count lies in a small buffer that kernels read and the last kernel of a decode step
 //! raises, so that a recorded step can be replayed without the host in between.
 
-use crate::{
-    device::{Bind, Device, grid},
-    ops::Check,
-    tensor::Tensor,
-    testing::normal,
-};
+use crate::{device::Device, tensor::Tensor};
 use std::cell::{Cell, Ref, RefCell};
 
 /// Positions before the current pass, and tokens emitted so far.
@@ -27,6 +22,11 @@ impl Step {
             Device::Gpu(_) => Some(device.upload_u32(&[2], vec![position as u32, 0])),
         };
         Step { position: Cell::new(position), shared }
+    }
+
+    /// The step in main memory of which [`Step::tensor`] was fetched.
+    pub(crate) fn fetched(counts: &Tensor) -> Step {
+        Step::new(&Device::cpu(), counts.u32s()[0] as usize)
     }
 
     /// Positions before the current pass, as the host counts them.
@@ -71,8 +71,10 @@ pub struct KvCache {
 
 /// `[B, H, capacity, D]`.
 #[derive(Debug)]
-enum Store {
+pub(crate) enum Store {
+    /// In main memory.
     Cpu(RefCell<Vec<f32>>),
+    /// On the GPU.
     Gpu(Tensor),
 }
 
@@ -137,39 +139,14 @@ impl KvCache {
         self.step.set(device, 0, 0);
     }
 
-    /// Stores the keys and values `[B, T, H · D]` of the current pass behind what there is.
-    pub fn append(&self, device: &Device, layer: usize, k: &Tensor, v: &Tensor) {
-        let [batch, tokens, _] = k.shape()[..] else { panic!("three axes wanted") };
-        assert!(self.len() + tokens <= self.capacity, "the caller made room");
-        for (store, x) in self.layers[layer].iter().zip([k, v]) {
-            match (store, device) {
-                (Store::Cpu(values), _) => {
-                    let mut values = values.borrow_mut();
-                    for (at, row) in x.f32s().chunks_exact(self.width).enumerate() {
-                        let (head, t, b) =
-                            (at % self.heads, at / self.heads % tokens, at / (self.heads * tokens));
-                        let position = (b * self.heads + head) * self.capacity + self.len() + t;
-                        values[position * self.width..][..self.width].copy_from_slice(row);
-                    }
-                }
-                (Store::Gpu(cache), Device::Gpu(gpu)) => {
-                    let count = batch * tokens * self.heads * self.width;
-                    let params = [count, tokens, self.heads, self.width, self.capacity];
-                    gpu.dispatch(
-                        "kv_append",
-                        &[("WG", 64)],
-                        &params.map(|n| n as u32),
-                        &[
-                            Bind::Read(1, x),
-                            Bind::Read(2, self.step.tensor()),
-                            Bind::Write(3, cache),
-                        ],
-                        grid(count.div_ceil(64)),
-                    );
-                }
-                (Store::Gpu(_), Device::Cpu(_)) => unreachable!("the device made the cache"),
-            }
-        }
+    /// Where the rows `[B, T, H · D]` of a pass are stored: see [`crate::ops::kv_append`].
+    pub(crate) fn shape(&self) -> [usize; 3] {
+        [self.heads, self.width, self.capacity]
+    }
+
+    /// The keys and the values of a layer.
+    pub(crate) fn stores(&self, layer: usize) -> &[Store; 2] {
+        &self.layers[layer]
     }
 
     pub(crate) fn cpu(&self, layer: usize) -> (Ref<'_, Vec<f32>>, Ref<'_, Vec<f32>>) {
@@ -184,68 +161,5 @@ impl KvCache {
             [Store::Gpu(k), Store::Gpu(v)] => (k, v),
             _ => panic!("a cache on the GPU wanted"),
         }
-    }
-}
-
-pub(crate) fn checks() -> Vec<Check> {
-    use crate::ops::{Attention, KeysValues, attention};
-    let run = |device: &Device| {
-        let cache = KvCache::new(device, 1, 2, 2, 24, 12);
-        let tensor = |seed, tokens: usize, heads: usize| {
-            let count = 2 * tokens * heads * 24;
-            device.upload(&[2, tokens, heads * 24], normal(seed, count))
-        };
-        let how = Attention { kv_heads: 2, causal: true, ..Attention::new(4, 24) };
-        let pass = |seed, tokens| {
-            cache.append(device, 0, &tensor(seed, tokens, 2), &tensor(seed + 1, tokens, 2));
-            let q = tensor(seed + 2, tokens, 4);
-            let y = attention(device, &q, KeysValues::Cached(&cache, 0), how);
-            cache.advance(device, tokens);
-            y
-        };
-        vec![pass(1, 7), pass(10, 1), pass(20, 2)]
-    };
-    vec![Check {
-        op: "kv_append and cached attention".to_owned(),
-        run: Box::new(run),
-        indices: false,
-    }]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::{Attention, KeysValues, attention};
-
-    /// Token by token through the cache must equal all tokens at once without one.
-    #[test]
-    fn the_cache_changes_nothing() {
-        let device = Device::cpu();
-        let (tokens, heads, kv_heads, width) = (6, 4, 2, 8);
-        let values = |seed, heads: usize| normal(seed, tokens * heads * width);
-        let (q, k, v) = (values(1, heads), values(2, kv_heads), values(3, kv_heads));
-        let how = Attention { kv_heads, causal: true, ..Attention::new(heads, width) };
-        let at_once = attention(
-            &device,
-            &device.upload(&[1, tokens, heads * width], q.clone()),
-            KeysValues::Plain {
-                k: &device.upload(&[1, tokens, kv_heads * width], k.clone()),
-                v: &device.upload(&[1, tokens, kv_heads * width], v.clone()),
-            },
-            how,
-        );
-        let cache = KvCache::new(&device, 1, 1, kv_heads, width, tokens);
-        let mut stepwise = Vec::new();
-        for t in 0..tokens {
-            let row = |values: &[f32], heads: usize| {
-                let columns = heads * width;
-                device.upload(&[1, 1, columns], values[t * columns..(t + 1) * columns].to_vec())
-            };
-            cache.append(&device, 0, &row(&k, kv_heads), &row(&v, kv_heads));
-            let y = attention(&device, &row(&q, heads), KeysValues::Cached(&cache, 0), how);
-            stepwise.extend_from_slice(y.f32s());
-            cache.advance(&device, 1);
-        }
-        assert_eq!(stepwise, at_once.f32s());
     }
 }

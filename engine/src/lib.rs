@@ -22,6 +22,7 @@ mod infer;
 pub mod kv;
 pub mod load;
 mod measure;
+pub mod mel;
 pub mod models;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
@@ -48,4 +49,4 @@ mod wasm_features;
 pub mod weights;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::answer_blocking;
+pub use native::{answer_blocking, opened_gpu};

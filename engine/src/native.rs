@@ -22,6 +22,11 @@ pub fn answer_blocking(request: Request, emit: &mut dyn FnMut(Event)) -> Answer 
     pollster::block_on(answer(request, &embedder))
 }
 
+/// The GPU of this thread's requests, once one of them has opened it.
+pub fn opened_gpu() -> Option<Rc<Gpu>> {
+    GPU.with_borrow(|gpu| gpu.as_deref().cloned())
+}
+
 struct Native<'a> {
     emit: RefCell<&'a mut dyn FnMut(Event)>,
 }

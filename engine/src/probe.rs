@@ -24,11 +24,14 @@ pub(crate) async fn probe(
     }
     match open::device(backend, embedder).await {
         Ok(device) => {
-            let mut tried = Vec::new();
+            report.engine = engine_info(Some(&device));
             if self_test {
-                (report.checks, tried) = selftest::run(&device).await;
+                let verdicts = selftest::run(&device).await;
+                report.checks = verdicts.checks;
+                report.engine.tried = vec![verdicts.trial];
+                report.engine.refused = verdicts.refused;
+                report.engine.hosted = verdicts.hosted;
             }
-            report.engine = EngineInfo { tried, ..engine_info(Some(&device)) };
             if let Device::Gpu(gpu) = device {
                 report.adapter = Some(gpu.description().clone());
             }
@@ -79,7 +82,7 @@ pub(crate) fn engine_info(device: Option<&Device>) -> EngineInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: option_env!("ENGINE_COMMIT").unwrap_or("unknown").to_owned(),
         variant: device.map(Device::variant).unwrap_or_default(),
-        tried: Vec::new(),
+        ..EngineInfo::default()
     }
 }
 

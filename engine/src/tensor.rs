@@ -95,6 +95,15 @@ impl Tensor {
         }
     }
 
+    /// The numbers of a tensor in main memory as a GPU holds them.
+    pub(crate) fn words(&self) -> Vec<u32> {
+        match &self.data {
+            Data::F32(values) => bytemuck::cast_slice(values).to_vec(),
+            Data::U32(values) => values.to_vec(),
+            other => panic!("numbers in main memory wanted, got {other:?}"),
+        }
+    }
+
     /// The buffer of a tensor on the GPU.
     pub(crate) fn buffer(&self) -> &Buffer {
         match &self.data {

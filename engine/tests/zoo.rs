@@ -2,11 +2,19 @@
 //! that pages get.
 #![cfg(not(target_arch = "wasm32"))]
 
+use engine::{
+    device::{Kernel, Terms},
+    ops::choices,
+    run::opened_gpu,
+};
 use record::{
     Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Outcome, Precision, Request,
     RunRequest, Scheme, Status,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 fn cases() -> Vec<(Class, PathBuf)> {
     let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo");
@@ -78,7 +86,35 @@ fn every_case_passes_on_the_cpu() {
     check(Backend::Wasm);
 }
 
+/// What the cases dispatch is what the kernels' own tests know, and nothing else.
 #[test]
 fn every_case_passes_on_the_native_gpu() {
     check(Backend::Native);
+    let known: BTreeSet<Kernel> = choices().into_iter().flat_map(|choice| choice.kernels).collect();
+    let watched = opened_gpu().expect("the cases opened it").watched();
+    assert!(watched.kernels.len() > 50, "{}", watched.kernels.len());
+    let unknown: Vec<&Kernel> = watched.kernels.difference(&known).collect();
+    assert!(unknown.is_empty(), "no op says that it can choose {unknown:?}");
+    assert!(watched.hosted.is_empty(), "{:?}", watched.hosted);
+}
+
+/// Ops of every kind are left without a kernel: they run on the CPU in the middle of the pass, and in
+/// the middle of each replay of the decode step, whose tokens are exact at 32 bits.
+#[test]
+fn ops_without_a_kernel_run_amid_the_pass() {
+    let (class, folder) =
+        cases().into_iter().find(|(class, _)| *class == Class::Llama).expect("a decoder");
+    assert_eq!(run(class, &folder, 32, Scheme::Auto, Backend::Native).status, Status::Pass);
+    let gpu = opened_gpu().expect("the case opened it");
+    let without = ["rms_norm", "rope", "kv_append", "attention", "argmax", "emit_token", "embed"];
+    let before = gpu.terms().clone();
+    let kernels = choices().into_iter().filter(|choice| without.contains(&choice.op));
+    let refused = kernels.flat_map(|choice| choice.kernels).collect();
+    gpu.set_terms(Terms { refused, ..before });
+    for bits in [32, 4] {
+        let outcome = run(class, &folder, bits, Scheme::Auto, Backend::Native);
+        assert_eq!(outcome.status, Status::Pass, "{bits} bits: {outcome:?}");
+    }
+    let hosted = gpu.watched().hosted;
+    assert!(without.iter().all(|op| hosted.contains(op)), "{hosted:?}");
 }

@@ -13,7 +13,7 @@ use crate::{
     models, outputs,
     profile::ConfigCommand,
     server::{Listen, PublicUrl},
-    setup,
+    setup, shaders,
     shard::Part,
     ui::Ui,
     weights,
@@ -92,6 +92,9 @@ pub enum Command {
     History(history::Args),
     /// Show what changed from one run to another.
     Compare(compare::Args),
+    /// List the kernels, or show one as it is compiled, and why it was chosen.
+    #[command(subcommand)]
+    Shaders(shaders::Command),
     /// Write stored records as JSON lines, CSV or Parquet.
     Export(export::Args),
     /// Forget old runs.

@@ -38,6 +38,7 @@ mod sample;
 pub mod server;
 pub mod session;
 pub mod setup;
+pub mod shaders;
 pub mod shard;
 pub mod store;
 pub mod ui;
@@ -89,6 +90,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::Config(command) => profile::run(&command, ui)?,
         Command::History(args) => archive::history::run(&args, ui)?,
         Command::Compare(args) => return Ok(archive::compare::run(&args, ui)?.into()),
+        Command::Shaders(command) => shaders::run(&command, ui)?,
         Command::Export(args) => archive::export::run(&args, ui)?,
         Command::Gc(args) => archive::gc::run(&args, ui)?,
         Command::UpdateExpectations(args) => expectations::run(&args, ui)?,

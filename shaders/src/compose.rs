@@ -1,6 +1,6 @@
 //! Resolves includes and conditions of a kernel for one variant.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// A name and its value in one variant.
 pub type Define = (&'static str, u32);
@@ -24,22 +24,92 @@ impl fmt::Display for ComposeError {
 
 impl std::error::Error for ComposeError {}
 
-/// The text of one variant of a kernel.
-pub fn compose(kernel: &str, defines: &[Define]) -> Result<String, ComposeError> {
-    let mut out = Composer { defines, enables: String::new(), body: String::new() };
-    out.file(kernel)?;
-    let mut text = out.enables;
-    for (name, value) in defines {
-        text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+/// Who reads the text: browsers want `enable subgroups;` where a kernel uses them, and naga, which
+/// knows the built-in functions, refuses the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// A browser's compiler.
+    Browser,
+    /// naga: wgpu on the host, and the check of every text without a browser.
+    Naga,
+}
+
+impl Dialect {
+    /// The dialect of the WebGPU that this program meets.
+    pub const HERE: Dialect =
+        if cfg!(target_arch = "wasm32") { Dialect::Browser } else { Dialect::Naga };
+}
+
+/// The `.wgsl` files: those that are compiled in, or others in their place.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    replaced: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+impl Files {
+    /// The text of a file, by its name without the ending.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let replaced = self.replaced.iter().find(|(known, _)| *known == name);
+        replaced.map(|(_, text)| text.as_ref()).or_else(|| crate::source(name))
     }
-    text.push_str(&out.body);
-    Ok(text)
+
+    /// Puts another text in the place of a file: how a test plants a fault.
+    pub fn replace(&mut self, name: &'static str, text: impl Into<Cow<'static, str>>) {
+        self.replaced.retain(|(known, _)| *known != name);
+        self.replaced.push((name, text.into()));
+    }
+
+    /// The text of one variant of a kernel.
+    pub fn compose(
+        &self,
+        kernel: &str,
+        defines: &[Define],
+        dialect: Dialect,
+    ) -> Result<String, ComposeError> {
+        let mut out = Composer {
+            files: self,
+            defines,
+            dialect,
+            enables: String::new(),
+            body: String::new(),
+            included: Vec::new(),
+        };
+        out.file(kernel)?;
+        let mut text = out.enables;
+        for (name, value) in defines {
+            text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+        }
+        text.push_str(&out.body);
+        Ok(text)
+    }
+
+    /// The files that a variant of a kernel consists of, itself first.
+    pub fn of(&self, kernel: &str, defines: &[Define]) -> Result<Vec<String>, ComposeError> {
+        let mut out = Composer {
+            files: self,
+            defines,
+            dialect: Dialect::Naga,
+            enables: String::new(),
+            body: String::new(),
+            included: Vec::new(),
+        };
+        out.file(kernel)?;
+        Ok(out.included)
+    }
+}
+
+/// The text of one variant of a kernel, of the files that are compiled in.
+pub fn compose(kernel: &str, defines: &[Define], dialect: Dialect) -> Result<String, ComposeError> {
+    Files::default().compose(kernel, defines, dialect)
 }
 
 struct Composer<'a> {
+    files: &'a Files,
     defines: &'a [Define],
+    dialect: Dialect,
     enables: String,
     body: String,
+    included: Vec<String>,
 }
 
 /// One `#if … #endif` that is open.
@@ -53,15 +123,19 @@ struct Block {
 impl Composer<'_> {
     fn file(&mut self, name: &str) -> Result<(), ComposeError> {
         let error = |line, message: String| ComposeError { file: name.to_owned(), line, message };
-        let text = crate::source(name).ok_or_else(|| error(0, "no such kernel".to_owned()))?;
+        let files = self.files;
+        let text = files.text(name).ok_or_else(|| error(0, "no such kernel".to_owned()))?;
+        self.included.push(name.to_owned());
         let mut blocks: Vec<Block> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line_number = index + 1;
             let active = blocks.iter().all(|block| block.active);
             let Some(directive) = line.strip_prefix('#') else {
                 if active && line.starts_with("enable ") {
-                    self.enables.push_str(line);
-                    self.enables.push('\n');
+                    if self.dialect == Dialect::Browser || line != "enable subgroups;" {
+                        self.enables.push_str(line);
+                        self.enables.push('\n');
+                    }
                 } else if active {
                     self.body.push_str(line);
                     self.body.push('\n');
@@ -135,21 +209,34 @@ mod tests {
 
     #[test]
     fn branches_follow_the_definitions() {
-        let four = compose("matvec", &[("BITS", 4), ("GROUP", 32), ("WG", 32)]).unwrap();
+        let geometry = [("WG", 32), ("TILE_X", 4), ("TILE_Y", 1)];
+        let text = |defines: &[Define], dialect| {
+            compose("matvec", &[defines, &geometry].concat(), dialect).unwrap()
+        };
+        let four = text(&[("BITS", 4), ("GROUP", 32)], Dialect::Browser);
         assert!(four.contains("0x0F0F0F0Fu"));
         assert!(four.contains("-8.0 * d"));
         assert!(!four.contains("0x03030303u"));
         assert!(four.starts_with("const BITS: u32 = 4u;\n"));
-        let subgroups =
-            compose("matvec", &[("BITS", 4), ("GROUP", 32), ("WG", 32), ("SUBGROUPS", 1)]).unwrap();
-        assert!(subgroups.starts_with("enable subgroups;\n"));
+        let subgroups = [("BITS", 4), ("GROUP", 32), ("SUBGROUPS", 1)];
+        assert!(text(&subgroups, Dialect::Browser).starts_with("enable subgroups;\nconst BITS"));
+        assert!(text(&subgroups, Dialect::Naga).starts_with("const BITS"));
     }
 
     #[test]
     fn unknown_kernels_are_named() {
         assert_eq!(
-            compose("nothing", &[]).unwrap_err().to_string(),
+            compose("nothing", &[], Dialect::Naga).unwrap_err().to_string(),
             "nothing.wgsl:0: no such kernel"
         );
+    }
+
+    #[test]
+    fn a_file_can_be_replaced() {
+        let mut files = Files::default();
+        files.replace("grid", "// nothing");
+        let text = files.compose("blend", &[("WG", 64)], Dialect::Naga).unwrap();
+        assert!(text.contains("// nothing") && !text.contains("grid.x"));
+        assert_eq!(files.of("blend", &[]).unwrap(), ["blend", "elements", "grid"]);
     }
 }

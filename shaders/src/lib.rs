@@ -11,15 +11,16 @@
 //! ```
 //!
 //! Every definition also becomes `const NAME: u32 = …u;` at the top, after `enable` directives,
-//! which WGSL wants first. `SUBGROUPS` is 1 for browsers and 2 for naga, which knows the built-in
-//! functions but refuses the `enable` directive. Variants that the engine can ask for are listed in [`catalogue`] and the
-//! crate's tests validate each one with naga.
+//! which WGSL wants first. [`bindings`] reads from a composed text what it binds.
+//!
+//! Which variants there are is the engine's to say: it chooses kernels, and its tests validate each
+//! one that it can choose.
 
-mod catalogue;
+mod bindings;
 mod compose;
 
-pub use catalogue::catalogue;
-pub use compose::{ComposeError, Define, compose};
+pub use bindings::{Space, bindings};
+pub use compose::{ComposeError, Define, Dialect, Files, compose};
 
 /// Finds a file by its name without the ending.
 fn source(name: &str) -> Option<&'static str> {
@@ -42,6 +43,7 @@ sources![
     "binary",
     "blend",
     "copy_columns",
+    "elements",
     "embed",
     "emit_token",
     "gated",
@@ -61,8 +63,26 @@ sources![
     "product",
     "reduce",
     "rope",
+    "rows",
     "sample",
     "similarity",
     "softmax",
     "weights",
 ];
+
+/// The names of all files, without their ending.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SOURCES.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_named_once() {
+        let mut names: Vec<&str> = names().collect();
+        names.dedup();
+        assert!(names.is_sorted() && names.len() == SOURCES.len());
+    }
+}

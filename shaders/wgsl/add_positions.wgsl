@@ -12,17 +12,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> step: array<u32>;            // [0]: positions before
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [B, T, C]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at < params.count) {
-        let position = step[0] + at / params.columns % params.tokens;
-        y[at] = x[at] + table[position * params.columns + at % params.columns];
-    }
+fn compute_element(at: u32) {
+    let position = step[0] + at / params.columns % params.tokens;
+    y[at] = x[at] + table[position * params.columns + at % params.columns];
 }

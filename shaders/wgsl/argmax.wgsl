@@ -1,6 +1,7 @@
 // y[r] = index of the largest x[r, :], the first of equals; one workgroup a row.
 
 struct Params {
+    rows: u32,
     columns: u32,
 }
 
@@ -8,15 +9,13 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [R, C]
 @group(0) @binding(2) var<storage, read_write> y: array<u32>;         // [R]
 
+#include "rows.wgsl"
+
 var<workgroup> values: array<f32, WG>;
 var<workgroup> places: array<u32, WG>;
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let base = workgroup.x * params.columns;
+fn compute_row(row: u32, lane: u32, size: u32) {
+    let base = row * params.columns;
     var value = -3.4e38;
     var place = 0u;
     for (var c = lane; c < params.columns; c += WG) {
@@ -39,6 +38,6 @@ fn main(
         workgroupBarrier();
     }
     if (lane == 0u) {
-        y[workgroup.x] = places[0];
+        y[row] = places[0];
     }
 }

@@ -7,11 +7,9 @@
 // PADDED: keys whose mask is 0 are not seen.
 // BIASED: scores get an addend by head, absolute query and key; batches share groups of them in turn.
 // A query that sees no key at all gets zeros.
-#if SUBGROUPS == 1
-enable subgroups;
-#endif
 
 struct Params {
+    rows: u32,         // B · T · H
     tokens: u32,       // T, queries
     keys: u32,         // S, keys when not CACHED
     heads: u32,        // of q
@@ -43,28 +41,18 @@ struct Params {
 @group(0) @binding(7) var<storage, read> bias: array<f32>;            // [G, H, R, C]
 #endif
 
-#include "reduce.wgsl"
+#include "rows.wgsl"
 
 const OUTPUTS: u32 = (256u + WG - 1u) / WG;
 var<workgroup> query: array<f32, 256>;
 var<workgroup> scores: array<f32, WG>;
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-#if SUBGROUPS
-    @builtin(subgroup_size) size: u32,
-#endif
-) {
-#if SUBGROUPS == 0
-    let size = 1u;
-#endif
-    let t = workgroup.x;
-    let head = workgroup.y;
-    let b = workgroup.z;
+fn compute_row(row: u32, lane: u32, size: u32) {
+    let head = row % params.heads;
+    let t = row / params.heads % params.tokens;
+    let b = row / (params.heads * params.tokens);
     let width = params.width;
-    let q_base = ((b * params.tokens + t) * params.heads + head) * width;
+    let q_base = row * width;
     let kv_base = b * params.kv_batch + head / (params.heads / params.kv_heads) * params.kv_head;
     for (var d = lane; d < width; d += WG) {
         query[d] = q[q_base + d] * params.scale;

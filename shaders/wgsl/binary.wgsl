@@ -11,20 +11,12 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<f32>;               // [b_count]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;         // [count]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at < params.count) {
+fn compute_element(at: u32) {
 #if PRODUCT
-        y[at] = a[at] * b[at % params.b_count];
+    y[at] = a[at] * b[at % params.b_count];
 #else
-        y[at] = a[at] + b[at % params.b_count];
+    y[at] = a[at] + b[at % params.b_count];
 #endif
-    }
 }

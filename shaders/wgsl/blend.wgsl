@@ -10,17 +10,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> gate: array<f32>;            // [count]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [count]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at < params.count) {
-        // exp is only promised away from the ends of its range, hence the clamp.
-        y[at] = b[at] + (a[at] - b[at]) / (1.0 + exp(-clamp(gate[at], -80.0, 80.0)));
-    }
+fn compute_element(at: u32) {
+    // exp is only promised away from the ends of its range, hence the clamp.
+    y[at] = b[at] + (a[at] - b[at]) / (1.0 + exp(-clamp(gate[at], -80.0, 80.0)));
 }

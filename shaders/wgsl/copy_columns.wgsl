@@ -15,19 +15,11 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [x_rows, x_stride]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [R, y_stride]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at < params.count) {
-        let row = at / params.columns;
-        let c = at % params.columns;
-        y[row * params.y_stride + params.y_first + c] =
-            x[row % params.x_rows * params.x_stride + params.x_first + c];
-    }
+fn compute_element(at: u32) {
+    let row = at / params.columns;
+    let c = at % params.columns;
+    y[row * params.y_stride + params.y_first + c] =
+        x[row % params.x_rows * params.x_stride + params.x_first + c];
 }

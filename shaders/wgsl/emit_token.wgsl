@@ -6,7 +6,7 @@
 @group(0) @binding(3) var<storage, read_write> emitted: array<u32>;   // [limit]
 @group(0) @binding(4) var<storage, read_write> step: array<u32>;      // [positions before, emitted]
 
-@compute @workgroup_size(1)
+@compute @workgroup_size(WG)
 fn main() {
     input[0] = chosen[0];
     if (step[1] < arrayLength(&emitted)) {

@@ -10,16 +10,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;         // [count]
 
 #include "activate.wgsl"
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at < params.count) {
-        y[at] = activate(gate[at]) * up[at];
-    }
+fn compute_element(at: u32) {
+    y[at] = activate(gate[at]) * up[at];
 }

@@ -1,11 +1,8 @@
 // y = (x − mean) / √(variance + eps) · weight + bias, the statistics over all tokens of a group of
 // neighbouring channels; one workgroup a group of a sequence.
-#if SUBGROUPS == 1
-enable subgroups;
-#endif
 
 struct Params {
-    count: u32,      // B · G
+    rows: u32,       // B · G
     tokens: u32,     // T
     columns: u32,    // C
     groups: u32,     // G, which divides C
@@ -18,29 +15,13 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;            // [C]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [B, T, C]
 
-#include "grid.wgsl"
-#include "reduce.wgsl"
+#include "rows.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-#if SUBGROUPS
-    @builtin(subgroup_size) size: u32,
-#endif
-) {
-#if SUBGROUPS == 0
-    let size = 1u;
-#endif
-    let index = grid_index(workgroup, grid);
-    if (index >= params.count) {
-        return;
-    }
+fn compute_row(row: u32, lane: u32, size: u32) {
     let columns = params.columns;
     let width = columns / params.groups;
-    let channel = index % params.groups * width;
-    let base = index / params.groups * params.tokens * columns + channel;
+    let channel = row % params.groups * width;
+    let base = row / params.groups * params.tokens * columns + channel;
     let elements = params.tokens * width;
     var sum = 0.0;
     for (var i = lane; i < elements; i += WG) {

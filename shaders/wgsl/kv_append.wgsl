@@ -13,23 +13,15 @@ struct Params {
 @group(0) @binding(2) var<storage, read> step: array<u32>;            // [0]: positions before
 @group(0) @binding(3) var<storage, read_write> cache: array<f32>;     // [B, H, capacity, D]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at < params.count) {
-        let d = at % params.width;
-        let head = at / params.width % params.heads;
-        let token = at / (params.width * params.heads) % params.tokens;
-        let batch = at / (params.width * params.heads * params.tokens);
-        let position = step[0] + token;
-        if (position < params.capacity) {
-            cache[((batch * params.heads + head) * params.capacity + position) * params.width + d] = x[at];
-        }
+fn compute_element(at: u32) {
+    let d = at % params.width;
+    let head = at / params.width % params.heads;
+    let token = at / (params.width * params.heads) % params.tokens;
+    let batch = at / (params.width * params.heads * params.tokens);
+    let position = step[0] + token;
+    if (position < params.capacity) {
+        cache[((batch * params.heads + head) * params.capacity + position) * params.width + d] = x[at];
     }
 }

@@ -9,7 +9,7 @@ const B: u32 = N / A;
 const LOG10_2: f32 = 0.30102999566398120;
 
 struct Params {
-    count: u32,      // sequences · frames
+    rows: u32,       // sequences · frames
     frames: u32,
     samples: u32,    // of a sequence, more than N / 2
     hop: u32,
@@ -29,25 +29,16 @@ struct Params {
 var<workgroup> values: array<f32, N>;                                // the window, then its power
 var<workgroup> halfway: array<vec2<f32>, N>;                         // [A, B]
 
-#include "grid.wgsl"
+#include "rows.wgsl"
 
 fn root(power: u32) -> vec2<f32> {
     let i = power % N;
     return vec2(table[N + i], table[2u * N + i]);
 }
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = grid_index(workgroup, grid);
-    if (index >= params.count) {
-        return;
-    }
-    let first = index / params.frames * params.samples;
-    let start = i32(index % params.frames * params.hop) - i32(N / 2u);
+fn compute_row(row: u32, lane: u32, size: u32) {
+    let first = row / params.frames * params.samples;
+    let start = i32(row % params.frames * params.hop) - i32(N / 2u);
     let last = i32(params.samples) - 1;
     for (var i = lane; i < N; i += WG) {
         let at = abs(start + i32(i));
@@ -66,11 +57,11 @@ fn main(
     }
     workgroupBarrier();
     for (var k = lane; k <= N / 2u; k += WG) {
-        let row = k % A * B;
+        let halves = k % A * B;
         let k2 = k / A;
         var sum = vec2(0.0);
         for (var n2 = 0u; n2 < B; n2 += 1u) {
-            let x = halfway[row + n2];
+            let x = halfway[halves + n2];
             let turn = root(A * n2 * k2);
             sum += vec2(x.x * turn.x - x.y * turn.y, x.x * turn.y + x.y * turn.x);
         }
@@ -82,6 +73,6 @@ fn main(
         for (var i = 0u; i < spans[bin * 3u + 1u]; i += 1u) {
             sum += values[spans[bin * 3u] + i] * weights[spans[bin * 3u + 2u] + i];
         }
-        y[index * params.bins + bin] = log2(max(sum, params.floor)) * LOG10_2 * params.factor;
+        y[row * params.bins + bin] = log2(max(sum, params.floor)) * LOG10_2 * params.factor;
     }
 }

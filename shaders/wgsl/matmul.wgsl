@@ -1,6 +1,7 @@
-// y[m, n] = Σₖ x[m, k] · w[n, k] (+ bias[n]), for many rows of x: 64 invocations compute a tile of
-// 32 × 32 outputs, 4 × 4 each, over slices of 32 along K that are dequantised once a tile. With F16
-// the tile of 16-bit weights stays at 16 bits, which is exact and halves its workgroup memory.
+// y[m, n] = Σₖ x[m, k] · w[n, k] (+ bias[n]), for many rows of x: WG invocations compute a tile of
+// TILE_Y × TILE_X outputs, 4 × 4 each, over slices of 32 along K that are dequantised once a tile.
+// WG is TILE_X · TILE_Y / 16. With F16 the tile of 16-bit weights stays at 16 bits, which is exact
+// and halves its workgroup memory.
 #if F16
 enable f16;
 #endif
@@ -18,54 +19,66 @@ struct Params {
 #include "product.wgsl"
 
 // Tiles are stored K-major: the four columns or rows that an invocation needs lie side by side.
-var<workgroup> x_tile: array<vec4<f32>, 256>;   // [32 k, 8 quads of m]
+const X_QUADS: u32 = TILE_Y / 4u;
+const W_QUADS: u32 = TILE_X / 4u;
+var<workgroup> x_tile: array<vec4<f32>, 32u * X_QUADS>;   // [32 k, quads of m]
 #if F16
-var<workgroup> w_tile: array<vec4<f16>, 256>;   // [32 k, 8 quads of n]
+var<workgroup> w_tile: array<vec4<f16>, 32u * W_QUADS>;   // [32 k, quads of n]
 #else
-var<workgroup> w_tile: array<vec4<f32>, 256>;   // [32 k, 8 quads of n]
+var<workgroup> w_tile: array<vec4<f32>, 32u * W_QUADS>;   // [32 k, quads of n]
 #endif
 
-@compute @workgroup_size(64)
+// Four neighbours from `first` on, none beyond the last row: what they compute is not kept.
+fn four(first: u32, rows: u32) -> vec4<u32> {
+    return min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(rows - 1u));
+}
+
+@compute @workgroup_size(WG)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let m0 = workgroup.y * 32u;
-    let n0 = workgroup.x * 32u;
-    let m_quad = lane >> 3u;
-    let n_quad = lane & 7u;
-    // In loading, an invocation fetches four neighbours along K (k_quad) of four rows (row_quad).
-    let row_quad = lane >> 3u;
-    let k_quad = lane & 7u;
-    let x_rows = min(vec4<u32>(m0 + row_quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.m - 1u));
-    let w_rows = min(vec4<u32>(n0 + row_quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.rows - 1u));
+    let m0 = workgroup.y * TILE_Y;
+    let n0 = workgroup.x * TILE_X;
+    let m_quad = lane / W_QUADS;
+    let n_quad = lane % W_QUADS;
 
     var acc: array<vec4<f32>, 4>;
     for (var chunk = 0u; chunk < params.chunks; chunk++) {
-        let xs = transpose(mat4x4<f32>(
-            x[(x_rows.x * params.chunks + chunk) * 8u + k_quad],
-            x[(x_rows.y * params.chunks + chunk) * 8u + k_quad],
-            x[(x_rows.z * params.chunks + chunk) * 8u + k_quad],
-            x[(x_rows.w * params.chunks + chunk) * 8u + k_quad],
-        ));
-        let ws = transpose(mat4x4<f32>(
-            weights4(w_rows.x, chunk, k_quad),
-            weights4(w_rows.y, chunk, k_quad),
-            weights4(w_rows.z, chunk, k_quad),
-            weights4(w_rows.w, chunk, k_quad),
-        ));
-        for (var i = 0u; i < 4u; i++) {
-            x_tile[(k_quad * 4u + i) * 8u + row_quad] = xs[i];
+        // In loading, an invocation fetches four neighbours along K (k_quad) of four rows (quad).
+        let k_quad = lane % 8u;
+        for (var quad = lane / 8u; quad < X_QUADS; quad += WG / 8u) {
+            let rows = four(m0 + quad * 4u, params.m);
+            let xs = transpose(mat4x4<f32>(
+                x[(rows.x * params.chunks + chunk) * 8u + k_quad],
+                x[(rows.y * params.chunks + chunk) * 8u + k_quad],
+                x[(rows.z * params.chunks + chunk) * 8u + k_quad],
+                x[(rows.w * params.chunks + chunk) * 8u + k_quad],
+            ));
+            for (var i = 0u; i < 4u; i++) {
+                x_tile[(k_quad * 4u + i) * X_QUADS + quad] = xs[i];
+            }
+        }
+        for (var quad = lane / 8u; quad < W_QUADS; quad += WG / 8u) {
+            let rows = four(n0 + quad * 4u, params.rows);
+            let ws = transpose(mat4x4<f32>(
+                weights4(rows.x, chunk, k_quad),
+                weights4(rows.y, chunk, k_quad),
+                weights4(rows.z, chunk, k_quad),
+                weights4(rows.w, chunk, k_quad),
+            ));
+            for (var i = 0u; i < 4u; i++) {
 #if F16
-            w_tile[(k_quad * 4u + i) * 8u + row_quad] = vec4<f16>(ws[i]);
+                w_tile[(k_quad * 4u + i) * W_QUADS + quad] = vec4<f16>(ws[i]);
 #else
-            w_tile[(k_quad * 4u + i) * 8u + row_quad] = ws[i];
+                w_tile[(k_quad * 4u + i) * W_QUADS + quad] = ws[i];
 #endif
+            }
         }
         workgroupBarrier();
         for (var k = 0u; k < 32u; k++) {
-            let a = x_tile[k * 8u + m_quad];
-            let b = vec4<f32>(w_tile[k * 8u + n_quad]);
+            let a = x_tile[k * X_QUADS + m_quad];
+            let b = vec4<f32>(w_tile[k * W_QUADS + n_quad]);
             acc[0] += a.x * b;
             acc[1] += a.y * b;
             acc[2] += a.z * b;

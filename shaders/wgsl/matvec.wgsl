@@ -1,11 +1,12 @@
-// y[m, n] = Σₖ x[m, k] · w[n, k] (+ bias[n]), for few rows of x: each workgroup computes four
-// neighbouring n of one m. Rows of y are N_TOTAL apart, so that shards of a tall matrix write
+// y[m, n] = Σₖ x[m, k] · w[n, k] (+ bias[n]), for few rows of x: each workgroup computes TILE_X
+// neighbouring n of one m; TILE_X is 4, the width of a vector. Rows of y are N_TOTAL apart, so that shards of a tall matrix write
 // side by side.
-#if SUBGROUPS == 1
+#if SUBGROUPS
 enable subgroups;
 #endif
 
 struct Params {
+    m: u32,          // rows of x
     rows: u32,       // N of this shard
     chunks: u32,     // K / 32
     groups: u32,     // groups in a row
@@ -42,7 +43,7 @@ fn main(
     @builtin(subgroup_size) size: u32,
 #endif
 ) {
-    let first = grid_index(workgroup, grid) * 4u;
+    let first = grid_index(workgroup, grid) * TILE_X;
     let m = workgroup.z;
     // Rows past the end repeat the last one, so that every invocation takes the same path.
     let last = params.rows - 1u;
@@ -86,7 +87,7 @@ fn main(
     acc = sums[0];
 #endif
     if (lane == 0u) {
-        for (var i = 0u; i < 4u; i++) {
+        for (var i = 0u; i < TILE_X; i++) {
             if (first + i < params.rows) {
                 let n = params.y_offset + first + i;
 #if BIAS

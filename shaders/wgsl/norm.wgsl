@@ -1,8 +1,5 @@
 // y = (x − mean) / √(variance + eps) · weight + bias over rows; one workgroup a row. With RMS the mean
 // is taken for zero, and there is no bias.
-#if SUBGROUPS == 1
-enable subgroups;
-#endif
 
 struct Params {
     rows: u32,
@@ -18,26 +15,10 @@ struct Params {
 @group(0) @binding(4) var<storage, read> bias: array<f32>;            // [C]
 #endif
 
-#include "grid.wgsl"
-#include "reduce.wgsl"
+#include "rows.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-#if SUBGROUPS
-    @builtin(subgroup_size) size: u32,
-#endif
-) {
-#if SUBGROUPS == 0
-    let size = 1u;
-#endif
+fn compute_row(row: u32, lane: u32, size: u32) {
     let columns = params.columns;
-    let row = grid_index(workgroup, grid);
-    if (row >= params.rows) {
-        return;
-    }
     let base = row * columns;
 #if RMS
     let mean = 0.0;

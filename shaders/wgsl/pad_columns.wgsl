@@ -10,21 +10,13 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [R, columns]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [R, padded]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at < params.count) {
-        let column = at % params.padded;
-        var value = 0.0;
-        if (column < params.columns) {
-            value = x[at / params.padded * params.columns + column];
-        }
-        y[at] = value;
+fn compute_element(at: u32) {
+    let column = at % params.padded;
+    var value = 0.0;
+    if (column < params.columns) {
+        value = x[at / params.padded * params.columns + column];
     }
+    y[at] = value;
 }

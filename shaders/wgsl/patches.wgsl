@@ -26,18 +26,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<f32>;               // [B, height, width, channels]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;         // [M, KY · KX · C]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at >= params.count) {
-        return;
-    }
+fn compute_element(at: u32) {
     let c = at % params.group_channels;
     let k = at / params.group_channels;
     let kx = k % params.kernel_x;

@@ -1,8 +1,5 @@
 // y[r, :] = features[n, :] where ids[r] is the n-th token of its kind and there are that many
 // features, x[r, :] elsewhere; one workgroup a row, which counts the tokens before it.
-#if SUBGROUPS == 1
-enable subgroups;
-#endif
 
 struct Params {
     rows: u32,
@@ -17,38 +14,22 @@ struct Params {
 @group(0) @binding(3) var<storage, read> features: array<f32>;        // [features, columns]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [rows, columns]
 
-#include "grid.wgsl"
-#include "reduce.wgsl"
+#include "rows.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-#if SUBGROUPS
-    @builtin(subgroup_size) size: u32,
-#endif
-) {
-#if SUBGROUPS == 0
-    let size = 1u;
-#endif
-    let r = grid_index(workgroup, grid);
+fn compute_row(row: u32, lane: u32, size: u32) {
     var before = 0.0;
-    for (var i = lane; i < min(r, params.rows); i += WG) {
+    for (var i = lane; i < row; i += WG) {
         before += select(0.0, 1.0, ids[i] == params.token);
     }
     // Counts of tokens are far below 2²⁴ and thus exact in f32.
     let n = u32(reduce_sum(before, lane, size));
-    if (r >= params.rows) {
-        return;
-    }
-    if (ids[r] == params.token && n < params.features) {
+    if (ids[row] == params.token && n < params.features) {
         for (var c = lane; c < params.columns; c += WG) {
-            y[r * params.columns + c] = features[n * params.columns + c];
+            y[row * params.columns + c] = features[n * params.columns + c];
         }
     } else {
         for (var c = lane; c < params.columns; c += WG) {
-            y[r * params.columns + c] = x[r * params.columns + c];
+            y[row * params.columns + c] = x[row * params.columns + c];
         }
     }
 }

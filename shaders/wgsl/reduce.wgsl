@@ -1,5 +1,8 @@
 // Sums and maxima over a workgroup of WG invocations, WG a power of two. Every invocation calls
 // them and every invocation receives the result.
+#if SUBGROUPS
+enable subgroups;
+#endif
 
 var<workgroup> reduce_slots: array<f32, WG>;
 

@@ -14,24 +14,16 @@ struct Params {
 @group(0) @binding(3) var<storage, read> step: array<u32>;            // [0]: positions before
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [B, T, H, D]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at < params.count) {
-        let i = at % params.half;
-        let head = at / params.half;
-        let position = step[0] + head / params.heads % params.tokens;
-        let turn = angles[position * params.half + i];
-        let base = head * params.half * 2u + i;
-        let a = x[base];
-        let b = x[base + params.half];
-        y[base] = a * turn.x - b * turn.y;
-        y[base + params.half] = b * turn.x + a * turn.y;
-    }
+fn compute_element(at: u32) {
+    let i = at % params.half;
+    let head = at / params.half;
+    let position = step[0] + head / params.heads % params.tokens;
+    let turn = angles[position * params.half + i];
+    let base = head * params.half * 2u + i;
+    let a = x[base];
+    let b = x[base + params.half];
+    y[base] = a * turn.x - b * turn.y;
+    y[base + params.half] = b * turn.x + a * turn.y;
 }

@@ -13,18 +13,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<f32>;               // [B, N, K]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;         // [B, M, N]
 
-#include "grid.wgsl"
+#include "elements.wgsl"
 
-@compute @workgroup_size(WG)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = grid_index(workgroup, grid) * WG + lane;
-    if (at >= params.count) {
-        return;
-    }
+fn compute_element(at: u32) {
     let a_base = at / params.n * params.columns;
     let b_base = (at / (params.n * params.m) * params.n + at % params.n) * params.columns;
     var sum = 0.0;

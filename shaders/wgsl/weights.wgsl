@@ -1,4 +1,4 @@
-// A matrix of weights: rows of chunks of 32 weights along K.
+// A matrix of weights at bindings 2 and 5: rows of chunks of 32 weights along K.
 //
 // BITS is 32, 16, 8, 4, 3 or 2; GROUP weights share a scale (32, 64 or 128); ASYM says whether a
 // group has a minimum besides its scale. A weight is d · code + m.
@@ -7,6 +7,15 @@
 //   affine(group)       d and m of a group, counted over the whole matrix
 //
 // Codes are laid out so that one shift and one mask give four neighbours, one in each byte.
+
+#if BITS == 32
+@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;   // [N, K / 4]
+#elif BITS == 16
+@group(0) @binding(2) var<storage, read> weights: array<vec2<u32>>;   // [N, K / 4]
+#else
+@group(0) @binding(2) var<storage, read> weights: array<u32>;         // [N, K · BITS / 32]
+@group(0) @binding(5) var<storage, read> scales: array<u32>;          // [N · groups] halves or pairs
+#endif
 
 const WEIGHT_CHUNK: u32 = 32u;
 

@@ -62,3 +62,32 @@ fn faults_of_the_gpu_are_records_in_chrome() {
 fn faults_of_the_gpu_are_records_in_firefox() {
     faults_of_the_gpu_are_records_in(Browser::Firefox);
 }
+
+/// Kernels that are wrong cost no cell: their ops take other kernels, or the CPU, and records say so.
+fn broken_kernels_give_way_in(browser: Browser) {
+    let faults = Faults::of_kernels(&["first"]);
+    let mut command = faults.command(browser, &["webgpu"]);
+    let status = command.args(["--repeat", "1"]).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let record = faults.record("first");
+    assert_eq!(record.outcome.status, Status::Pass, "{:?}", record.outcome);
+    let engine = &record.environment.engine;
+    let hosted: Vec<&str> = engine.hosted.iter().map(|hosted| hosted.op.as_str()).collect();
+    assert_eq!(hosted, ["layer_norm", "rms_norm"], "{engine:?}");
+    let refused = |kernel: &str| engine.refused.iter().any(|refused| refused.kernel == kernel);
+    assert!(refused("norm") && refused("norm RMS=1"), "{engine:?}");
+    let adapter = record.environment.adapter.as_ref().unwrap();
+    let subgroups = adapter.features.iter().any(|feature| feature == "subgroups");
+    assert_eq!(refused("softmax SUBGROUPS=1"), subgroups, "{engine:?}");
+    assert!(!refused("softmax") && !refused("attention CAUSAL=1"), "{engine:?}");
+}
+
+#[test]
+fn broken_kernels_give_way_in_chrome() {
+    broken_kernels_give_way_in(Browser::Chrome);
+}
+
+#[test]
+fn broken_kernels_give_way_in_firefox() {
+    broken_kernels_give_way_in(Browser::Firefox);
+}

@@ -94,6 +94,23 @@ const cases = {
     expect(missing.status, 404, "status of an absent file");
     return run({ status: "pass", reason: `${files.length} files` });
   },
+  // Compiles the texts in the case's kernels.json that need nothing the adapter does not offer.
+  async "compiles kernels"({ case_url }) {
+    const kernels = await (await fetch(new URL("kernels.json", case_url))).json();
+    const adapter = await navigator.gpu.requestAdapter();
+    const offered = ["subgroups", "shader-f16"].filter((name) => adapter.features.has(name));
+    const device = await adapter.requestDevice({ requiredFeatures: offered });
+    const fit = kernels.filter(({ needs }) => needs.every((name) => offered.includes(name)));
+    const errors = await Promise.all(fit.map(async ({ name, text }) => {
+      const module = device.createShaderModule({ code: text });
+      const { messages } = await module.getCompilationInfo();
+      const error = messages.find(({ type }) => type === "error");
+      return error && `${name}, line ${error.lineNum}: ${error.message}`;
+    }));
+    const [first] = errors.filter(Boolean);
+    if (first) return run({ status: "fail", reason: first });
+    return run({ status: "pass", reason: `${fit.length} kernels with ${offered.join(" ")}` });
+  },
 };
 
 export async function answer(text, emit) {

@@ -61,11 +61,21 @@ impl Faults {
 
     /// Makes a real case of each name, and puts the real engine, whose GPU breaks, into the page.
     pub fn of_the_gpu(cases: &[&str]) -> Faults {
+        Faults::before_the_worker("gpu.js", cases)
+    }
+
+    /// Makes a real case of each name, and puts the real engine, some of whose kernels are wrong, into
+    /// the page.
+    pub fn of_kernels(cases: &[&str]) -> Faults {
+        Faults::before_the_worker("kernels.js", cases)
+    }
+
+    fn before_the_worker(script: &str, cases: &[&str]) -> Faults {
         let page = harness::bundle::ensure(&Ui::new(true, false)).expect("the page is built");
         let faults = Faults::with_page(&page);
         copy_folder(&page.join("pkg"), &faults.path("web/pkg"));
-        let [before, worker] =
-            [root().join("tests/faults/gpu.js"), page.join("worker.js")].map(|path| {
+        let [before, worker] = [root().join("tests/faults").join(script), page.join("worker.js")]
+            .map(|path| {
                 fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
             });
         fs::write(faults.path("web/worker.js"), before + &worker).expect("a worker");

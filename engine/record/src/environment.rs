@@ -83,15 +83,41 @@ pub struct EngineInfo {
     pub version: String,
     /// Commit it was built from, `-dirty` appended when the tree had changes.
     pub commit: String,
-    /// Kernel variant in use, such as `subgroups` or `simd128`.
+    /// What kernels have at their disposal, such as `subgroups` or `simd128`.
     pub variant: String,
-    /// The variants that went through the self-test, in this order; the last one is in use. Empty
-    /// where no self-test ran.
+    /// What the self-test came to; empty where none ran. Before kernels had verdicts of their own
+    /// there was one a variant, and the last was in use.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<VariantTrial>,
+    /// Kernels that failed the self-test and are not used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedKernel>,
+    /// Ops that the CPU computes in the middle of a pass on the GPU.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosted: Vec<HostedOp>,
 }
 
-/// What came of the self-test of one kernel variant.
+/// A kernel that is not used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RefusedKernel {
+    /// Its file and the definitions of its variant, such as `softmax SUBGROUPS=1`.
+    pub kernel: String,
+    /// The check that it failed, and how.
+    pub why: String,
+}
+
+/// An op that runs on the CPU although its model runs on a GPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostedOp {
+    /// The op's name.
+    pub op: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What a self-test came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VariantTrial {

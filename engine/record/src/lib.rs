@@ -20,8 +20,8 @@ mod request;
 pub use case::{CaseInputs, CaseManifest, Reference, SeededInput, SeededWeights};
 pub use cell::{Axes, Axis, Backend, Browser, Cell, Class};
 pub use environment::{
-    Adapter, BrowserInfo, Capabilities, EngineInfo, Environment, Host, Storage, VariantTrial,
-    Webnn, WebnnContext,
+    Adapter, BrowserInfo, Capabilities, EngineInfo, Environment, Host, HostedOp, RefusedKernel,
+    Storage, VariantTrial, Webnn, WebnnContext,
 };
 pub use expectation::{Expectation, Verdict};
 pub use flag::Flag;

@@ -1,36 +1,26 @@
 //! Asks for a GPU, takes all it offers, and describes it.
 
-use super::gpu::Gpu;
+use super::{
+    gpu::{Gpu, Makers},
+    kernel::{Capabilities, Terms},
+};
 use crate::error::{Error, Result};
-use std::{fmt, rc::Rc};
+use std::rc::Rc;
 
-/// Which optional language features the kernels use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Variant {
-    /// Value of the definition `SUBGROUPS`: 0 without, 1 in browsers, 2 for naga.
-    pub subgroups: u32,
-    /// Value of the definition `F16`.
-    pub f16: u32,
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [(self.subgroups != 0, "subgroups"), (self.f16 != 0, "f16")];
-        let used: Vec<&str> =
-            names.iter().filter(|(used, _)| *used).map(|(_, name)| *name).collect();
-        match used.is_empty() {
-            true => f.write_str("plain"),
-            false => f.write_str(&used.join("+")),
-        }
-    }
+/// What a page tells of its GPU, and does for it, that wgpu cannot.
+pub struct InPage {
+    /// What JavaScript sees of the adapter.
+    pub adapter: record::Adapter,
+    /// What makes pipelines side by side.
+    pub makers: Box<dyn Makers>,
 }
 
 impl Gpu {
-    /// Opens the GPU. In a page, `adapter` is what JavaScript tells of it; natively wgpu tells.
+    /// Opens the GPU. In a page, JavaScript tells of its adapter; natively wgpu does.
     ///
     /// `None` of an adapter is not the caller's to retry natively; in a page the GPU process may
     /// still be starting, so `wasm` asks again for some seconds.
-    pub async fn open(described: Option<record::Adapter>) -> Result<Rc<Gpu>> {
+    pub async fn open(page: Option<InPage>) -> Result<Rc<Gpu>> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance
             .request_adapter(&wgpu::RequestAdapterOptions {
@@ -49,22 +39,13 @@ impl Gpu {
             })
             .await
             .map_err(|error| Error::device("opening the GPU", error.to_string()))?;
-        let variant = Variant {
-            subgroups: if cfg!(target_arch = "wasm32") {
-                // wgpu's web backend has no name for the feature: the page enables it, and says so.
-                u32::from(described.as_ref().is_some_and(has_subgroups))
-            } else {
-                2 * u32::from(device.features().contains(wgpu::Features::SUBGROUP))
-            },
-            f16: u32::from(device.features().contains(wgpu::Features::SHADER_F16)),
+        let (description, makers) = match page {
+            Some(page) => (page.adapter, Some(page.makers)),
+            None => (describe(&adapter, &device), None),
         };
-        let description = described.unwrap_or_else(|| describe(&adapter, &device));
-        Ok(Gpu::new(device, queue, description, variant))
+        let terms = Terms { capabilities: Capabilities::of(&description), ..Terms::default() };
+        Ok(Gpu::new(device, queue, description, terms, makers))
     }
-}
-
-fn has_subgroups(adapter: &record::Adapter) -> bool {
-    adapter.features.iter().any(|feature| feature == "subgroups")
 }
 
 /// What wgpu tells of a native adapter, in WebGPU's words.

@@ -1,28 +1,27 @@
-//! Records dispatches, submits them when a value is read, and notices what the GPU refuses.
+//! A GPU: its buffers, the choice among kernels, and the recording of work.
 
 use super::{
-    adapter::Variant,
+    bind::Bind,
     clock::Clock,
+    kernel::{Kernel, Terms},
     modes::Spent,
-    pipelines::Pipelines,
+    pipelines::{Pipelines, Recipe},
     pool::{Buffer, Pool},
     problems::Problems,
+    queue::{Dispatch, HostFn, HostStep, Work},
 };
 use crate::{
     error::{Error, Result},
     tensor::Tensor,
     time::now_ms,
 };
-use shaders::Define;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, Ref, RefCell},
+    collections::{BTreeSet, VecDeque},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
 };
-
-/// Dispatches that are collected before they are submitted on their own account, so that the GPU
-/// starts while the rest is being recorded.
-const SUBMIT_AFTER: usize = 256;
 
 /// What poisoned buffers hold: a large negative number, and an index out of every range.
 const POISON: u32 = 0xDEAD_BEEF;
@@ -30,19 +29,47 @@ const POISON: u32 = 0xDEAD_BEEF;
 /// A GPU with its caches and the work that waits to be submitted.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
-    queue: wgpu::Queue,
+    pub(super) queue: wgpu::Queue,
     description: record::Adapter,
-    variant: Cell<Variant>,
+    terms: RefCell<Terms>,
     pool: Rc<RefCell<Pool>>,
-    pipelines: RefCell<Pipelines>,
+    pub(super) pipelines: RefCell<Pipelines>,
+    makers: Option<Box<dyn Makers>>,
     pub(super) clock: RefCell<Option<Clock>>,
-    pending: RefCell<Vec<Dispatch>>,
+    pub(super) pending: RefCell<VecDeque<Work>>,
     problems: Arc<Problems>,
     /// Bytes of a buffer that was asked for and is larger than a kernel can bind.
     too_large: Cell<Option<u64>>,
     pub(super) poison: Cell<bool>,
-    recording: Cell<bool>,
+    pub(super) recording: Cell<bool>,
     pub(super) spent: Cell<Spent>,
+    /// What was recorded since someone began to watch.
+    watched: RefCell<Watched>,
+    /// Counts beginnings and ends of watches.
+    watch: Cell<u64>,
+}
+
+/// What was recorded, by kernel and by op.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// The kernels that were dispatched.
+    pub kernels: BTreeSet<Kernel>,
+    /// The ops that run on the host, as none of their kernels works here.
+    pub hosted: BTreeSet<&'static str>,
+}
+
+impl Watched {
+    fn extend(&mut self, other: &Watched) {
+        self.kernels.extend(&other.kernels);
+        self.hosted.extend(&other.hosted);
+    }
+}
+
+/// Makes pipelines side by side, which wgpu cannot ask a browser for. What was made is found when
+/// wgpu asks for the same.
+pub trait Makers {
+    /// Makes what can be made of these; whatever fails is left to wgpu, which says why.
+    fn make(&self, recipes: Vec<Recipe>) -> Pin<Box<dyn Future<Output = ()> + '_>>;
 }
 
 impl std::fmt::Debug for Gpu {
@@ -51,50 +78,13 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-/// One recorded dispatch.
-#[derive(Clone, Debug)]
-pub(super) struct Dispatch {
-    pipeline: wgpu::ComputePipeline,
-    bindings: wgpu::BindGroup,
-    groups: [u32; 3],
-}
-
-/// A buffer as a kernel sees it. Binding 0 is always the kernel's parameters.
-#[derive(Clone, Copy, Debug)]
-pub enum Bind<'a> {
-    /// `var<storage, read>` at a binding.
-    Read(u32, &'a Tensor),
-    /// `var<storage, read_write>` at a binding.
-    Write(u32, &'a Tensor),
-    /// `var<storage, read>` of a whole buffer that is no tensor.
-    Raw(u32, &'a Buffer),
-}
-
-impl Bind<'_> {
-    pub(super) fn entry(&self) -> (u32, bool, &wgpu::Buffer, u64) {
-        match self {
-            Bind::Read(at, tensor) => (*at, true, tensor.buffer().raw(), tensor.count() as u64 * 4),
-            Bind::Write(at, tensor) => {
-                (*at, false, tensor.buffer().raw(), tensor.count() as u64 * 4)
-            }
-            Bind::Raw(at, buffer) => (*at, true, buffer.raw(), buffer.capacity()),
-        }
-    }
-}
-
-/// Folds a number of workgroups into a grid whose dimensions hold 65,535 each.
-pub fn grid(workgroups: usize) -> [u32; 3] {
-    const LIMIT: usize = 65_535;
-    let y = workgroups.div_ceil(LIMIT).max(1);
-    [workgroups.div_ceil(y) as u32, y as u32, 1]
-}
-
 impl Gpu {
     pub(super) fn new(
         device: wgpu::Device,
         queue: wgpu::Queue,
         description: record::Adapter,
-        variant: Variant,
+        terms: Terms,
+        makers: Option<Box<dyn Makers>>,
     ) -> Rc<Gpu> {
         let problems = Problems::of(&device);
         Rc::new(Gpu {
@@ -102,15 +92,18 @@ impl Gpu {
             device,
             queue,
             description,
-            variant: Cell::new(variant),
+            terms: RefCell::new(terms),
             pool: Rc::default(),
             pipelines: RefCell::default(),
+            makers,
             pending: RefCell::default(),
             problems,
             too_large: Cell::new(None),
             poison: Cell::new(false),
             recording: Cell::new(false),
             spent: Cell::default(),
+            watched: RefCell::default(),
+            watch: Cell::new(1),
         })
     }
 
@@ -119,14 +112,42 @@ impl Gpu {
         &self.description
     }
 
-    /// Which optional language features kernels use.
-    pub fn variant(&self) -> Variant {
-        self.variant.get()
+    /// What the choice among kernels depends on.
+    pub fn terms(&self) -> Ref<'_, Terms> {
+        self.terms.borrow()
     }
 
-    /// Changes which optional language features kernels use from now on.
-    pub fn set_variant(&self, variant: Variant) {
-        self.variant.set(variant);
+    /// Changes what the choice among kernels depends on, for work that is recorded from now on.
+    pub fn set_terms(&self, terms: Terms) {
+        *self.terms.borrow_mut() = terms;
+    }
+
+    /// The first of an op's kernels that this GPU can run and that has not failed its check.
+    pub fn choose(&self, kernels: impl IntoIterator<Item = Kernel>) -> Option<Kernel> {
+        self.terms.borrow().choose(kernels)
+    }
+
+    /// Runs `work`, and says what it recorded.
+    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> (T, Watched) {
+        let before = self.watched.take();
+        self.watch.update(|watch| watch + 1);
+        let value = work();
+        let watched = self.watched.take();
+        self.watch.update(|watch| watch + 1);
+        self.watched.replace(before);
+        self.watched.borrow_mut().extend(&watched);
+        (value, watched)
+    }
+
+    /// What was recorded since the GPU was opened.
+    pub fn watched(&self) -> Watched {
+        self.watched.borrow().clone()
+    }
+
+    /// Composes kernels of other files from now on: how a test plants a fault.
+    pub fn use_files(&self, files: shaders::Files) {
+        self.flush();
+        self.pipelines.borrow_mut().use_files(files);
     }
 
     /// Largest buffer a kernel can bind.
@@ -146,7 +167,8 @@ impl Gpu {
     }
 
     /// Frees buffers nobody uses, starts counting the peak anew and ends every mode: what a request
-    /// that broke off has left cannot reach the next one. Pipelines stay.
+    /// that broke off has left cannot reach the next one. Pipelines stay. Of work that waits for a
+    /// host step, only what is written stays: nobody has waited for the rest.
     pub fn forget(&self) {
         self.poison.set(false);
         self.recording.set(false);
@@ -155,6 +177,11 @@ impl Gpu {
             clock.stop();
         }
         self.flush();
+        for work in self.pending.take() {
+            if let Work::Write { buffer, offset, bytes } = work {
+                self.queue.write_buffer(&buffer, offset, &bytes);
+            }
+        }
         self.pool.borrow_mut().clear();
         self.pipelines.borrow_mut().forget_uniforms();
     }
@@ -167,12 +194,8 @@ impl Gpu {
         }
         let buffer = Pool::take(&self.pool, &self.device, bytes);
         if self.poison.get() {
-            // What is being recorded runs later than this write in any case.
-            if !self.recording.get() {
-                self.flush();
-            }
             let rubbish = vec![POISON; (buffer.capacity() / 4) as usize];
-            self.queue.write_buffer(buffer.raw(), 0, bytemuck::cast_slice(&rubbish));
+            self.write_raw(buffer.raw(), 0, bytemuck::cast_slice(&rubbish));
         }
         Tensor::from_gpu(shape, buffer)
     }
@@ -184,10 +207,7 @@ impl Gpu {
 
     /// Writes into a buffer, after everything recorded before.
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) {
-        self.flush();
-        let start = now_ms();
-        self.queue.write_buffer(buffer.raw(), offset, bytes);
-        self.spend(|spent| spent.upload_ms += now_ms() - start);
+        self.write_raw(buffer.raw(), offset, bytes);
     }
 
     pub(super) fn upload(&self, bytes: &[u8]) -> Buffer {
@@ -196,28 +216,17 @@ impl Gpu {
         buffer
     }
 
-    /// Records one dispatch.
-    pub fn dispatch(
-        &self,
-        kernel: &'static str,
-        defines: &[Define],
-        params: &[u32],
-        binds: &[Bind<'_>],
-        groups: [u32; 3],
-    ) {
+    /// Records one dispatch: `work` is what its geometry cuts into workgroups.
+    pub fn dispatch(&self, kernel: &Kernel, params: &[u32], binds: &[Bind<'_>], work: [usize; 2]) {
+        let groups = kernel.geometry.groups(work);
         if groups.contains(&0) {
             return;
         }
         let mut pipelines = self.pipelines.borrow_mut();
-        let (start, known) = (now_ms(), pipelines.len());
-        let pipeline = pipelines.pipeline(&self.device, kernel, defines, params.is_empty(), binds);
-        if pipelines.len() > known {
-            self.spend(|spent| {
-                spent.compile_ms += now_ms() - start;
-                spent.pipelines += 1;
-            });
+        let ready = pipelines.ready(&self.device, kernel);
+        if ready.seen.replace(self.watch.get()) != self.watch.get() {
+            self.watched.borrow_mut().kernels.insert(*kernel);
         }
-        let layout = pipeline.get_bind_group_layout(0);
         let uniform =
             (!params.is_empty()).then(|| pipelines.uniform(&self.device, &self.queue, params));
         drop(pipelines);
@@ -236,41 +245,37 @@ impl Gpu {
             });
         }
         for bind in binds {
-            let (binding, _, buffer, bytes) = bind.entry();
+            let (binding, buffer, bytes) = bind.entry();
             entries.push(wgpu::BindGroupEntry { binding, resource: whole(buffer, bytes) });
         }
         let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
-            layout: &layout,
+            layout: &ready.layout,
             entries: &entries,
         });
-        self.push(Dispatch { pipeline, bindings, groups });
+        self.push(Work::Dispatch(Dispatch { ready, bindings, groups }));
     }
 
-    pub(super) fn push(&self, dispatch: Dispatch) {
-        self.pending.borrow_mut().push(dispatch);
-        if self.pending.borrow().len() >= SUBMIT_AFTER && !self.recording.get() {
-            self.flush();
-        }
-    }
-
-    /// Collects what `work` dispatches instead of submitting it.
-    pub(super) fn collect<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Dispatch>) {
-        self.flush();
-        self.recording.set(true);
-        let value = work();
-        self.recording.set(false);
-        (value, self.pending.take())
+    /// Records an op that the host computes: `run` gets the words of `reads` and gives those of
+    /// `writes`. The work is done when a value is read.
+    pub fn host(
+        &self,
+        op: &'static str,
+        reads: &[(&Buffer, u64)],
+        writes: &[&Buffer],
+        run: Box<HostFn>,
+    ) {
+        self.watched.borrow_mut().hosted.insert(op);
+        let reads = reads.iter().map(|(buffer, bytes)| (buffer.raw().clone(), *bytes)).collect();
+        let writes = writes.iter().map(|buffer| buffer.raw().clone()).collect();
+        self.push(Work::Host(Rc::new(HostStep { op, reads, writes, run })));
     }
 
     /// A copy of a tensor as it is when everything recorded so far has run.
     pub fn copy(&self, tensor: &Tensor) -> Tensor {
         let copy = self.alloc(tensor.shape());
-        self.flush();
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let (from, to) = (tensor.buffer().raw(), copy.buffer().raw());
-        encoder.copy_buffer_to_buffer(from, 0, to, 0, tensor.count() as u64 * 4);
-        self.queue.submit([encoder.finish()]);
+        let (from, to) = (tensor.buffer().raw().clone(), copy.buffer().raw().clone());
+        self.push(Work::Copy { from, to, bytes: tensor.count() as u64 * 4 });
         copy
     }
 
@@ -278,94 +283,58 @@ impl Gpu {
         &self.pool
     }
 
-    /// Submits everything recorded so far.
-    pub fn flush(&self) {
-        let pending = self.pending.take();
-        if !pending.is_empty() {
-            let mut encoder = self.device.create_command_encoder(&Default::default());
-            self.encode(&mut encoder, &pending);
-            self.queue.submit([encoder.finish()]);
+    /// Runs `work` and forgets what it recorded, but for the kernels whose pipelines it wants.
+    pub fn discard(&self, work: impl FnOnce()) {
+        self.collect(work);
+    }
+
+    /// Makes the pipelines that recorded work lacks. Reading does it as well; who measures does it
+    /// first, to tell compiling from computing.
+    pub async fn prepare(&self) {
+        self.make_ahead().await;
+        self.make_pipelines();
+    }
+
+    /// Asks for these pipelines side by side, where that is possible.
+    pub async fn make_ahead(&self) {
+        let recipes = self.pipelines.borrow().recipes();
+        if let Some(makers) = &self.makers
+            && !recipes.is_empty()
+        {
+            let start = now_ms();
+            makers.make(recipes).await;
+            self.spend(|spent| spent.compile_ms += now_ms() - start);
         }
-        self.pool.borrow_mut().bury();
+    }
+
+    pub(super) fn make_pipelines(&self) {
+        let wanted = self.pipelines.borrow_mut().take_wanted();
+        if wanted.is_empty() {
+            return;
+        }
+        let start = now_ms();
+        wanted.iter().for_each(|ready| _ = ready.pipeline(&self.device));
+        self.spend(|spent| {
+            spent.compile_ms += now_ms() - start;
+            spent.pipelines += wanted.len() as u32;
+        });
     }
 
     /// Fetches tensors as words, running what was recorded.
     pub async fn read(&self, tensors: &[&Tensor]) -> Result<Vec<Vec<u32>>> {
-        let tensors = tensors.iter().map(|tensor| (tensor.buffer(), tensor.count() as u64 * 4));
-        self.read_buffers(&tensors.collect::<Vec<_>>()).await
+        let encoder = self.run_pending().await?;
+        let buffers: Vec<_> = tensors
+            .iter()
+            .map(|tensor| (tensor.buffer().raw().clone(), tensor.count() as u64 * 4))
+            .collect();
+        self.copy_out(encoder, &buffers).await
     }
 
     /// Fetches the words of a buffer that is no tensor.
     pub async fn read_buffer(&self, buffer: &Buffer) -> Result<Vec<u32>> {
-        Ok(self.read_buffers(&[(buffer, buffer.capacity())]).await?.remove(0))
-    }
-
-    /// Fetches so many bytes of each buffer.
-    async fn read_buffers(&self, buffers: &[(&Buffer, u64)]) -> Result<Vec<Vec<u32>>> {
-        let pending = self.pending.take();
-        let total: u64 = buffers.iter().map(|(_, bytes)| bytes).sum();
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: total.max(4),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.encode(&mut encoder, &pending);
-        let mut offset = 0;
-        for &(buffer, bytes) in buffers {
-            encoder.copy_buffer_to_buffer(buffer.raw(), 0, &staging, offset, bytes);
-            offset += bytes;
-        }
-        self.fetch(&staging, encoder.finish(), |bytes| {
-            // Each buffer is copied out of the mapped memory once, and nothing else is.
-            let mut rest = &bytes[..total as usize];
-            let words = buffers.iter().map(|(_, bytes)| {
-                let (head, tail) = rest.split_at(*bytes as usize);
-                rest = tail;
-                bytemuck::pod_collect_to_vec(head)
-            });
-            words.collect()
-        })
-        .await
-    }
-
-    /// Submits `commands`, the last of which fill `staging`, and takes what that then holds.
-    pub(super) async fn fetch<T>(
-        &self,
-        staging: &wgpu::Buffer,
-        commands: wgpu::CommandBuffer,
-        take: impl FnOnce(&[u8]) -> T,
-    ) -> Result<T> {
-        self.queue.submit([commands]);
-        self.pool.borrow_mut().bury();
-
-        let (sender, receiver) = futures_channel::oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only when this future was dropped.
-            let _ = sender.send(result);
-        });
-        // Firefox looks for finished maps on a slow timer, and sooner when something is submitted.
-        self.queue.submit([]);
-        #[cfg(not(target_arch = "wasm32"))]
-        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
-            self.check("waiting for the GPU")?;
-            return Err(Error::device("waiting for the GPU", error.to_string()));
-        }
-        let mapped = receiver.await;
-        self.check("running kernels")?;
-        match mapped {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Error::device("reading from the GPU", error.to_string())),
-            Err(_) => return Err(Error::device("reading from the GPU", "the map was abandoned")),
-        }
-        let view = staging
-            .get_mapped_range(..)
-            .map_err(|error| Error::device("reading from the GPU", error.to_string()))?;
-        let taken = take(&view);
-        drop(view);
-        staging.destroy();
-        Ok(taken)
+        let encoder = self.run_pending().await?;
+        let whole = (buffer.raw().clone(), buffer.capacity());
+        Ok(self.copy_out(encoder, &[whole]).await?.remove(0))
     }
 
     /// Fails when the GPU has refused anything since the last check.
@@ -388,36 +357,5 @@ impl Gpu {
         self.flush();
         let caught = scope.pop();
         (value, async move { caught.await.map(|error| error.to_string()) })
-    }
-
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, dispatches: &[Dispatch]) {
-        if dispatches.is_empty() {
-            return;
-        }
-        let mut clock = self.clock.borrow_mut();
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: None,
-            timestamp_writes: clock.as_mut().and_then(Clock::tick),
-        });
-        for dispatch in dispatches {
-            pass.set_pipeline(&dispatch.pipeline);
-            pass.set_bind_group(0, &dispatch.bindings, &[]);
-            let [x, y, z] = dispatch.groups;
-            pass.dispatch_workgroups(x, y, z);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grid;
-
-    #[test]
-    fn grids_hold_what_was_asked_for() {
-        for count in [1, 65_535, 65_536, 1_000_000] {
-            let [x, y, z] = grid(count);
-            assert!(x <= 65_535 && y <= 65_535 && z == 1);
-            assert!((x * y) as usize >= count && (x * y) as usize <= count + y as usize);
-        }
     }
 }

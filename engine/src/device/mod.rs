@@ -1,26 +1,32 @@
 //! Where arithmetic runs: the CPU at once, or the GPU by recording.
 //!
-//! `adapter.rs` asks for a GPU and describes it; `pool.rs` lends its buffers, and
-//! `pipelines.rs` keeps its pipelines; `gpu.rs` collects dispatches and submits them when a value is
-//! read; `plan.rs` keeps the dispatches of one decode step so that each token only replays them;
-//! `modes.rs` has what ends with its scope, poison and laps;
-//! `clock.rs` measures what passes take on the GPU itself; `problems.rs` hears what the GPU refuses,
-//! and when it is lost.
+//! `kernel.rs` says what a kernel is and how one is chosen; `adapter.rs` asks for a GPU and describes
+//! it; `pool.rs` lends its buffers, `bind.rs` shows them to kernels, and `pipelines.rs` keeps its
+//! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `plan.rs` keeps
+//! the work of one decode step so that each token only replays it; `clock.rs` measures what passes
+//! take on the GPU itself; `problems.rs` hears what the GPU refuses, and when it is lost.
 
 mod adapter;
+mod bind;
 mod clock;
 mod gpu;
+mod kernel;
 mod modes;
 mod pipelines;
 mod plan;
 mod pool;
 mod problems;
+mod queue;
 
-pub use adapter::Variant;
-pub use gpu::{Bind, Gpu, grid};
+pub use adapter::InPage;
+pub use bind::Bind;
+pub use gpu::{Gpu, Makers, Watched};
+pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tuning};
 pub use modes::{Laps, Poison, Spent};
+pub use pipelines::Recipe;
 pub use plan::Plan;
 pub use pool::Buffer;
+pub use queue::HostFn;
 
 use crate::{
     error::Result,
@@ -119,14 +125,21 @@ impl Device {
         Ok(())
     }
 
-    /// Name of the kernel variant in use, for records.
+    /// What kernels use here, for records: the optional features that those on a GPU have, or the
+    /// CPU's instructions.
     pub fn variant(&self) -> String {
         match self {
             Device::Cpu(_) if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) => {
                 "simd128".to_owned()
             }
             Device::Cpu(_) => "scalar".to_owned(),
-            Device::Gpu(gpu) => gpu.variant().to_string(),
+            Device::Gpu(gpu) => {
+                let offered = gpu.terms().capabilities;
+                let named = [(offered.subgroups, "subgroups"), (offered.f16, "f16")];
+                let used: Vec<&str> =
+                    named.iter().filter(|(used, _)| *used).map(|(_, name)| *name).collect();
+                if used.is_empty() { "plain".to_owned() } else { used.join("+") }
+            }
         }
     }
 }

@@ -83,9 +83,9 @@ impl Laps<'_> {
         gpu.flush();
         let laps = gpu.clock.borrow_mut().as_mut().and_then(|clock| clock.end(&gpu.device));
         let Some(laps) = laps else { return Ok(None) };
-        let ticks = gpu.fetch(&laps.staging, laps.commands, |bytes| {
-            bytemuck::pod_collect_to_vec::<u8, u64>(bytes)
-        });
+        gpu.queue.submit([laps.commands]);
+        let ticks =
+            gpu.fetch(&laps.staging, |bytes| bytemuck::pod_collect_to_vec::<u8, u64>(bytes));
         Ok(Some(laps.times.of(&ticks.await?)))
     }
 }

@@ -1,18 +1,19 @@
-//! The dispatches of one decode step, kept to be run once a token.
+//! The work of one decode step, kept to be run once a token.
 
 use super::{
-    gpu::{Dispatch, Gpu},
+    gpu::Gpu,
     pool::{Pool, Shelf},
+    queue::Work,
 };
 use std::{cell::RefCell, rc::Rc};
 
-/// Recorded dispatches with everything they touch.
+/// Recorded work with everything it touches.
 #[derive(Debug)]
 pub struct Plan<T> {
-    dispatches: Vec<Dispatch>,
+    work: Vec<Work>,
     /// What the recorded step returned: its tensors must not be lent to others.
     outputs: T,
-    /// Buffers that only this plan's dispatches share among themselves.
+    /// Buffers that only this plan's work shares with itself.
     shelf: Shelf,
     pool: Rc<RefCell<Pool>>,
 }
@@ -20,14 +21,18 @@ pub struct Plan<T> {
 impl<T> Plan<T> {
     /// Dispatches of a replay.
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.dispatches.len()
+    pub(crate) fn dispatches(&self) -> usize {
+        self.work.iter().filter(|work| matches!(work, Work::Dispatch(_))).count()
     }
 
     /// Loses a dispatch.
     #[cfg(test)]
     pub(crate) fn leave_out(&mut self, at: usize) {
-        self.dispatches.remove(at);
+        let mut dispatches = 0;
+        self.work.retain(|work| {
+            dispatches += usize::from(matches!(work, Work::Dispatch(_)));
+            !matches!(work, Work::Dispatch(_)) || dispatches != at + 1
+        });
     }
 
     /// What the recorded step returned; it holds new values after every replay.
@@ -43,18 +48,18 @@ impl<T> Drop for Plan<T> {
 }
 
 impl Gpu {
-    /// Records what `step` dispatches, without running it.
+    /// Records the work of `step`, without running it.
     pub fn record<T>(&self, step: impl FnOnce() -> T) -> Plan<T> {
         let outer = self.pool().borrow_mut().swap(Shelf::default());
-        let (outputs, dispatches) = self.collect(step);
+        let (outputs, work) = self.collect(step);
         let shelf = self.pool().borrow_mut().swap(outer);
-        Plan { dispatches, outputs, shelf, pool: Rc::clone(self.pool()) }
+        Plan { work, outputs, shelf, pool: Rc::clone(self.pool()) }
     }
 
     /// Runs a recorded step after everything recorded before.
     pub fn replay<T>(&self, plan: &Plan<T>) {
-        for dispatch in &plan.dispatches {
-            self.push(dispatch.clone());
+        for work in &plan.work {
+            self.push(work.clone());
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::{
     device::{Device, Gpu, Plan},
+    kv::Step,
     models::{Decoder, Rows, State},
     ops,
     tensor::Tensor,
@@ -14,7 +15,7 @@ pub(super) struct RecordedStep<'a, T> {
     plan: Plan<T>,
     emitted: Tensor,
     /// What replays read and write: buffers that are dropped are lent to others.
-    _held: [Tensor; 3],
+    _held: ([Tensor; 2], Option<Step>),
 }
 
 impl<'a, T> RecordedStep<'a, T> {
@@ -29,19 +30,19 @@ impl<'a, T> RecordedStep<'a, T> {
         step: impl FnOnce(&Tensor) -> (Tensor, T),
     ) -> RecordedStep<'a, T> {
         let emitted = device.upload_u32(&[limit], vec![0; limit]);
-        let counts = state.cache.step().tensor();
         #[cfg(test)]
-        let (next_input, next_counts) = Planted::in_place_of(device, &input, counts);
+        let (next_input, nobodys) = Planted::in_place_of(device, &input);
         #[cfg(not(test))]
-        let (next_input, next_counts) = (input.clone(), counts.clone());
+        let (next_input, nobodys) = (input.clone(), None);
+        let counts = nobodys.as_ref().unwrap_or(state.cache.step());
         let plan = gpu.record(|| {
             let (token, wanted) = step(&input);
-            ops::emit_token(gpu, &token, &next_input, &emitted, &next_counts);
+            ops::emit_token(gpu, &token, &next_input, &emitted, counts);
             wanted
         });
         #[cfg(test)]
         let plan = Planted::in_plan(plan);
-        RecordedStep { gpu, plan, emitted, _held: [input, next_input, next_counts] }
+        RecordedStep { gpu, plan, emitted, _held: ([input, next_input], nobodys) }
     }
 
     /// Runs the step after everything recorded before.
@@ -143,17 +144,16 @@ thread_local! {
 
 #[cfg(test)]
 impl Planted {
-    fn in_place_of(device: &Device, input: &Tensor, counts: &Tensor) -> (Tensor, Tensor) {
-        let nobodys = |tensor: &Tensor| device.upload_u32(tensor.shape(), vec![0; tensor.count()]);
+    fn in_place_of(device: &Device, input: &Tensor) -> (Tensor, Option<Step>) {
         match PLANTED.get() {
-            Some(Planted::StalePosition) => (input.clone(), nobodys(counts)),
-            Some(Planted::StaleToken) => (nobodys(input), counts.clone()),
-            _ => (input.clone(), counts.clone()),
+            Some(Planted::StalePosition) => (input.clone(), Some(Step::new(device, 0))),
+            Some(Planted::StaleToken) => (device.upload_u32(&[1, 1], vec![0]), None),
+            _ => (input.clone(), None),
         }
     }
 
     fn in_plan<T>(mut plan: Plan<T>) -> Plan<T> {
-        RECORDED.set(plan.len());
+        RECORDED.set(plan.dispatches());
         if let Some(Planted::LostDispatch(at)) = PLANTED.get() {
             plan.leave_out(at);
         }

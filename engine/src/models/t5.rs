@@ -303,7 +303,7 @@ impl Decoder for T5 {
         for (i, layer) in self.decoder.layers.iter().enumerate() {
             let h = ops::rms_norm(device, &x, &layer.own_norm, eps);
             let (k, v) = layer.own.keys_values(device, &h);
-            state.cache.append(device, i, &k, &v);
+            ops::kv_append(device, &state.cache, i, &k, &v);
             let how = Attention {
                 causal: true,
                 mask: rows.mask,

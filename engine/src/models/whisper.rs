@@ -229,7 +229,7 @@ impl Decoder for Whisper {
             let h = layer.attention_norm.forward(device, &x);
             let own = &layer.attention;
             let (k, v) = own.keys_values(device, &h);
-            state.cache.append(device, i, &k, &v);
+            ops::kv_append(device, &state.cache, i, &k, &v);
             let how = Attention { causal: true, mask: rows.mask, ..own.plain() };
             let kv = KeysValues::Cached(&state.cache, i);
             x = ops::add(device, &own.attend(device, &h, kv, how), &x);

@@ -1,8 +1,11 @@
 //! `y = f(x)` and `y = f(gate) · up`, element by element.
 
-use super::{Check, WG, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     error::{Error, Result},
     tensor::Tensor,
     testing::normal,
@@ -70,20 +73,24 @@ fn erf(x: f32) -> f32 {
     (1.0 - poly * (-a * a).exp()).copysign(x)
 }
 
+fn kernels(source: &'static str, f: Activation) -> [Kernel; 1] {
+    [Kernel::new(source, Geometry::elements(WG)).with("KIND", f as u32)]
+}
+
 /// `f(x)`.
 pub fn activation(device: &Device, x: &Tensor, f: Activation) -> Tensor {
     match device {
         Device::Cpu(_) => Tensor::from_f32(x.shape(), x.f32s().iter().map(|&x| f.of(x)).collect()),
         Device::Gpu(gpu) => {
             let y = gpu.alloc(x.shape());
+            let Some(kernel) = gpu.choose(kernels("activation", f)) else {
+                return on_host(gpu, "activation", &[Input::Floats(x)], y, move |cpu, x, _| {
+                    activation(cpu, &x[0], f)
+                });
+            };
             let count = x.count();
-            gpu.dispatch(
-                "activation",
-                &[("WG", WG), ("KIND", f as u32)],
-                &[count as u32],
-                &[Bind::Read(1, x), Bind::Write(2, &y)],
-                elements(count),
-            );
+            let binds = [Bind::Read(1, x), Bind::Write(2, &y)];
+            gpu.dispatch(&kernel, &[count as u32], &binds, [count, 1]);
             y
         }
     }
@@ -99,14 +106,15 @@ pub fn gated(device: &Device, gate: &Tensor, up: &Tensor, f: Activation) -> Tens
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(gate.shape());
+            let Some(kernel) = gpu.choose(kernels("gated", f)) else {
+                let inputs = [Input::Floats(gate), Input::Floats(up)];
+                return on_host(gpu, "gated", &inputs, y, move |cpu, x, _| {
+                    gated(cpu, &x[0], &x[1], f)
+                });
+            };
             let count = gate.count();
-            gpu.dispatch(
-                "gated",
-                &[("WG", WG), ("KIND", f as u32)],
-                &[count as u32],
-                &[Bind::Read(1, gate), Bind::Read(2, up), Bind::Write(3, &y)],
-                elements(count),
-            );
+            let binds = [Bind::Read(1, gate), Bind::Read(2, up), Bind::Write(3, &y)];
+            gpu.dispatch(&kernel, &[count as u32], &binds, [count, 1]);
             y
         }
     }
@@ -122,23 +130,29 @@ const ALL: [Activation; 7] = [
     Activation::Sigmoid,
 ];
 
-/// Numbers that reach both ends of every activation.
-fn wide(seed: u64) -> Vec<f32> {
-    let mut values: Vec<f32> = normal(seed, 150).iter().map(|x| x * 4.0).collect();
-    values.extend([0.0, 100.0, -100.0, 1e4, -1e4, 1e-6, -1e-6]);
-    values
+/// Numbers around zero, and apart from them, so that they are not lost beside them, numbers at both
+/// ends of every activation.
+fn numbers(device: &Device, seed: u64) -> [Tensor; 2] {
+    let near = normal(seed, 150).iter().map(|x| x * 4.0).collect();
+    let far = [0.0, 100.0, -100.0, 1e4, -1e4, 1e-6, -1e-6];
+    [device.upload(&[150], near), device.upload(&[7], far.to_vec())]
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    let of = |source| ALL.map(|f| Choice::new(source, format!("{f:?}"), kernels(source, f)));
+    [of("activation"), of("gated")].concat()
 }
 
 pub(super) fn checks() -> Vec<Check> {
     let one = ALL.map(|f| {
         Check::new(format!("activation {f:?}"), move |device| {
-            vec![activation(device, &device.upload(&[157], wide(1)), f)]
+            numbers(device, 1).map(|x| activation(device, &x, f)).into()
         })
     });
     let two = ALL.map(|f| {
         Check::new(format!("gated {f:?}"), move |device| {
-            let (gate, up) = (device.upload(&[157], wide(1)), device.upload(&[157], wide(2)));
-            vec![gated(device, &gate, &up, f)]
+            let pairs = numbers(device, 1).into_iter().zip(numbers(device, 2));
+            pairs.map(|(gate, up)| gated(device, &gate, &up, f)).collect()
         })
     });
     one.into_iter().chain(two).collect()

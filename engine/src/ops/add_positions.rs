@@ -1,12 +1,17 @@
 //! `y = x + table[position]`: learnt positions of the tokens behind a cache.
 
-use super::{Check, WG, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     kv::Step,
     tensor::Tensor,
     testing::normal,
 };
+
+const KERNELS: [Kernel; 1] = [Kernel::new("add_positions", Geometry::elements(WG))];
 
 /// Adds rows of `table: [P, C]` to the tokens of `x: [B, T, C]`, whose positions follow those of
 /// `step`. The caller sees to it that the table has them.
@@ -22,22 +27,25 @@ pub fn add_positions(device: &Device, x: &Tensor, table: &Tensor, step: &Step) -
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(x.shape());
+            let step = step.tensor();
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                let inputs = [Input::Floats(x), Input::Floats(table), Input::Indices(step)];
+                return on_host(gpu, "add_positions", &inputs, y, |cpu, x, _| {
+                    add_positions(cpu, &x[0], &x[1], &Step::fetched(&x[2]))
+                });
+            };
             let count = x.count();
-            gpu.dispatch(
-                "add_positions",
-                &[("WG", WG)],
-                &[count, tokens, columns].map(|n| n as u32),
-                &[
-                    Bind::Read(1, x),
-                    Bind::Read(2, table),
-                    Bind::Read(3, step.tensor()),
-                    Bind::Write(4, &y),
-                ],
-                elements(count),
-            );
+            let params = [count, tokens, columns].map(|n| n as u32);
+            let binds =
+                [Bind::Read(1, x), Bind::Read(2, table), Bind::Read(3, step), Bind::Write(4, &y)];
+            gpu.dispatch(&kernel, &params, &binds, [count, 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("add_positions", "", KERNELS)]
 }
 
 pub(super) fn checks() -> Vec<Check> {

@@ -1,11 +1,16 @@
 //! Index of the largest value of each row, the first of equals.
 
-use super::Check;
+use super::{
+    Check, Choice,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
+
+const KERNELS: [Kernel; 1] = [Kernel::new("argmax", Geometry::rows(256))];
 
 /// `[R]` indices from `x: [R, C]`.
 pub fn argmax(device: &Device, x: &Tensor) -> Tensor {
@@ -25,23 +30,29 @@ pub fn argmax(device: &Device, x: &Tensor) -> Tensor {
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&[rows]);
-            gpu.dispatch(
-                "argmax",
-                &[("WG", 256)],
-                &[x.columns() as u32],
-                &[Bind::Read(1, x), Bind::Write(2, &y)],
-                [rows as u32, 1, 1],
-            );
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                return on_host(gpu, "argmax", &[Input::Floats(x)], y, |cpu, x, _| {
+                    argmax(cpu, &x[0])
+                });
+            };
+            let params = [rows, x.columns()].map(|n| n as u32);
+            gpu.dispatch(&kernel, &params, &[Bind::Read(1, x), Bind::Write(2, &y)], [rows, 1]);
             y
         }
     }
 }
 
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("argmax", "", KERNELS)]
+}
+
 pub(super) fn checks() -> Vec<Check> {
     vec![Check::indices("argmax", |device| {
         let mut values = normal(3, 3 * 1000);
-        // Equal values far apart, and a row whose largest is its last.
-        (values[17], values[900], values[1999]) = (9.0, 9.0, 9.0);
+        // Equal values of one invocation and of another, and a row whose largest is its last.
+        for at in [17, 17 + 3 * 256, 900, 1999] {
+            values[at] = 9.0;
+        }
         vec![argmax(device, &device.upload(&[3, 1000], values))]
     })]
 }

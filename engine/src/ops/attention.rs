@@ -1,8 +1,11 @@
 //! Scaled dot-product attention with causal and padding masks, sliding windows and grouped queries.
 
-use super::{Check, WG, subgroups};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     kv::KvCache,
     tensor::Tensor,
     testing::normal,
@@ -58,9 +61,25 @@ impl Attention<'_> {
             window: None,
         }
     }
+
+    /// The same without the tensors that it points to.
+    fn alone(&self) -> Attention<'static> {
+        let Attention { heads, kv_heads, scale, causal, window, .. } = *self;
+        Attention { heads, kv_heads, scale, causal, mask: None, bias: None, window }
+    }
+}
+
+fn kernels(how: &Attention<'_>, cached: bool) -> [Kernel; 2] {
+    Kernel::new("attention", Geometry::rows(WG))
+        .switched("CAUSAL", how.causal)
+        .switched("CACHED", cached)
+        .switched("PADDED", how.mask.is_some())
+        .switched("BIASED", how.bias.is_some())
+        .or_by_subgroups()
 }
 
 /// How elements of keys and values are found.
+#[derive(Clone, Copy)]
 struct Layout {
     batch: usize,
     head: usize,
@@ -114,18 +133,30 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                     (k, v, Some(cache.step().tensor()))
                 }
             };
-            let defines = [
-                ("WG", WG),
-                subgroups(gpu),
-                ("CAUSAL", u32::from(how.causal)),
-                ("CACHED", u32::from(step.is_some())),
-                ("PADDED", u32::from(how.mask.is_some())),
-                ("BIASED", u32::from(how.bias.is_some())),
-            ];
-            let mask_stride = how.mask.map_or(0, Tensor::columns);
+            let Some(kernel) = gpu.choose(kernels(&how, step.is_some())) else {
+                let mut inputs = [q, k, v].map(Input::Floats).to_vec();
+                inputs.extend(how.mask.map(Input::Floats));
+                inputs.extend(how.bias.map(Input::Floats));
+                inputs.extend(step.map(Input::Indices));
+                let (masked, biased) = (how.mask.is_some(), how.bias.is_some());
+                let (how, cached) = (how.alone(), step.is_some());
+                return on_host(gpu, "attention", &inputs, y, move |_, x, _| {
+                    let mut rest = x[3..].iter();
+                    let mut next = |there: bool| there.then(|| rest.next().expect("an input"));
+                    let how = Attention { mask: next(masked), bias: next(biased), ..how };
+                    // A recorded step is replayed with more keys: the device counts them.
+                    let before = next(cached).map_or(0, |step| step.u32s()[0] as usize);
+                    let keys = if cached { before + tokens } else { keys };
+                    let shape = Shape { batch, tokens, width, keys };
+                    let [q, k, v] = [0, 1, 2].map(|i| x[i].f32s());
+                    Tensor::from_f32(x[0].shape(), cpu(q, k, v, before, &shape, &layout, how))
+                });
+            };
+            let rows = batch * tokens * how.heads;
             let mut params = [
+                rows,
                 tokens,
-                // A recorded step is replayed with more keys: they are counted on the device.
+                // As above.
                 if step.is_some() { 0 } else { keys },
                 how.heads,
                 how.kv_heads,
@@ -133,7 +164,7 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                 layout.batch,
                 layout.head,
                 layout.token,
-                mask_stride,
+                how.mask.map_or(0, Tensor::columns),
                 how.bias.map_or(0, |bias| bias.shape()[0]),
                 how.bias.map_or(0, |bias| bias.shape()[2]),
                 how.bias.map_or(0, |bias| bias.shape()[3]),
@@ -147,13 +178,13 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
             binds.extend(step.map(|step| Bind::Read(5, step)));
             binds.extend(how.mask.map(|mask| Bind::Read(6, mask)));
             binds.extend(how.bias.map(|bias| Bind::Read(7, bias)));
-            let groups = [tokens, how.heads, batch].map(|n| n as u32);
-            gpu.dispatch("attention", &defines, &params, &binds, groups);
+            gpu.dispatch(&kernel, &params, &binds, [rows, 1]);
             y
         }
     }
 }
 
+#[derive(Clone, Copy)]
 struct Shape {
     batch: usize,
     tokens: usize,
@@ -231,6 +262,23 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
+pub(super) fn choices() -> Vec<Choice> {
+    let some = Tensor::from_f32(&[1], vec![0.0]);
+    let choice = |masks: u32| {
+        let [causal, cached, padded, biased] = [0, 1, 2, 3].map(|bit| masks >> bit & 1 != 0);
+        let how = Attention {
+            causal,
+            mask: padded.then_some(&some),
+            bias: biased.then_some(&some),
+            ..Attention::new(1, 1)
+        };
+        let call = format!("causal={causal} cached={cached} padded={padded} biased={biased}");
+        Choice::new("attention", call, kernels(&how, cached))
+    };
+    // Without the four that would be cached and not causal.
+    (0..16).filter(|masks| masks & 3 != 2).map(choice).collect()
+}
+
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
     // 130 keys need three sweeps of a workgroup; 24 and 80 fill no workgroup evenly.
@@ -240,6 +288,7 @@ pub(super) fn checks() -> Vec<Check> {
         ("causal", 70, 4, 2, 32, true, false, 0, None),
         ("causal padded", 9, 2, 2, 16, true, true, 0, None),
         ("biased", 7, 2, 2, 16, false, false, 1, None),
+        ("padded biased", 7, 2, 2, 16, false, true, 1, None),
         ("causal biased by group", 70, 2, 2, 16, true, true, 2, None),
         ("through a window", 140, 2, 1, 24, true, true, 0, Some(66)),
         ("of the nearest", 9, 2, 2, 16, true, false, 1, Some(1)),

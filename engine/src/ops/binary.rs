@@ -1,27 +1,34 @@
 //! `y = a + b` and `y = a · b`, element by element, where `b` repeats along the outer axes of `a`.
 
-use super::{Check, WG, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
 /// Adds; the shape of `b` is that of `a`, or of its last axes.
 pub fn add(device: &Device, a: &Tensor, b: &Tensor) -> Tensor {
-    binary(device, a, b, 0, |a, b| a + b)
+    binary(device, a, b, false, |a, b| a + b)
 }
 
 /// Multiplies; the shape of `b` is that of `a`, or of its last axes.
 pub fn multiply(device: &Device, a: &Tensor, b: &Tensor) -> Tensor {
-    binary(device, a, b, 1, |a, b| a * b)
+    binary(device, a, b, true, |a, b| a * b)
+}
+
+fn kernels(product: bool) -> [Kernel; 1] {
+    [Kernel::new("binary", Geometry::elements(WG)).switched("PRODUCT", product)]
 }
 
 fn binary(
     device: &Device,
     a: &Tensor,
     b: &Tensor,
-    product: u32,
+    product: bool,
     on_cpu: fn(f32, f32) -> f32,
 ) -> Tensor {
     assert_eq!(a.count() % b.count(), 0, "{:?} and {:?}", a.shape(), b.shape());
@@ -32,17 +39,26 @@ fn binary(
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(a.shape());
-            let count = a.count();
-            gpu.dispatch(
-                "binary",
-                &[("WG", WG), ("PRODUCT", product)],
-                &[count as u32, b.count() as u32],
-                &[Bind::Read(1, a), Bind::Read(2, b), Bind::Write(3, &y)],
-                elements(count),
-            );
+            let Some(kernel) = gpu.choose(kernels(product)) else {
+                let op = if product { "multiply" } else { "add" };
+                return on_host(
+                    gpu,
+                    op,
+                    &[Input::Floats(a), Input::Floats(b)],
+                    y,
+                    move |cpu, x, _| binary(cpu, &x[0], &x[1], product, on_cpu),
+                );
+            };
+            let params = [a.count(), b.count()].map(|n| n as u32);
+            let binds = [Bind::Read(1, a), Bind::Read(2, b), Bind::Write(3, &y)];
+            gpu.dispatch(&kernel, &params, &binds, [a.count(), 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("add", "", kernels(false)), Choice::new("multiply", "", kernels(true))]
 }
 
 pub(super) fn checks() -> Vec<Check> {

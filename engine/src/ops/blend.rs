@@ -1,11 +1,16 @@
 //! `y = σ(gate) · a + (1 − σ(gate)) · b`: two features, mixed as a third says.
 
-use super::{Check, WG, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
+
+const KERNELS: [Kernel; 1] = [Kernel::new("blend", Geometry::elements(WG))];
 
 /// Mixes; all three have one shape.
 pub fn blend(device: &Device, a: &Tensor, b: &Tensor, gate: &Tensor) -> Tensor {
@@ -18,17 +23,23 @@ pub fn blend(device: &Device, a: &Tensor, b: &Tensor, gate: &Tensor) -> Tensor {
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(a.shape());
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                let inputs = [a, b, gate].map(Input::Floats);
+                return on_host(gpu, "blend", &inputs, y, |cpu, x, _| {
+                    blend(cpu, &x[0], &x[1], &x[2])
+                });
+            };
             let count = a.count();
-            gpu.dispatch(
-                "blend",
-                &[("WG", WG)],
-                &[count as u32],
-                &[Bind::Read(1, a), Bind::Read(2, b), Bind::Read(3, gate), Bind::Write(4, &y)],
-                elements(count),
-            );
+            let binds =
+                [Bind::Read(1, a), Bind::Read(2, b), Bind::Read(3, gate), Bind::Write(4, &y)];
+            gpu.dispatch(&kernel, &[count as u32], &binds, [count, 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("blend", "", KERNELS)]
 }
 
 pub(super) fn checks() -> Vec<Check> {

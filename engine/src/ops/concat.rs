@@ -1,11 +1,16 @@
 //! Tensors side by side, and a part of one: both copy a part of each row into a part of each row.
 
-use super::{Check, WG, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, write_on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
+
+const KERNELS: [Kernel; 1] = [Kernel::new("copy_columns", Geometry::elements(WG))];
 
 /// Tensors behind one another along `axis`; they agree in all others. A part of fewer rows before
 /// `axis` repeats: a class token `[1, 1, C]` joins patches `[B, T, C]`.
@@ -53,6 +58,7 @@ fn outer(x: &Tensor, axis: usize) -> usize {
 }
 
 /// Rows of `stride` elements, each read from `first` on.
+#[derive(Clone, Copy)]
 struct Part {
     rows: usize,
     stride: usize,
@@ -79,31 +85,43 @@ impl Target<'_> {
 
     /// Fills `columns` of each row from `first` on.
     fn copy(&mut self, x: &Tensor, part: Part, columns: usize, first: usize) {
+        let place = [columns, self.columns, first];
         match (self.device, &self.gpu) {
             (Device::Gpu(gpu), Some(y)) => {
+                let Some(kernel) = gpu.choose(KERNELS) else {
+                    // What earlier copies wrote is read, so that it can be written back.
+                    let inputs = [Input::Floats(x), Input::Floats(y)];
+                    return write_on_host(gpu, "copy_columns", &inputs, &[y], move |_, x, _| {
+                        let mut y = x[1].f32s().to_vec();
+                        copy_rows(x[0].f32s(), part, &mut y, place);
+                        vec![Tensor::from_f32(x[1].shape(), y)]
+                    });
+                };
                 let count = y.count() / self.columns * columns;
                 let params =
                     [count, columns, part.rows, part.stride, part.first, self.columns, first];
-                gpu.dispatch(
-                    "copy_columns",
-                    &[("WG", WG)],
-                    &params.map(|n| n as u32),
-                    &[Bind::Read(1, x), Bind::Write(2, y)],
-                    elements(count),
-                );
+                let binds = [Bind::Read(1, x), Bind::Write(2, y)];
+                gpu.dispatch(&kernel, &params.map(|n| n as u32), &binds, [count, 1]);
             }
-            _ => {
-                for (row, y) in self.cpu.chunks_exact_mut(self.columns).enumerate() {
-                    let at = row % part.rows * part.stride + part.first;
-                    y[first..first + columns].copy_from_slice(&x.f32s()[at..at + columns]);
-                }
-            }
+            _ => copy_rows(x.f32s(), part, &mut self.cpu, place),
         }
     }
 
     fn finish(self) -> Tensor {
         self.gpu.unwrap_or_else(|| Tensor::from_f32(&self.shape, self.cpu))
     }
+}
+
+/// Fills `columns` of each row of `y`, which has `stride` of them, from `first` on.
+fn copy_rows(x: &[f32], part: Part, y: &mut [f32], [columns, stride, first]: [usize; 3]) {
+    for (row, y) in y.chunks_exact_mut(stride).enumerate() {
+        let at = row % part.rows * part.stride + part.first;
+        y[first..first + columns].copy_from_slice(&x[at..at + columns]);
+    }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("copy_columns", "", KERNELS)]
 }
 
 pub(super) fn checks() -> Vec<Check> {

@@ -5,13 +5,20 @@
 //! [`crate::load::Declaration::conv`]. Groups are convolved one after another, each with a matrix of its
 //! own: right for the sixteen groups of a positional convolution, slow for one group a channel.
 
-use super::{Check, WG, add, concat, elements, matmul};
+use super::{
+    Check, Choice, WG, add, concat,
+    host::{Input, on_host},
+    matmul,
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     quant::{Format, Matrix},
     tensor::Tensor,
     testing::normal,
 };
+
+const PATCHES: [Kernel; 1] = [Kernel::new("patches", Geometry::elements(WG))];
+const MAX_POOL: [Kernel; 1] = [Kernel::new("max_pool", Geometry::elements(WG))];
 
 /// Bytes of windows laid out at a time: a photograph's would exceed what a binding may hold.
 const PIECE_BYTES: usize = 32 << 20;
@@ -171,17 +178,17 @@ fn patches(
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&[count, columns]);
+            let Some(kernel) = gpu.choose(PATCHES) else {
+                return on_host(gpu, "patches", &[Input::Floats(x)], y, move |cpu, x, _| {
+                    patches(cpu, &x[0], columns, window, first_channel, first, count)
+                });
+            };
             let image = [y.count(), first, height, width, channels, first_channel, group_channels];
             let mut params = image.to_vec();
             params.extend([out_height, out_width]);
             params.extend(window.params());
-            gpu.dispatch(
-                "patches",
-                &[("WG", WG)],
-                &params.iter().map(|n| *n as u32).collect::<Vec<_>>(),
-                &[Bind::Read(1, x), Bind::Write(2, &y)],
-                elements(y.count()),
-            );
+            let params: Vec<u32> = params.iter().map(|n| *n as u32).collect();
+            gpu.dispatch(&kernel, &params, &[Bind::Read(1, x), Bind::Write(2, &y)], [y.count(), 1]);
             y
         }
     }
@@ -211,18 +218,22 @@ pub fn max_pool(device: &Device, x: &Tensor, window: Window) -> Tensor {
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
+            let Some(kernel) = gpu.choose(MAX_POOL) else {
+                return on_host(gpu, "max_pool", &[Input::Floats(x)], y, move |cpu, x, _| {
+                    max_pool(cpu, &x[0], window)
+                });
+            };
             let mut params = vec![y.count(), height, width, channels, out_height, out_width];
             params.extend(window.params());
-            gpu.dispatch(
-                "max_pool",
-                &[("WG", WG)],
-                &params.iter().map(|n| *n as u32).collect::<Vec<_>>(),
-                &[Bind::Read(1, x), Bind::Write(2, &y)],
-                elements(y.count()),
-            );
+            let params: Vec<u32> = params.iter().map(|n| *n as u32).collect();
+            gpu.dispatch(&kernel, &params, &[Bind::Read(1, x), Bind::Write(2, &y)], [y.count(), 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("patches", "", PATCHES), Choice::new("max_pool", "", MAX_POOL)]
 }
 
 pub(super) fn checks() -> Vec<Check> {
@@ -248,6 +259,9 @@ pub(super) fn checks() -> Vec<Check> {
         })
     })
     .collect();
+    checks.push(Check::new("patches from the middle of an image", move |device| {
+        vec![patches(device, &image(device, 6), 3 * 3 * 2, Window::square(3, 1, 1), 2, 50, 60)]
+    }));
     checks.extend([Window::square(3, 2, 1), wide].map(|window| {
         Check::new(format!("max_pool {:?}", window.kernel), move |device| {
             vec![max_pool(device, &image(device, 5), window)]

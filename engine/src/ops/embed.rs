@@ -1,11 +1,19 @@
 //! Rows of a packed table.
 
-use super::{Check, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+    matmul::{formats, sample_in_shards, shards},
+};
 use crate::{
-    device::{Bind, Device},
-    quant::Matrix,
+    device::{Bind, Device, Geometry, Kernel},
+    quant::{Format, Matrix},
     tensor::Tensor,
 };
+
+fn kernels(format: Format) -> [Kernel; 1] {
+    [format.define(Kernel::new("embed", Geometry::elements(WG)))]
+}
 
 /// `[T, K]` from `ids: [T]` and `table: [N, K]`. Ids must lie in the table.
 pub fn embed(device: &Device, ids: &Tensor, table: &Matrix) -> Tensor {
@@ -23,51 +31,64 @@ pub fn embed(device: &Device, ids: &Tensor, table: &Matrix) -> Tensor {
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&[tokens, columns]);
-            let mut defines = table.format.defines();
-            defines.push(("WG", super::WG));
+            let Some(kernel) = gpu.choose(kernels(table.format)) else {
+                let inputs = [Input::Indices(ids), Input::Matrix(table)];
+                return on_host(gpu, "embed", &inputs, y, |cpu, ids, tables| {
+                    embed(cpu, &ids[0], &tables[0])
+                });
+            };
             for shard in table.shards.iter() {
+                let count = tokens * table.chunks() * 8;
                 let params =
-                    [tokens, columns, table.chunks(), table.groups(), shard.rows, shard.first];
+                    [count, columns, table.chunks(), table.groups(), shard.rows, shard.first];
                 let mut binds =
                     vec![Bind::Read(1, ids), Bind::Raw(2, shard.codes.gpu()), Bind::Write(3, &y)];
                 if table.groups() > 0 {
-                    binds.push(Bind::Raw(4, shard.scales.gpu()));
+                    binds.push(Bind::Raw(5, shard.scales.gpu()));
                 }
-                gpu.dispatch(
-                    "embed",
-                    &defines,
-                    &params.map(|value| value as u32),
-                    &binds,
-                    elements(tokens * table.chunks() * 8),
-                );
+                gpu.dispatch(&kernel, &params.map(|value| value as u32), &binds, [count, 1]);
             }
             y
         }
     }
 }
 
+pub(super) fn choices() -> Vec<Choice> {
+    let choice = |format: Format| Choice::new("embed", format.to_string(), kernels(format));
+    Format::all().into_iter().map(choice).collect()
+}
+
 pub(super) fn checks() -> Vec<Check> {
-    super::matmul::formats()
-        .into_iter()
-        .map(|format| {
-            Check::new(format!("embed {format}"), move |device| {
-                let table = super::matmul::sample_matrix(device, 40, 72, format);
-                let ids = device.upload_u32(&[5], vec![0, 39, 7, 7, 31]);
-                vec![embed(device, &ids, &table)]
-            })
-        })
-        .collect()
+    let whole = formats().into_iter().map(|format| check(format.to_string(), format, 40, 40));
+    let parts = shards().map(|(format, shards)| {
+        check(format!("{format} in {shards} shards"), format, 32 * (shards - 1) + 9, 32)
+    });
+    whole.chain(parts).collect()
+}
+
+/// Every kernel there is.
+#[cfg(test)]
+pub(super) fn all_checks() -> Vec<Check> {
+    Format::all().into_iter().map(|format| check(format.to_string(), format, 40, 40)).collect()
+}
+
+fn check(name: String, format: Format, rows: usize, shard_rows: usize) -> Check {
+    Check::new(format!("embed {name}"), move |device| {
+        let table = sample_in_shards(device, rows, 200, format, shard_rows);
+        let ids = device.upload_u32(&[6], vec![0, rows as u32 - 1, 7, 7, 31, 32]);
+        vec![embed(device, &ids, &table)]
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{quant::Format, testing::normal};
+    use crate::testing::normal;
 
     #[test]
     fn rows_come_back_in_the_order_of_their_ids() {
         let device = Device::cpu();
-        let table = super::super::matmul::sample_matrix(&device, 40, 72, Format::F32);
+        let table = sample_in_shards(&device, 40, 72, Format::F32, 40);
         let ids = device.upload_u32(&[2], vec![39, 1]);
         let values = normal(5, 40 * 72);
         let expected = [&values[39 * 72..], &values[72..144]].concat();

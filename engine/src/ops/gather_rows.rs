@@ -1,11 +1,16 @@
 //! Rows of a tensor.
 
-use super::{Check, WG, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
+
+const KERNELS: [Kernel; 1] = [Kernel::new("gather_rows", Geometry::elements(WG))];
 
 /// `[I, C]` from `x: [R, C]` and `ids: [I]`. Ids must lie in `x`.
 pub fn gather_rows(device: &Device, x: &Tensor, ids: &Tensor) -> Tensor {
@@ -18,17 +23,22 @@ pub fn gather_rows(device: &Device, x: &Tensor, ids: &Tensor) -> Tensor {
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
-            let count = y.count();
-            gpu.dispatch(
-                "gather_rows",
-                &[("WG", WG)],
-                &[count as u32, columns as u32],
-                &[Bind::Read(1, x), Bind::Read(2, ids), Bind::Write(3, &y)],
-                elements(count),
-            );
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                let inputs = [Input::Floats(x), Input::Indices(ids)];
+                return on_host(gpu, "gather_rows", &inputs, y, |cpu, x, _| {
+                    gather_rows(cpu, &x[0], &x[1])
+                });
+            };
+            let params = [y.count(), columns].map(|n| n as u32);
+            let binds = [Bind::Read(1, x), Bind::Read(2, ids), Bind::Write(3, &y)];
+            gpu.dispatch(&kernel, &params, &binds, [y.count(), 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("gather_rows", "", KERNELS)]
 }
 
 pub(super) fn checks() -> Vec<Check> {

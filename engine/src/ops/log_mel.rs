@@ -1,13 +1,21 @@
 //! Log-mel spectra of sounds: window, Fourier transform, power, filter bank, logarithm.
 
-use super::{Check, WG};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device, grid},
-    preprocess::mel::{FLOOR, Mel, MelShape, Scale},
+    device::{Bind, Device, Geometry, Kernel},
+    mel::{FLOOR, Mel, MelShape, Scale},
     tensor::Tensor,
     testing::normal,
 };
 use std::f64::consts::TAU;
+
+fn kernels(mel: &Mel) -> [Kernel; 1] {
+    let kernel = Kernel::new("log_mel", Geometry::rows(WG));
+    [kernel.with("N", mel.shape.window as u32).with("A", mel.split() as u32)]
+}
 
 /// `[B, frames, bins]` of sounds `[B, T]`, frames centred on every hop; what happens beyond a
 /// sound's ends is mirrored, so it must be longer than half a window.
@@ -26,25 +34,28 @@ pub fn log_mel(device: &Device, sounds: &Tensor, mel: &Mel) -> Tensor {
             Tensor::from_f32(&shape, spectra.collect())
         }
         Device::Gpu(gpu) => {
+            let y = gpu.alloc(&shape);
+            let Some(kernel) = gpu.choose(kernels(mel)) else {
+                let mel = mel.clone();
+                return on_host(gpu, "log_mel", &[Input::Floats(sounds)], y, move |cpu, x, _| {
+                    log_mel(cpu, &x[0], &mel)
+                });
+            };
             let (table, spans, weights) = tables(mel);
             let table = device.upload(&[3, window], table);
             let spans = device.upload_u32(&[bins, 3], spans);
             let weights = device.upload(&[weights.len()], weights);
-            let y = gpu.alloc(&shape);
-            let sizes = [batch * frames, frames, samples, hop, bins].map(|n| n as u32);
-            gpu.dispatch(
-                "log_mel",
-                &[("WG", WG), ("N", window as u32), ("A", mel.split() as u32)],
-                &[&sizes[..], &[FLOOR.to_bits(), factor.to_bits()]].concat(),
-                &[
-                    Bind::Read(1, sounds),
-                    Bind::Read(2, &table),
-                    Bind::Read(3, &spans),
-                    Bind::Read(4, &weights),
-                    Bind::Write(5, &y),
-                ],
-                grid(batch * frames),
-            );
+            let rows = batch * frames;
+            let sizes = [rows, frames, samples, hop, bins].map(|n| n as u32);
+            let params = [&sizes[..], &[FLOOR.to_bits(), factor.to_bits()]].concat();
+            let binds = [
+                Bind::Read(1, sounds),
+                Bind::Read(2, &table),
+                Bind::Read(3, &spans),
+                Bind::Read(4, &weights),
+                Bind::Write(5, &y),
+            ];
+            gpu.dispatch(&kernel, &params, &binds, [rows, 1]);
             y
         }
     }
@@ -89,15 +100,27 @@ fn shapes() -> [(&'static str, MelShape); 2] {
     [("whisper", whisper), ("clap", clap)]
 }
 
-/// A falling tone in noise, twice as loud in the second sound.
+/// A falling tone in noise; the first sound begins in silence, the second is twice as loud.
 fn sounds(samples: usize) -> Vec<f32> {
     let noise = normal(1, 2 * samples);
     let sound = |(i, noise): (usize, f32)| {
         let t = (i % samples) as f32 / samples as f32;
         let tone = (900.0 * (t - 0.3 * t * t)).sin();
-        (0.3 * tone + 0.01 * noise) * (1 + i / samples) as f32
+        match i {
+            ..1100 => 0.0,
+            _ => (0.3 * tone + 0.01 * noise) * (1 + i / samples) as f32,
+        }
     };
     noise.into_iter().enumerate().map(sound).collect()
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    shapes()
+        .map(|(name, shape)| {
+            let mel = Mel::new(shape).expect("sizes that are published");
+            Choice::new("log_mel", name, kernels(&mel))
+        })
+        .into()
 }
 
 pub(super) fn checks() -> Vec<Check> {

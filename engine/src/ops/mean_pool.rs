@@ -1,11 +1,19 @@
 //! Mean of the tokens that a mask keeps, as sentence-transformers pools.
 
-use super::{Check, WG, subgroups};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
+
+fn kernels(normalise: bool) -> [Kernel; 2] {
+    let kernel = Kernel::new("mean_pool", Geometry::rows(WG));
+    kernel.switched("NORMALISE", normalise).or_by_subgroups()
+}
 
 /// `[B, C]` from `x: [B, T, C]` and `mask: [B, T]` of ones and zeros; rows of length 1 where
 /// `normalise` is set.
@@ -32,16 +40,24 @@ pub fn mean_pool(device: &Device, x: &Tensor, mask: &Tensor, normalise: bool) ->
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&[batch, columns]);
-            gpu.dispatch(
-                "mean_pool",
-                &[("WG", WG), subgroups(gpu), ("NORMALISE", u32::from(normalise))],
-                &[tokens as u32, columns as u32],
-                &[Bind::Read(1, x), Bind::Read(2, mask), Bind::Write(3, &y)],
-                [batch as u32, 1, 1],
-            );
+            let Some(kernel) = gpu.choose(kernels(normalise)) else {
+                let inputs = [x, mask].map(Input::Floats);
+                return on_host(gpu, "mean_pool", &inputs, y, move |cpu, x, _| {
+                    mean_pool(cpu, &x[0], &x[1], normalise)
+                });
+            };
+            let params = [batch, tokens, columns].map(|n| n as u32);
+            let binds = [Bind::Read(1, x), Bind::Read(2, mask), Bind::Write(3, &y)];
+            gpu.dispatch(&kernel, &params, &binds, [batch, 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    let choice =
+        |normalise| Choice::new("mean_pool", format!("normalise={normalise}"), kernels(normalise));
+    [false, true].map(choice).into()
 }
 
 pub(super) fn checks() -> Vec<Check> {

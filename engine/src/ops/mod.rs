@@ -1,8 +1,9 @@
-//! One op a file: guards, the GPU's dispatch, the CPU's path, a check for the user's device and a
-//! test against something plainer.
+//! One op a file: guards, the kernels that can do it and the GPU's dispatch, the CPU's path, a check
+//! for the user's device and a test against something plainer.
 //!
 //! Model code calls these functions and nothing else. On a GPU they record and return at once; on
-//! the CPU they compute. A wrong shape is a mistake in a model file, not in its input, and panics.
+//! the CPU they compute. An op that is left without a working kernel is computed by the CPU in the
+//! middle of the GPU's pass (`host.rs`). A wrong shape is a mistake in a model file, not in its input, and panics.
 
 mod activation;
 mod add_positions;
@@ -10,18 +11,23 @@ mod argmax;
 mod attention;
 mod binary;
 mod blend;
+mod choice;
 mod concat;
 mod conv;
 mod embed;
 mod emit_token;
 mod gather_rows;
 mod group_norm;
+mod host;
+mod kv_append;
 mod layer_norm;
 mod log_mel;
 mod matmul;
 mod mean_pool;
 mod pad_columns;
 mod place_rows;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod planted;
 mod rms_norm;
 mod rope;
 mod sample;
@@ -34,12 +40,14 @@ pub use argmax::argmax;
 pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
 pub use binary::{add, multiply};
 pub use blend::blend;
+pub use choice::{Choice, choices};
 pub use concat::{concat, narrow};
 pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
 pub use emit_token::emit_token;
 pub use gather_rows::gather_rows;
 pub use group_norm::group_norm;
+pub use kv_append::kv_append;
 pub use layer_norm::layer_norm;
 pub use log_mel::log_mel;
 pub use matmul::matmul;
@@ -52,23 +60,11 @@ pub use sample::{MAX_TOP_K, Sampling, sample};
 pub use similarity::{similarity, unit_rows};
 pub use softmax::softmax;
 
-use crate::{
-    device::{Device, Gpu, grid},
-    tensor::Tensor,
-};
+use crate::{device::Device, tensor::Tensor};
+use std::cell::OnceCell;
 
 /// Invocations in a workgroup of the elementwise and row kernels.
 const WG: u32 = 64;
-
-/// A grid of workgroups for `count` elements.
-fn elements(count: usize) -> [u32; 3] {
-    grid(count.div_ceil(WG as usize))
-}
-
-/// The definition that lets a kernel use subgroups where they have passed the self-test.
-fn subgroups(gpu: &Gpu) -> shaders::Define {
-    ("SUBGROUPS", gpu.variant().subgroups)
-}
 
 /// Runs an op on a device and gives its outputs.
 pub type Run = dyn Fn(&Device) -> Vec<Tensor>;
@@ -81,16 +77,32 @@ pub struct Check {
     pub run: Box<Run>,
     /// Whether the outputs are indices, which must be equal.
     pub indices: bool,
+    /// What the reference gave.
+    expected: OnceCell<Vec<Tensor>>,
 }
 
 impl Check {
-    fn new(op: impl Into<String>, run: impl Fn(&Device) -> Vec<Tensor> + 'static) -> Check {
-        Check { op: op.into(), run: Box::new(run), indices: false }
+    pub(crate) fn new(
+        op: impl Into<String>,
+        run: impl Fn(&Device) -> Vec<Tensor> + 'static,
+    ) -> Check {
+        Check { op: op.into(), run: Box::new(run), indices: false, expected: OnceCell::new() }
     }
 
     fn indices(op: impl Into<String>, run: impl Fn(&Device) -> Vec<Tensor> + 'static) -> Check {
         Check { indices: true, ..Check::new(op, run) }
     }
+
+    /// The outputs of the reference, which is asked once.
+    pub(crate) fn expected(&self) -> &[Tensor] {
+        self.expected.get_or_init(|| (self.run)(&Device::reference()))
+    }
+}
+
+/// Every op's checks and, of those whose kernels are too many to check on every device, all.
+#[cfg(test)]
+pub(crate) fn all_checks() -> Vec<Check> {
+    [checks(), matmul::all_checks(), embed::all_checks()].into_iter().flatten().collect()
 }
 
 /// Every op's checks.
@@ -108,6 +120,7 @@ pub fn checks() -> Vec<Check> {
         emit_token::checks(),
         gather_rows::checks(),
         group_norm::checks(),
+        kv_append::checks(),
         layer_norm::checks(),
         log_mel::checks(),
         matmul::checks(),
@@ -119,7 +132,6 @@ pub fn checks() -> Vec<Check> {
         sample::checks(),
         similarity::checks(),
         softmax::checks(),
-        crate::kv::checks(),
     ]
     .into_iter()
     .flatten()

@@ -1,11 +1,16 @@
 //! Zeros behind each row, for matrices whose columns do not fill their last chunk.
 
-use super::{Check, WG, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
+
+const KERNELS: [Kernel; 1] = [Kernel::new("pad_columns", Geometry::elements(WG))];
 
 /// `[.., columns]` from `x: [.., C]` with `columns ≥ C`; `x` itself where they are equal.
 pub fn pad_columns(device: &Device, x: &Tensor, columns: usize) -> Tensor {
@@ -25,17 +30,20 @@ pub fn pad_columns(device: &Device, x: &Tensor, columns: usize) -> Tensor {
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
-            let count = y.count();
-            gpu.dispatch(
-                "pad_columns",
-                &[("WG", WG)],
-                &[count as u32, from as u32, columns as u32],
-                &[Bind::Read(1, x), Bind::Write(2, &y)],
-                elements(count),
-            );
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                return on_host(gpu, "pad_columns", &[Input::Floats(x)], y, move |cpu, x, _| {
+                    pad_columns(cpu, &x[0], columns)
+                });
+            };
+            let params = [y.count(), from, columns].map(|n| n as u32);
+            gpu.dispatch(&kernel, &params, &[Bind::Read(1, x), Bind::Write(2, &y)], [y.count(), 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("pad_columns", "", KERNELS)]
 }
 
 pub(super) fn checks() -> Vec<Check> {

@@ -1,13 +1,16 @@
 //! Features in place of the tokens that stand for them.
 
-use super::{Check, subgroups};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device, grid},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
-const WG: u32 = 64;
+const KERNELS: [Kernel; 2] = Kernel::new("place_rows", Geometry::rows(WG)).or_by_subgroups();
 
 /// `[R, C]`: `x: [R, C]` whose rows at `ids: [R]` equal to `token` are replaced by the rows of
 /// `features: [F, C]` in their order, as torch's `masked_scatter` does.
@@ -35,21 +38,23 @@ pub fn place_rows(
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(x.shape());
-            gpu.dispatch(
-                "place_rows",
-                &[("WG", WG), subgroups(gpu)],
-                &[rows as u32, columns as u32, features.rows() as u32, token],
-                &[
-                    Bind::Read(1, x),
-                    Bind::Read(2, ids),
-                    Bind::Read(3, features),
-                    Bind::Write(4, &y),
-                ],
-                grid(rows),
-            );
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                let inputs = [Input::Floats(x), Input::Indices(ids), Input::Floats(features)];
+                return on_host(gpu, "place_rows", &inputs, y, move |cpu, x, _| {
+                    place_rows(cpu, &x[0], &x[1], token, &x[2])
+                });
+            };
+            let params = [rows as u32, columns as u32, features.rows() as u32, token];
+            let binds =
+                [Bind::Read(1, x), Bind::Read(2, ids), Bind::Read(3, features), Bind::Write(4, &y)];
+            gpu.dispatch(&kernel, &params, &binds, [rows, 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("place_rows", "", KERNELS)]
 }
 
 pub(super) fn checks() -> Vec<Check> {

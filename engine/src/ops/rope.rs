@@ -1,8 +1,11 @@
 //! Rotary position embedding (Su et al. 2021) in the halves convention of Hugging Face.
 
-use super::{Check, WG, elements};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     kv::Step,
     tensor::Tensor,
     testing::normal,
@@ -132,6 +135,8 @@ fn scaled(i: usize, frequency: f32, scaling: RopeScaling) -> f32 {
     }
 }
 
+const KERNELS: [Kernel; 1] = [Kernel::new("rope", Geometry::elements(WG))];
+
 /// Turns the heads of `x: [B, T, H · D]` by their positions, which follow those of `step`.
 pub fn rope(device: &Device, x: &Tensor, angles: &Angles, step: &Step) -> Tensor {
     let [_, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
@@ -154,22 +159,30 @@ pub fn rope(device: &Device, x: &Tensor, angles: &Angles, step: &Step) -> Tensor
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(x.shape());
+            let step = step.tensor();
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                let inputs = [Input::Floats(x), Input::Floats(&angles.table), Input::Indices(step)];
+                return on_host(gpu, "rope", &inputs, y, move |cpu, x, _| {
+                    let angles = Angles { table: x[1].clone(), width };
+                    rope(cpu, &x[0], &angles, &Step::fetched(&x[2]))
+                });
+            };
             let count = x.count() / 2;
-            gpu.dispatch(
-                "rope",
-                &[("WG", WG)],
-                &[count, tokens, heads, half].map(|n| n as u32),
-                &[
-                    Bind::Read(1, x),
-                    Bind::Read(2, &angles.table),
-                    Bind::Read(3, step.tensor()),
-                    Bind::Write(4, &y),
-                ],
-                elements(count),
-            );
+            let params = [count, tokens, heads, half].map(|n| n as u32);
+            let binds = [
+                Bind::Read(1, x),
+                Bind::Read(2, &angles.table),
+                Bind::Read(3, step),
+                Bind::Write(4, &y),
+            ];
+            gpu.dispatch(&kernel, &params, &binds, [count, 1]);
             y
         }
     }
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("rope", "", KERNELS)]
 }
 
 pub(super) fn checks() -> Vec<Check> {

@@ -1,8 +1,11 @@
 //! Draws the next token on the device.
 
-use super::{Check, argmax};
+use super::{
+    Check, Choice, argmax,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     kv::Step,
     tensor::Tensor,
     testing::normal,
@@ -10,6 +13,8 @@ use crate::{
 
 /// Most candidates that `top_k` may keep.
 pub const MAX_TOP_K: u32 = 256;
+
+const KERNELS: [Kernel; 1] = [Kernel::new("sample", Geometry::rows(256))];
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,13 +51,16 @@ pub fn sample(device: &Device, logits: &Tensor, how: Sampling, step: &Step) -> T
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&[1]);
-            gpu.dispatch(
-                "sample",
-                &[("WG", 256)],
-                &[columns as u32, top_k, top_p.to_bits(), inverse.to_bits(), seed],
-                &[Bind::Read(1, logits), Bind::Read(2, step.tensor()), Bind::Write(3, &y)],
-                [1, 1, 1],
-            );
+            let step = step.tensor();
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                let inputs = [Input::Floats(logits), Input::Indices(step)];
+                return on_host(gpu, "sample", &inputs, y, move |cpu, x, _| {
+                    sample(cpu, &x[0], how, &Step::fetched(&x[1]))
+                });
+            };
+            let params = [columns as u32, top_k, top_p.to_bits(), inverse.to_bits(), seed];
+            let binds = [Bind::Read(1, logits), Bind::Read(2, step), Bind::Write(3, &y)];
+            gpu.dispatch(&kernel, &params, &binds, [1, 1]);
             y
         }
     }
@@ -96,15 +104,19 @@ fn pcg(seed: u32) -> u32 {
     (word >> 22) ^ word
 }
 
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("sample", "", KERNELS)]
+}
+
 pub(super) fn checks() -> Vec<Check> {
-    [(1, 1.0, 1.0), (40, 0.95, 0.8), (256, 0.6, 1.5)]
+    [(1, 1.0, 1.0), (40, 0.95, 0.8), (256, 0.6, 1.5), (255, 1.0, 9.0)]
         .map(|(top_k, top_p, temperature)| {
             Check::indices(format!("sample top_k={top_k}"), move |device| {
                 let mut logits: Vec<f32> = normal(1, 2000).iter().map(|x| x * 3.0).collect();
                 // Ties across the border of the top k must be cut at the lowest ids.
                 logits[1000..1200].fill(4.0);
                 let logits = device.upload(&[1, 2000], logits);
-                (0..6)
+                (0..12)
                     .map(|seed| {
                         let how = Sampling::Random { temperature, top_k, top_p, seed };
                         sample(device, &logits, how, &Step::new(device, seed as usize))

@@ -1,11 +1,17 @@
 //! How alike vectors are: dot products between the rows of two tensors.
 
-use super::{Check, WG, elements, mean_pool};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+    mean_pool,
+};
 use crate::{
-    device::{Bind, Device},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
+
+const KERNELS: [Kernel; 1] = [Kernel::new("similarity", Geometry::elements(WG))];
 
 /// `[B, M, N]` from `a: [B, M, K]` and `b: [B, N, K]`: `scale · a[m] · b[n]`. Both may lack B.
 pub fn similarity(device: &Device, a: &Tensor, b: &Tensor, scale: f32) -> Tensor {
@@ -30,16 +36,17 @@ pub fn similarity(device: &Device, a: &Tensor, b: &Tensor, scale: f32) -> Tensor
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                let inputs = [a, b].map(Input::Floats);
+                return on_host(gpu, "similarity", &inputs, y, move |cpu, x, _| {
+                    similarity(cpu, &x[0], &x[1], scale)
+                });
+            };
             let count = y.count();
             let mut params = [count, m, n, a.columns()].map(|n| n as u32).to_vec();
             params.push(scale.to_bits());
-            gpu.dispatch(
-                "similarity",
-                &[("WG", WG)],
-                &params,
-                &[Bind::Read(1, a), Bind::Read(2, b), Bind::Write(3, &y)],
-                elements(count),
-            );
+            let binds = [Bind::Read(1, a), Bind::Read(2, b), Bind::Write(3, &y)];
+            gpu.dispatch(&kernel, &params, &binds, [count, 1]);
             y
         }
     }
@@ -51,6 +58,10 @@ pub fn unit_rows(device: &Device, x: &Tensor) -> Tensor {
     // The mean of one token is the token, and the pooling knows how to divide by a length.
     let ones = device.upload(&[rows, 1], vec![1.0; rows]);
     mean_pool(device, &x.reshape(&[rows, 1, x.columns()]), &ones, true).reshape(x.shape())
+}
+
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("similarity", "", KERNELS)]
 }
 
 pub(super) fn checks() -> Vec<Check> {

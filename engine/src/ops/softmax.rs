@@ -1,11 +1,16 @@
 //! `exp(x) / Σ exp(x)` over rows.
 
-use super::{Check, WG, subgroups};
+use super::{
+    Check, Choice, WG,
+    host::{Input, on_host},
+};
 use crate::{
-    device::{Bind, Device, grid},
+    device::{Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
+
+const KERNELS: [Kernel; 2] = Kernel::new("softmax", Geometry::rows(WG)).or_by_subgroups();
 
 /// Turns the rows of `x` into distributions.
 pub fn softmax(device: &Device, x: &Tensor) -> Tensor {
@@ -23,24 +28,29 @@ pub fn softmax(device: &Device, x: &Tensor) -> Tensor {
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(x.shape());
-            gpu.dispatch(
-                "softmax",
-                &[("WG", WG), subgroups(gpu)],
-                &[x.rows() as u32, columns as u32],
-                &[Bind::Read(1, x), Bind::Write(2, &y)],
-                grid(x.rows()),
-            );
+            let Some(kernel) = gpu.choose(KERNELS) else {
+                return on_host(gpu, "softmax", &[Input::Floats(x)], y, |cpu, x, _| {
+                    softmax(cpu, &x[0])
+                });
+            };
+            let params = [x.rows(), columns].map(|n| n as u32);
+            gpu.dispatch(&kernel, &params, &[Bind::Read(1, x), Bind::Write(2, &y)], [x.rows(), 1]);
             y
         }
     }
 }
 
+pub(super) fn choices() -> Vec<Choice> {
+    vec![Choice::new("softmax", "", KERNELS)]
+}
+
 pub(super) fn checks() -> Vec<Check> {
-    [5, 300]
-        .map(|columns| {
-            Check::new(format!("softmax {columns}"), move |device| {
-                let x = normal(1, 4 * columns).iter().map(|x| x * 20.0).collect();
-                vec![softmax(device, &device.upload(&[4, columns], x))]
+    // More rows than a dimension of a grid has workgroups, and rows wider than a workgroup.
+    [(4, 5), (4, 300), (65_540, 2)]
+        .map(|(rows, columns)| {
+            Check::new(format!("softmax {rows}×{columns}"), move |device| {
+                let x = normal(1, 1000).into_iter().cycle().take(rows * columns).map(|x| x * 20.0);
+                vec![softmax(device, &device.upload(&[rows, columns], x.collect()))]
             })
         })
         .into()

@@ -4,13 +4,10 @@
 //! transformers draws the places of cuts at random; here they are in the middle of where they could
 //! be, so that the same recording gives the same numbers.
 
-use super::{
-    Audio,
-    mel::{Mel, MelShape, Scale},
-    settings::Section,
-};
+use super::{Audio, settings::Section};
 use crate::{
     error::{Error, Result},
+    mel::{Mel, MelShape, Scale},
     published::Inputs,
 };
 

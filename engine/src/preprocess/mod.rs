@@ -10,8 +10,8 @@
 //! - images: `image.rs` decodes, `resize.rs` resizes as torch does, `pixels.rs` crops and normalises,
 //!   `detr.rs` pads to one size, `tiles.rs` cuts for LLaVA-NeXT and writes out `<image>`, `video.rs`
 //!   picks frames, `pictures.rs` knows which class needs which;
-//! - sounds: `audio.rs` decodes and resamples, `mel.rs` makes log-mel spectra, which `whisper.rs` and
-//!   `clap.rs` cut and scale; `wav2vec2.rs` takes the samples themselves.
+//! - sounds: `audio.rs` decodes and resamples; `whisper.rs` and `clap.rs` cut and scale the log-mel
+//!   spectra of [`crate::mel`], and `wav2vec2.rs` takes the samples themselves.
 //!
 //! The reference is transformers 5.23 with torchvision's image processors, which it prefers over
 //! PIL's; they resize 8-bit images in integers, and so does `resize.rs`, to the same last bit. Where
@@ -27,7 +27,7 @@ mod gguf;
 mod hostile;
 mod image;
 mod letters;
-pub mod mel;
+
 mod pictures;
 mod pixels;
 mod processor;
@@ -41,8 +41,8 @@ mod video;
 mod wav2vec2;
 mod whisper;
 
+pub use crate::mel::Mel;
 pub use audio::Audio;
 pub use image::Image;
-pub use mel::Mel;
 pub use processor::{Given, Processor};
 pub use tokenizer::{Batch, Tokenizer};

@@ -1,13 +1,10 @@
 //! Whisper's half minutes (`WhisperFeatureExtractor` in transformers) and the tokens that its texts
 //! begin with.
 
-use super::{
-    Audio, Tokenizer,
-    mel::{Mel, MelShape, Scale},
-    settings::Section,
-};
+use super::{Audio, Tokenizer, settings::Section};
 use crate::{
     error::{Error, Result},
+    mel::{Mel, MelShape, Scale},
     published::{Config, Inputs},
 };
 use serde_json::Value;

@@ -1,7 +1,10 @@
 //! What is stored of a matrix: [`Format`], the numbers, and [`Layout`], the words they are in.
 
 use super::CHUNK;
-use crate::error::{Error, Result};
+use crate::{
+    device::Kernel,
+    error::{Error, Result},
+};
 use record::{Bits, Precision, Scheme};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -74,16 +77,29 @@ impl Format {
         }
     }
 
-    /// The definitions that make a kernel read this format.
-    pub fn defines(self) -> Vec<shaders::Define> {
+    /// The variant of a kernel that reads this format.
+    pub fn define(self, kernel: Kernel) -> Kernel {
         match self {
-            Format::Grouped { bits, asymmetric, group } => vec![
-                ("BITS", bits.into()),
-                ("GROUP", group.into()),
-                ("ASYM", u32::from(asymmetric)),
-            ],
-            _ => vec![("BITS", self.bits()), ("GROUP", 32)],
+            Format::Grouped { bits, asymmetric, group } => kernel
+                .with("BITS", bits.into())
+                .with("GROUP", group.into())
+                .with("ASYM", asymmetric.into()),
+            // `weights.wgsl` divides by the group, even where nothing is grouped.
+            _ => kernel.with("BITS", self.bits()).with("GROUP", 32),
         }
+    }
+
+    /// Every way in which weights can be stored.
+    pub fn all() -> Vec<Format> {
+        let mut formats = vec![Format::F32, Format::F16];
+        for bits in [8, 4, 3, 2] {
+            for group in [32, 64, 128] {
+                for asymmetric in [false, true] {
+                    formats.push(Format::Grouped { bits, asymmetric, group });
+                }
+            }
+        }
+        formats
     }
 }
 

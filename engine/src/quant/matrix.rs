@@ -171,7 +171,7 @@ pub struct MatrixBuilder<'a> {
 }
 
 impl<'a> MatrixBuilder<'a> {
-    /// Allocates a matrix on the device.
+    /// Allocates a matrix on the device, in as few shards as its kernels can bind.
     pub fn new(
         device: &'a Device,
         name: &'a str,
@@ -179,17 +179,28 @@ impl<'a> MatrixBuilder<'a> {
         columns: usize,
         format: Format,
     ) -> MatrixBuilder<'a> {
+        let limit = match device {
+            Device::Cpu(_) => u64::MAX,
+            Device::Gpu(gpu) => gpu.max_binding_bytes(),
+        };
+        MatrixBuilder::in_shards(device, name, rows, columns, format, limit)
+    }
+
+    /// Allocates a matrix in shards whose codes take at most `limit` bytes. A shard has a multiple of
+    /// 32 rows, or a single one, which keeps the scales of each piece in whole words.
+    pub fn in_shards(
+        device: &'a Device,
+        name: &'a str,
+        rows: usize,
+        columns: usize,
+        format: Format,
+        limit: u64,
+    ) -> MatrixBuilder<'a> {
         let layout = Layout::Chunks;
         let chunks = columns.div_ceil(CHUNK);
-        let row_bytes = layout.code_words(format, chunks) * 4;
-        let shard_rows = match device {
-            Device::Cpu(_) => rows,
-            // A multiple of 32 rows keeps the scales of a shard in whole words.
-            Device::Gpu(gpu) => {
-                let fit = (gpu.max_binding_bytes() as usize / row_bytes).min(rows);
-                if fit < rows { (fit / 32 * 32).max(1) } else { rows }
-            }
-        };
+        let row_bytes = layout.code_words(format, chunks) as u64 * 4;
+        let fit = (limit / row_bytes).min(rows as u64) as usize;
+        let shard_rows = if fit < rows { (fit / 32 * 32).max(1) } else { rows };
         let mut shards = Vec::new();
         let mut first = 0;
         while first < rows {

@@ -1,16 +1,18 @@
 //! The engine in a page: the only folder that knows JavaScript.
 //!
-//! `capabilities.rs` asks the page what it can do, `features.rs` has the modules for that.
+//! `capabilities.rs` asks the page what it can do, `features.rs` has the modules for that;
+//! `pipelines.rs` makes pipelines side by side.
 //!
 //! `answer` takes a request as JSON and gives the answer as JSON; events go to a callback on the
 //! way. Files come over HTTP ranges. The GPU is opened once a worker and kept for its cells.
 
 mod capabilities;
 mod features;
+mod pipelines;
 
 use crate::{
     answer,
-    device::Gpu,
+    device::{Gpu, InPage},
     embedder::Embedder,
     error::{Error, Result},
     weights::{LocalFuture, Source},
@@ -189,8 +191,10 @@ impl Embedder for Page {
             let text =
                 describe_adapter(PATIENCE_MS).await.map_err(|error| js_error("WebGPU", &error))?;
             let described = described(&text.as_string().unwrap_or_default())?;
+            pipelines::look_up_pipelines();
             ask_for_subgroups();
-            let gpu = Gpu::open(Some(described)).await?;
+            let page = InPage { adapter: described, makers: Box::new(pipelines::SideBySide) };
+            let gpu = Gpu::open(Some(page)).await?;
             GPU.set(Some(Rc::clone(&gpu)));
             Ok(gpu)
         })

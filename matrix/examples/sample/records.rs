@@ -153,6 +153,7 @@ fn environment(browser: Browser, backend: Backend) -> Environment {
                 checks: 92,
                 failure: None,
             }],
+            ..Default::default()
         },
         capabilities: Some(Capabilities {
             wgsl_language_features: strings(&["packed_4x8_integer_dot_product"]),

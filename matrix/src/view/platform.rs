@@ -57,7 +57,8 @@ pub fn facts(environment: &Environment) -> Vec<Fact> {
     facts
 }
 
-/// The variant in use, and why better ones are not.
+/// What kernels have at their disposal, and which are not used and why. Older records have a trial a
+/// variant, of which the last was in use.
 fn kernels(engine: &EngineInfo) -> Option<String> {
     let last = engine.tried.last()?;
     let mut text = match last.failure {
@@ -68,6 +69,12 @@ fn kernels(engine: &EngineInfo) -> Option<String> {
         if let Some(failure) = &trial.failure {
             text += &format!("; not {}: {failure}", trial.variant);
         }
+    }
+    for refused in &engine.refused {
+        text += &format!("; not {}: {}", refused.kernel, refused.why);
+    }
+    for hosted in &engine.hosted {
+        text += &format!("; {} on the CPU: {}", hosted.op, hosted.why);
     }
     Some(text)
 }
@@ -143,7 +150,7 @@ fn webnn(webnn: &Webnn) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::VariantTrial;
+    use record::{HostedOp, RefusedKernel, VariantTrial};
 
     #[test]
     fn kernels_say_what_is_used_and_what_was_wrong() {
@@ -161,6 +168,24 @@ mod tests {
         assert_eq!(
             kernels(&engine(tried)).as_deref(),
             Some("none is right; not plain: op add: zeros")
+        );
+    }
+
+    #[test]
+    fn kernels_that_are_refused_are_named_with_what_takes_their_place() {
+        let kernel = "softmax SUBGROUPS=1".to_owned();
+        let engine = EngineInfo {
+            tried: vec![VariantTrial { variant: "subgroups".into(), checks: 90, failure: None }],
+            refused: vec![RefusedKernel { kernel, why: "softmax 4×5: zeros".into() }],
+            hosted: vec![HostedOp { op: "rope".into(), why: "it has no kernel".into() }],
+            ..EngineInfo::default()
+        };
+        assert_eq!(
+            kernels(&engine).as_deref(),
+            Some(
+                "subgroups, 90 checks passed; not softmax SUBGROUPS=1: softmax 4×5: zeros; rope on \
+                 the CPU: it has no kernel"
+            )
         );
     }
 

@@ -320,7 +320,7 @@ impl Layer {
         let angles = state.angles.as_ref().expect("begin made them");
         let q = ops::rope(device, &self.query.forward(device, &h), angles, step);
         let k = ops::rope(device, &self.key.forward(device, &h), angles, step);
-        state.cache.append(device, index, &k, &self.value.forward(device, &h));
+        ops::kv_append(device, &state.cache, index, &k, &self.value.forward(device, &h));
         let how = Attention {
             kv_heads: spec.kv_heads,
             causal: true,

@@ -6,7 +6,8 @@
 //! `d · code + m` for a weight and `s · q` for an activation, a chunk adds
 //! `d · s · Σ code·q + m · s · Σ q`.
 
-use crate::quant::{CHUNK, Format, Matrix, Shard, chunk_words, unpack};
+use super::rounded::{Affine, Rounded};
+use crate::quant::{CHUNK, Format, Matrix, chunk_words, unpack};
 
 /// `[M, N]` from `x: [M, chunks · 32]`.
 pub(super) fn matmul(x: &[f32], w: &Matrix, bias: Option<&[f32]>, exact: bool) -> Vec<f32> {
@@ -53,101 +54,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
-/// Activations in chunks of 32 integers.
-///
-/// Where one activation dwarfs its neighbours, as some channels of language models do, a step that
-/// fits the large one is coarse for all others: such chunks get a second digit of 15 bits.
-pub(super) struct Rounded {
-    /// `[M, chunks · 32]`.
-    pub values: Vec<i16>,
-    /// `[M, chunks]`: what one step is worth.
-    pub scales: Vec<f32>,
-    /// `[M, chunks]`: sums of the rounded activations, second digits included.
-    pub sums: Vec<f32>,
-    /// Chunks that have a second digit, counted over all rows, ascending.
-    pub fine_chunks: Vec<usize>,
-    /// The second digits of those chunks, each worth a step over [`DIGIT`].
-    pub fine_values: Vec<i16>,
-}
-
-/// What the first digit is worth in units of the second.
-pub(super) const DIGIT: f32 = 32_768.0;
-/// A chunk gets a second digit when its largest activation is this many times its root mean square.
-const CREST: f32 = 4.0;
-
-fn round(x: &[f32]) -> Rounded {
-    const STEPS: f32 = 32_767.0;
-    let chunks = x.len() / CHUNK;
-    let mut rounded = Rounded {
-        values: Vec::with_capacity(x.len()),
-        scales: Vec::with_capacity(chunks),
-        sums: Vec::with_capacity(chunks),
-        fine_chunks: Vec::new(),
-        fine_values: Vec::new(),
-    };
-    for (at, chunk) in x.chunks_exact(CHUNK).enumerate() {
-        let largest = chunk.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-        // The reciprocal of a step is infinite for a chunk of subnormals: such a chunk counts as zero.
-        let inverse = if STEPS / largest < f32::MAX { STEPS / largest } else { 0.0 };
-        let scale = if inverse > 0.0 { largest / STEPS } else { 0.0 };
-        let mut sum = 0i32;
-        for x in chunk {
-            let q = nearest(x * inverse);
-            sum += q as i32;
-            rounded.values.push(q as i16);
-        }
-        let mut fine_sum = 0i32;
-        let squares: f32 = chunk.iter().map(|x| (x * inverse) * (x * inverse)).sum();
-        if STEPS * STEPS * CHUNK as f32 > CREST * CREST * squares && inverse > 0.0 {
-            rounded.fine_chunks.push(at);
-            for x in chunk {
-                let q = nearest((x * inverse - nearest(x * inverse)) * DIGIT);
-                fine_sum += q as i32;
-                rounded.fine_values.push(q as i16);
-            }
-        }
-        rounded.scales.push(scale);
-        rounded.sums.push((sum as f32 + fine_sum as f32 / DIGIT) * scale);
-    }
-    rounded
-}
-
-/// The nearest integer: adding and subtracting 1.5 · 2²³ rounds to it on every target.
-#[inline(always)]
-fn nearest(x: f32) -> f32 {
-    (x + 12_582_912.0) - 12_582_912.0
-}
-
-impl Rounded {
-    /// What the second digits of one row of activations add to a dot product with `codes`.
-    fn fine<'a>(
-        &'a self,
-        row: usize,
-        chunks: usize,
-        affine: &'a Affine,
-        codes: impl Fn(usize) -> [i16; CHUNK] + 'a,
-    ) -> f32 {
-        let from = self.fine_chunks.partition_point(|at| *at < row * chunks);
-        let mut total = 0.0;
-        for (at, values) in
-            self.fine_chunks.iter().zip(self.fine_values.chunks_exact(CHUNK)).skip(from)
-        {
-            if *at >= (row + 1) * chunks {
-                break;
-            }
-            let chunk = at - row * chunks;
-            let pairs = codes(chunk).into_iter().zip(values);
-            let sum: i32 = pairs.map(|(c, q)| i32::from(c) * i32::from(*q)).sum();
-            total += affine.d[chunk] * self.scales[*at] * sum as f32;
-        }
-        total / DIGIT
-    }
-}
-
 fn integer<const BITS: u32>(x: &[f32], w: &Matrix) -> Vec<f32> {
     let chunks = w.chunks();
     let m = x.len() / (chunks * CHUNK);
-    let x = round(x);
+    let x = Rounded::new(x);
     let mut y = vec![0.0; m * w.rows];
     let mut affine = Affine::new(chunks);
     let mut panel = vec![0i16; if m > 1 { chunks * CHUNK } else { 0 }];
@@ -175,43 +85,6 @@ fn integer<const BITS: u32>(x: &[f32], w: &Matrix) -> Vec<f32> {
         }
     }
     y
-}
-
-/// Scales and offsets of the chunks of one row of weights.
-pub(super) struct Affine {
-    pub d: Vec<f32>,
-    pub m: Vec<f32>,
-}
-
-impl Affine {
-    fn new(chunks: usize) -> Affine {
-        Affine { d: vec![0.0; chunks], m: vec![0.0; chunks] }
-    }
-
-    fn load(&mut self, w: &Matrix, shard: &Shard, row: usize) {
-        let Format::Grouped { asymmetric, group, .. } = w.format else { unreachable!() };
-        let scales = shard.scales.cpu();
-        let first = row * w.groups();
-        let repeat = usize::from(group) / CHUNK;
-        let zero = w.format.zero();
-        for (chunk, (d, m)) in self.d.iter_mut().zip(&mut self.m).enumerate() {
-            let at = first + chunk / repeat;
-            if asymmetric {
-                (*d, *m) = (half(scales[at]), half(scales[at] >> 16));
-            } else {
-                *d = half(scales[at / 2] >> (16 * (at % 2)));
-                *m = -zero * *d;
-            }
-        }
-    }
-}
-
-/// The f16 in the low half of a word. Shifting its exponent and mantissa into place leaves an
-/// exponent that is 112 too small, denormal numbers included; loaders refuse infinities.
-#[inline(always)]
-fn half(word: u32) -> f32 {
-    let magnitude = f32::from_bits((word & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-    f32::from_bits(magnitude.to_bits() | (word & 0x8000) << 16)
 }
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -244,27 +117,4 @@ fn dot_chunk(codes: &[i16], affine: &Affine, x: &Rounded, chunk: usize, at: usiz
     let values = &x.values[at * CHUNK..(at + 1) * CHUNK];
     let sum: i32 = codes.iter().zip(values).map(|(c, q)| i32::from(*c) * i32::from(*q)).sum();
     affine.d[chunk] * x.scales[at] * sum as f32 + affine.m[chunk] * x.sums[at]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_smallest_numbers_round_to_nothing() {
-        let mut x = [0.0; CHUNK];
-        x[3] = f32::from_bits(1);
-        x[4] = -1e-38;
-        assert_eq!(round(&x).values, [0; CHUNK]);
-        x[5] = 1e-29;
-        assert_eq!(round(&x).values[5], 32_767);
-    }
-
-    #[test]
-    fn halves_equal_the_crate_of_that_name() {
-        for bits in (0..=u16::MAX).filter(|bits| bits & 0x7c00 != 0x7c00) {
-            let expected = ::half::f16::from_bits(bits).to_f32();
-            assert_eq!(half(u32::from(bits)).to_bits(), expected.to_bits(), "{bits:#06x}");
-        }
-    }
 }

@@ -5,19 +5,42 @@
 //! the reference, multiplies in f32.
 
 mod cpu;
+mod rounded;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 
-use super::{Check, pad_columns};
+use super::{
+    Check, Choice,
+    host::{Input, on_host},
+    pad_columns,
+};
 use crate::{
-    device::{Bind, Device, Gpu, grid},
-    quant::{CHUNK, Format, Matrix, MatrixBuilder, RoundToNearest},
+    device::{Bind, Device, Geometry, Gpu, Kernel},
+    quant::{CHUNK, Format, Layout, Matrix, MatrixBuilder, RoundToNearest},
     tensor::Tensor,
     testing::normal,
 };
 
 /// Rows of `x` up to which each is treated on its own.
 const FEW_ROWS: usize = 4;
+
+/// Four neighbouring outputs of one row of `x` a workgroup.
+const MATVEC: Kernel =
+    Kernel::new("matvec", Geometry { workgroup: 32, tile: [4, 1], folded: true });
+
+/// A square of outputs a workgroup, 4 × 4 of them an invocation.
+const MATMUL: Kernel =
+    Kernel::new("matmul", Geometry { workgroup: 64, tile: [32, 32], folded: false });
+
+/// The kernels for `rows` rows of `x`, the preferred one first.
+fn kernels(rows: usize, format: Format, bias: bool) -> [Kernel; 2] {
+    let packed = |kernel| format.define(kernel).switched("BIAS", bias);
+    match rows {
+        ..=FEW_ROWS => packed(MATVEC).or_by_subgroups(),
+        // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
+        _ => [packed(MATMUL).switched("F16", format == Format::F16), packed(MATMUL)],
+    }
+}
 
 /// `[.., N]` from `x: [.., K]`, `w: [N, K]` and `bias: [N]`.
 pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) -> Tensor {
@@ -38,9 +61,15 @@ pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) ->
 fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &[usize]) -> Tensor {
     let y = gpu.alloc(shape);
     let m = x.rows();
-    let variant = gpu.variant();
-    let mut defines = w.format.defines();
-    defines.push(("BIAS", u32::from(bias.is_some())));
+    let Some(kernel) = gpu.choose(kernels(m, w.format, bias.is_some())) else {
+        let mut inputs = vec![Input::Floats(x), Input::Matrix(w)];
+        inputs.extend(bias.map(Input::Floats));
+        let shape = shape.to_vec();
+        return on_host(gpu, "matmul", &inputs, y, move |_, x, w| {
+            let bias = x.get(1).map(Tensor::f32s);
+            Tensor::from_f32(&shape, cpu::matmul(x[0].f32s(), &w[0], bias, false))
+        });
+    };
     for shard in w.shards.iter() {
         let mut binds = vec![Bind::Read(1, x), Bind::Raw(2, shard.codes.gpu()), Bind::Write(3, &y)];
         if let Some(bias) = bias {
@@ -49,25 +78,13 @@ fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &
         if w.groups() > 0 {
             binds.push(Bind::Raw(5, shard.scales.gpu()));
         }
-        let shape = [shard.rows, w.chunks(), w.groups(), w.rows, shard.first].map(|n| n as u32);
-        if m <= FEW_ROWS {
-            let defines = [&defines[..], &[("WG", 32), ("SUBGROUPS", variant.subgroups)]].concat();
-            let [gx, gy, _] = grid(shard.rows.div_ceil(4));
-            gpu.dispatch("matvec", &defines, &shape, &binds, [gx, gy, m as u32]);
-        } else {
-            let mut defines = defines.clone();
-            if w.format == Format::F16 && variant.f16 != 0 {
-                defines.push(("F16", 1));
-            }
-            let params = [&[m as u32], &shape[..]].concat();
-            let groups = [shard.rows.div_ceil(32) as u32, m.div_ceil(32) as u32, 1];
-            gpu.dispatch("matmul", &defines, &params, &binds, groups);
-        }
+        let params = [m, shard.rows, w.chunks(), w.groups(), w.rows, shard.first];
+        gpu.dispatch(&kernel, &params.map(|n| n as u32), &binds, [shard.rows, m]);
     }
     y
 }
 
-/// Every format, for checks.
+/// The formats that a device is checked with: every one of its own, and what stands for the others.
 pub(super) fn formats() -> Vec<Format> {
     let mut formats = vec![Format::F32, Format::F16];
     for bits in [8, 4, 3, 2] {
@@ -87,8 +104,32 @@ pub(super) fn sample_matrix(
     columns: usize,
     format: Format,
 ) -> Matrix {
-    let values = normal(5, rows * columns);
-    let mut builder = MatrixBuilder::new(device, "sample", rows, columns, format);
+    sample_in_shards(device, rows, columns, format, rows)
+}
+
+/// A matrix of repeatable numbers in shards of `shard_rows`, a multiple of 32: what is large enough
+/// for more than one shard on a real device is too large for a check.
+pub(super) fn sample_in_shards(
+    device: &Device,
+    rows: usize,
+    columns: usize,
+    format: Format,
+    shard_rows: usize,
+) -> Matrix {
+    pack(device, rows, columns, format, shard_rows, &normal(5, rows * columns))
+}
+
+fn pack(
+    device: &Device,
+    rows: usize,
+    columns: usize,
+    format: Format,
+    shard_rows: usize,
+    values: &[f32],
+) -> Matrix {
+    let limit =
+        (shard_rows * Layout::Chunks.code_words(format, columns.div_ceil(CHUNK)) * 4) as u64;
+    let mut builder = MatrixBuilder::in_shards(device, "sample", rows, columns, format, limit);
     let mut done = 0;
     while done < rows {
         let piece = builder.piece_rows();
@@ -99,21 +140,92 @@ pub(super) fn sample_matrix(
     builder.finish()
 }
 
+pub(super) fn choices() -> Vec<Choice> {
+    let mut choices = Vec::new();
+    for format in Format::all() {
+        for (rows, name) in [(1, "few"), (FEW_ROWS + 1, "many")] {
+            for bias in [false, true] {
+                let call = format!("{format}, {name} rows, bias={bias}");
+                choices.push(Choice::new("matmul", call, kernels(rows, format, bias)));
+            }
+        }
+    }
+    choices
+}
+
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
     for format in formats() {
         // One row, few rows with a bias, and more than one tile of rows; 72 and 40 are no
         // multiples of a chunk, a group or a tile.
         for (m, n, k, with_bias) in [(1, 40, 160, false), (3, 41, 72, true), (37, 40, 96, true)] {
-            checks.push(Check::new(format!("matmul {format} {m}×{k}×{n}"), move |device| {
-                let w = sample_matrix(device, n, k, format);
-                let bias = device.upload(&[n], normal(6, n));
-                let x = device.upload(&[m, k], normal(7, m * k));
-                vec![matmul(device, &x, &w, with_bias.then_some(&bias))]
-            }));
+            checks.push(check(format, [m, n, k], with_bias));
         }
     }
+    // More chunks in a row than a workgroup has invocations.
+    checks.push(check(Format::F16, [1, 5, 1064], false));
+    checks.extend(shards().map(|(format, shards)| {
+        Check::new(format!("matmul {format} in {shards} shards"), move |device| {
+            let n = 32 * (shards - 1) + 9;
+            let w = sample_in_shards(device, n, 72, format, 32);
+            assert_eq!(w.shards.len(), shards);
+            let bias = device.upload(&[n], normal(6, n));
+            let product = |m| {
+                let x = device.upload(&[m, 72], normal(7, m * 72));
+                matmul(device, &x, &w, Some(&bias))
+            };
+            vec![product(1), product(37)]
+        })
+    }));
+    checks.extend([8, 4, 3].map(|bits| {
+        Check::new(format!("matmul of outliers by {bits} bits"), move |device| {
+            outliers(device, bits)
+        })
+    }));
     checks
+}
+
+/// Every kernel there is.
+#[cfg(test)]
+pub(super) fn all_checks() -> Vec<Check> {
+    let sizes = [[1, 41, 200], [37, 41, 200]];
+    let checks = Format::all().into_iter().flat_map(|format| {
+        sizes.into_iter().flat_map(move |size| [false, true].map(|bias| check(format, size, bias)))
+    });
+    checks.collect()
+}
+
+fn check(format: Format, [m, n, k]: [usize; 3], with_bias: bool) -> Check {
+    Check::new(format!("matmul {format} {m}×{k}×{n}"), move |device| {
+        let w = sample_matrix(device, n, k, format);
+        let bias = device.upload(&[n], normal(6, n));
+        let x = device.upload(&[m, k], normal(7, m * k));
+        vec![matmul(device, &x, &w, with_bias.then_some(&bias))]
+    })
+}
+
+/// Formats of every layout of codes and scales, with a number of shards.
+pub(super) fn shards() -> impl Iterator<Item = (Format, usize)> {
+    let grouped = |bits, asymmetric| Format::Grouped { bits, asymmetric, group: 32 };
+    let formats = [Format::F16, grouped(8, false), grouped(4, true), grouped(3, false)];
+    formats.into_iter().zip([2, 3].into_iter().cycle())
+}
+
+/// Products in which one activation of a chunk is a hundred times the others and meets a weight of
+/// zero: what is left comes from the others, for which a single digit of 15 bits is too coarse.
+fn outliers(device: &Device, bits: u8) -> Vec<Tensor> {
+    let (n, k) = (40, 96);
+    let format = Format::Grouped { bits, asymmetric: false, group: 32 };
+    let large = |column: usize| column % 64 == 17;
+    let mut weights = normal(5, n * k);
+    weights.iter_mut().enumerate().filter(|(i, _)| large(i % k)).for_each(|(_, w)| *w = 0.0);
+    let w = pack(device, n, k, format, n, &weights);
+    let product = |m| {
+        let mut x = normal(7, m * k);
+        x.iter_mut().enumerate().filter(|(i, _)| large(i % k)).for_each(|(_, x)| *x = 100.0);
+        matmul(device, &device.upload(&[m, k], x), &w, None)
+    };
+    vec![product(1), product(3), product(9)]
 }
 
 #[cfg(test)]

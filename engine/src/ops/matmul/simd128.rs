@@ -1,6 +1,6 @@
 //! The integer dot products of `cpu.rs` in WASM SIMD: eight 16-bit products an instruction.
 
-use super::cpu::{Affine, Rounded};
+use super::rounded::{Affine, Rounded};
 use crate::quant::{CHUNK, chunk_words};
 use core::arch::wasm32::*;
 

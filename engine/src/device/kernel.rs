@@ -1,0 +1,269 @@
+//! A kernel as a value, and the choice among those that can do the same work.
+
+use shaders::{ComposeError, Define, Dialect, Files};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    hash::{Hash, Hasher},
+};
+
+/// Most definitions of a kernel, its geometry's apart.
+const MAX_DEFINES: usize = 6;
+
+/// A file of WGSL, the definitions that make a variant of it, and its geometry. Equal kernels have
+/// equal texts, so one is compiled once however often it is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kernel {
+    /// File below `shaders/wgsl`, without its ending.
+    pub source: &'static str,
+    /// Unused ones have no name.
+    defines: [Define; MAX_DEFINES],
+    /// How work is cut up.
+    pub geometry: Geometry,
+}
+
+/// How work is cut into workgroups. Sizes stand here alone: WGSL gets them as the constants `WG`,
+/// `TILE_X` and `TILE_Y`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Geometry {
+    /// Invocations of a workgroup.
+    pub workgroup: u32,
+    /// How much of each axis of the work one workgroup does.
+    pub tile: [u32; 2],
+    /// Whether the first axis may need more workgroups than a dimension of a grid holds: it is then
+    /// folded over x and y, which `grid.wgsl` unfolds, and the second axis is z.
+    pub folded: bool,
+}
+
+impl Geometry {
+    /// An element an invocation.
+    pub const fn elements(workgroup: u32) -> Geometry {
+        Geometry { workgroup, tile: [workgroup, 1], folded: true }
+    }
+
+    /// A row a workgroup.
+    pub const fn rows(workgroup: u32) -> Geometry {
+        Geometry { workgroup, tile: [1, 1], folded: true }
+    }
+
+    /// The grid of workgroups for work of this size.
+    pub fn groups(&self, work: [usize; 2]) -> [u32; 3] {
+        /// Workgroups that a dimension holds.
+        const LIMIT: usize = 65_535;
+        let [x, y] = [0, 1].map(|axis| work[axis].div_ceil(self.tile[axis] as usize));
+        if !self.folded {
+            return [x as u32, y as u32, 1];
+        }
+        let folds = x.div_ceil(LIMIT).max(1);
+        [x.div_ceil(folds) as u32, folds as u32, y as u32]
+    }
+}
+
+impl Kernel {
+    /// A file without definitions.
+    pub const fn new(source: &'static str, geometry: Geometry) -> Kernel {
+        Kernel { source, defines: [("", 0); MAX_DEFINES], geometry }
+    }
+
+    /// The variant with one more definition.
+    pub const fn with(mut self, name: &'static str, value: u32) -> Kernel {
+        let mut at = 0;
+        while !self.defines[at].0.is_empty() {
+            at += 1;
+        }
+        self.defines[at] = (name, value);
+        self
+    }
+
+    /// The variant with a switch turned on or off.
+    pub const fn switched(self, name: &'static str, on: bool) -> Kernel {
+        if on { self.with(name, 1) } else { self }
+    }
+
+    /// The variant that sums and compares over subgroups, then this one.
+    pub const fn or_by_subgroups(self) -> [Kernel; 2] {
+        [self.with("SUBGROUPS", 1), self]
+    }
+
+    /// The definitions, those of the geometry apart.
+    pub fn defines(&self) -> impl Iterator<Item = Define> {
+        self.defines.into_iter().take_while(|(name, _)| !name.is_empty())
+    }
+
+    /// The value of a definition; 0 where it has none.
+    pub fn value(&self, name: &str) -> u32 {
+        self.defines().find(|(known, _)| *known == name).map_or(0, |(_, value)| value)
+    }
+
+    /// All definitions that the text gets.
+    fn definitions(&self) -> Vec<Define> {
+        let Geometry { workgroup, tile: [x, y], .. } = self.geometry;
+        self.defines().chain([("WG", workgroup), ("TILE_X", x), ("TILE_Y", y)]).collect()
+    }
+
+    /// The WGSL that is compiled.
+    pub fn text(&self, files: &Files, dialect: Dialect) -> Result<String, ComposeError> {
+        files.compose(self.source, &self.definitions(), dialect)
+    }
+
+    /// The files that the text is made of.
+    pub fn files(&self, files: &Files) -> Result<Vec<String>, ComposeError> {
+        files.of(self.source, &self.definitions())
+    }
+}
+
+impl Hash for Kernel {
+    /// Every dispatch looks a kernel up. Of the definitions, the values tell variants apart well
+    /// enough.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
+        self.defines.map(|(_, value)| value).hash(state);
+        self.geometry.hash(state);
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.source)?;
+        self.defines().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Geometry { workgroup, tile: [x, y], .. } = self.geometry;
+        write!(f, "{self} WG={workgroup} TILE={x}×{y}")
+    }
+}
+
+/// What a GPU offers to kernels; by default, what every WebGPU device does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// WGSL's subgroup functions.
+    pub subgroups: bool,
+    /// 16-bit floats.
+    pub f16: bool,
+    /// Most invocations of a workgroup.
+    pub max_invocations: u64,
+}
+
+impl Default for Capabilities {
+    fn default() -> Capabilities {
+        Capabilities { subgroups: false, f16: false, max_invocations: 256 }
+    }
+}
+
+impl Capabilities {
+    /// What an adapter says of itself, here or in a record.
+    pub fn of(adapter: &record::Adapter) -> Capabilities {
+        let has = |name: &str| adapter.features.iter().any(|feature| feature == name);
+        let least = Capabilities::default();
+        let limit = adapter.limits.get("maxComputeInvocationsPerWorkgroup").copied();
+        Capabilities {
+            subgroups: has("subgroups"),
+            f16: has("shader-f16"),
+            max_invocations: limit.unwrap_or(least.max_invocations),
+        }
+    }
+
+    /// What a kernel needs that is not offered.
+    pub fn lacks(&self, kernel: &Kernel) -> Option<&'static str> {
+        if kernel.value("SUBGROUPS") != 0 && !self.subgroups {
+            Some("the adapter has no subgroups")
+        } else if kernel.value("F16") != 0 && !self.f16 {
+            Some("the adapter has no shader-f16")
+        } else if u64::from(kernel.geometry.workgroup) > self.max_invocations {
+            Some("the adapter allows no workgroup as large")
+        } else {
+            None
+        }
+    }
+}
+
+/// Geometries that were found to be faster than those that ops ask for, by file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tuning(BTreeMap<&'static str, Geometry>);
+
+impl Tuning {
+    /// Uses a geometry for all kernels of a file.
+    pub fn set(&mut self, source: &'static str, geometry: Geometry) {
+        self.0.insert(source, geometry);
+    }
+
+    fn of(&self, kernel: Kernel) -> Kernel {
+        let geometry = self.0.get(kernel.source).copied().unwrap_or(kernel.geometry);
+        Kernel { geometry, ..kernel }
+    }
+}
+
+/// All that the choice among an op's kernels depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// What the GPU offers.
+    pub capabilities: Capabilities,
+    /// Geometries that were measured to be better.
+    pub tuning: Tuning,
+    /// Kernels that failed their check.
+    pub refused: HashSet<Kernel>,
+}
+
+impl Terms {
+    /// The first of an op's kernels, which come in the order of preference, that the GPU can run and
+    /// that has not failed.
+    pub fn choose(&self, kernels: impl IntoIterator<Item = Kernel>) -> Option<Kernel> {
+        kernels
+            .into_iter()
+            .map(|kernel| self.tuning.of(kernel))
+            .find(|kernel| self.against(kernel).is_none())
+    }
+
+    /// Why a kernel is not chosen whatever comes after it.
+    pub fn against(&self, kernel: &Kernel) -> Option<&'static str> {
+        let lacks = self.capabilities.lacks(kernel);
+        lacks.or_else(|| self.refused.contains(kernel).then_some("it failed the self-test"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KERNEL: Kernel = Kernel::new("norm", Geometry::rows(64)).with("RMS", 1);
+
+    #[test]
+    fn grids_hold_what_was_asked_for() {
+        for count in [1, 65_535, 65_536, 1_000_000] {
+            let [x, y, z] = Geometry::rows(64).groups([count, 3]);
+            assert!(x <= 65_535 && y <= 65_535 && z == 3);
+            assert!((x * y) as usize >= count && (x * y) as usize <= count + y as usize);
+        }
+        assert_eq!(Geometry::elements(64).groups([129, 1]), [3, 1, 1]);
+        let tiled = Geometry { workgroup: 64, tile: [32, 16], folded: false };
+        assert_eq!(tiled.groups([65, 16]), [3, 1, 1]);
+        assert_eq!(Geometry::rows(64).groups([0, 1]), [0, 1, 1]);
+    }
+
+    #[test]
+    fn the_first_kernel_that_can_run_and_has_not_failed_is_chosen() {
+        let mut terms = Terms::default();
+        assert_eq!(terms.choose(KERNEL.or_by_subgroups()), Some(KERNEL));
+        terms.capabilities.subgroups = true;
+        let fast = KERNEL.with("SUBGROUPS", 1);
+        assert_eq!(terms.choose(KERNEL.or_by_subgroups()), Some(fast));
+        terms.refused.insert(fast);
+        assert_eq!(terms.choose(KERNEL.or_by_subgroups()), Some(KERNEL));
+        terms.refused.insert(KERNEL);
+        assert_eq!(terms.choose(KERNEL.or_by_subgroups()), None);
+    }
+
+    #[test]
+    fn tuning_changes_geometries_and_a_limit_refuses_them() {
+        let mut terms = Terms::default();
+        terms.capabilities.max_invocations = 128;
+        terms.tuning.set("norm", Geometry::rows(128));
+        let tuned = Kernel { geometry: Geometry::rows(128), ..KERNEL };
+        assert_eq!(terms.choose([KERNEL]), Some(tuned));
+        terms.tuning.set("norm", Geometry::rows(256));
+        assert_eq!(terms.choose([KERNEL]), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! Which kernels the ops can ask for.
+
+use crate::device::Kernel;
+
+/// A call of an op as far as it decides the kernel, and the kernels that can do it, the preferred one
+/// first.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The op's name.
+    pub op: &'static str,
+    /// What sets this call apart from others of the op; empty where all use the same kernels.
+    pub call: String,
+    /// Kernels in the order of preference.
+    pub kernels: Vec<Kernel>,
+}
+
+impl Choice {
+    pub(super) fn new(
+        op: &'static str,
+        call: impl Into<String>,
+        kernels: impl IntoIterator<Item = Kernel>,
+    ) -> Choice {
+        let mut kernels: Vec<Kernel> = kernels.into_iter().collect();
+        kernels.dedup();
+        Choice { op, call: call.into(), kernels }
+    }
+}
+
+/// Every choice that an op can be faced with, whatever the model.
+pub fn choices() -> Vec<Choice> {
+    [
+        super::activation::choices(),
+        super::add_positions::choices(),
+        super::argmax::choices(),
+        super::attention::choices(),
+        super::binary::choices(),
+        super::blend::choices(),
+        super::concat::choices(),
+        super::conv::choices(),
+        super::embed::choices(),
+        super::emit_token::choices(),
+        super::gather_rows::choices(),
+        super::group_norm::choices(),
+        super::kv_append::choices(),
+        super::layer_norm::choices(),
+        super::log_mel::choices(),
+        super::matmul::choices(),
+        super::mean_pool::choices(),
+        super::pad_columns::choices(),
+        super::place_rows::choices(),
+        super::rms_norm::choices(),
+        super::rope::choices(),
+        super::sample::choices(),
+        super::similarity::choices(),
+        super::softmax::choices(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    use shaders::{Dialect, Files};
+    use std::collections::BTreeSet;
+
+    fn kernels() -> BTreeSet<Kernel> {
+        choices().into_iter().flat_map(|choice| choice.kernels).collect()
+    }
+
+    #[test]
+    fn every_kernel_is_valid() {
+        for kernel in kernels() {
+            let text = kernel.text(&Files::default(), Dialect::Naga).unwrap();
+            let verdict = naga::front::wgsl::parse_str(&text)
+                .map_err(|error| error.emit_to_string(&text))
+                .and_then(|module| {
+                    Validator::new(ValidationFlags::all(), Capabilities::all())
+                        .validate(&module)
+                        .map_err(|error| error.emit_to_string(&text))?;
+                    // The layout is read from the text: naga must see the same.
+                    let bound = |(_, variable): (_, &naga::GlobalVariable)| {
+                        variable.binding.map(|place| (place.binding, space(variable.space)))
+                    };
+                    let bound = module.global_variables.iter().filter_map(bound);
+                    assert_eq!(shaders::bindings(&text), bound.collect::<Vec<_>>(), "{kernel}");
+                    Ok(())
+                });
+            assert_eq!(verdict, Ok(()), "{kernel}");
+        }
+    }
+
+    fn space(space: naga::AddressSpace) -> shaders::Space {
+        match space {
+            naga::AddressSpace::Uniform => shaders::Space::Uniform,
+            naga::AddressSpace::Storage { access }
+                if access.contains(naga::StorageAccess::STORE) =>
+            {
+                shaders::Space::ReadWrite
+            }
+            _ => shaders::Space::Read,
+        }
+    }
+
+    #[test]
+    fn every_file_is_reached() {
+        let reached: BTreeSet<String> =
+            kernels().iter().flat_map(|kernel| kernel.files(&Files::default()).unwrap()).collect();
+        for name in shaders::names() {
+            assert!(reached.contains(name), "{name}.wgsl is used by nothing");
+        }
+    }
+
+    /// What works everywhere comes last, and what comes before it is another kernel.
+    #[test]
+    fn every_call_has_a_kernel_that_needs_nothing() {
+        let least = crate::device::Terms::default();
+        for Choice { op, call, kernels } in choices() {
+            let last = kernels.last().unwrap();
+            assert_eq!(least.against(last), None, "{op} {call}");
+            assert_eq!(kernels.iter().collect::<BTreeSet<_>>().len(), kernels.len(), "{op} {call}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Faults planted in the kernels one at a time: each must be noticed by a check of the self-test.
+//!
+//! A fault that nothing here would notice is one that nothing would notice on a user's device either.
+//! New kernels, and new branches of old ones, bring theirs.
+
+use super::{Check, checks};
+use crate::{
+    device::{Gpu, Kernel, Terms},
+    selftest::{Ran, run_checks},
+};
+use shaders::{Dialect, Files};
+use std::{collections::BTreeSet, rc::Rc};
+
+/// A file, a text in it, what stands there instead, and what that would mean.
+type Fault = (&'static str, &'static str, &'static str, &'static str);
+
+const FAULTS: &[Fault] = &[
+    ("activate", "0.044715", "0.04", "a constant of gelu by tanh"),
+    ("activate", "1.702", "1.7", "a constant of quick gelu"),
+    ("activate", "return sign(x) *", "return", "erf is odd"),
+    ("activate", "return max(x, 0.0)", "return abs(x)", "relu of what is below zero"),
+    ("activation", "activate(x[at])", "x[at]", "no activation at all"),
+    ("add_positions", "step[0] + ", "", "positions go on behind the cache"),
+    ("add_positions", "% params.tokens", "", "positions begin anew with each sequence"),
+    ("argmax", "places[lane + span] < places[lane]", "false", "the first of equals wins"),
+    ("argmax", "x[base + c] > value", "x[base + c] >= value", "the first of equals wins"),
+    ("attention", "before + t + 1u)", "before + t)", "a causal query sees itself"),
+    (
+        "attention",
+        "params.window) - params.window",
+        "params.window) - params.window + 1u",
+        "a window is as long as it says",
+    ),
+    ("attention", "let keys = before + params.tokens", "let keys = before", "keys of this pass"),
+    ("attention", "mask[b * params.mask_stride + ", "mask[", "each sequence has its own padding"),
+    ("attention", "b % params.bias_groups", "0u", "batches share groups of biases in turn"),
+    (
+        "attention",
+        "+ before + t) * params.bias_columns",
+        "+ t) * params.bias_columns",
+        "a bias by position, those in the cache counted",
+    ),
+    (
+        "attention",
+        "head / (params.heads / params.kv_heads)",
+        "head % params.kv_heads",
+        "neighbouring heads share keys",
+    ),
+    ("attention", "sum = sum * rescale +", "sum = sum +", "a larger score rescales the sum"),
+    ("attention", "acc[o] * rescale", "acc[o]", "a larger score rescales the values"),
+    ("attention", "select(0.0, 1.0 / sum, sum > 0.0)", "1.0 / sum", "a query that sees nothing"),
+    ("binary", "b[at % params.b_count]", "b[at]", "a row repeats"),
+    ("binary", "a[at] * b", "a[at] + b", "a product is no sum"),
+    ("blend", "exp(-clamp", "exp(clamp", "a gate opens and closes"),
+    ("copy_columns", "row % params.x_rows", "row", "a part of fewer rows repeats"),
+    ("copy_columns", "+ params.x_first", "", "a part begins in the middle of a row"),
+    ("copy_columns", "+ params.y_first", "", "parts lie behind one another"),
+    (
+        "elements",
+        "workgroup, grid) * WG + lane",
+        "workgroup, grid) * WG",
+        "one element an invocation",
+    ),
+    ("emit_token", "input[0] = chosen[0];", "", "a token becomes the next input"),
+    ("emit_token", "emitted[step[1]] =", "emitted[0] =", "tokens lie behind one another"),
+    ("emit_token", "step[0] += 1u", "step[0] += 0u", "positions go on"),
+    ("embed", "- params.first", "", "rows of a second shard"),
+    ("embed", "chunk * WEIGHT_CHUNK / GROUP", "chunk", "chunks share the scale of a group"),
+    ("gated", "* up[at]", "", "a gate lets something through"),
+    ("gather_rows", "ids[at / params.columns]", "at / params.columns", "rows by their ids"),
+    ("grid", "+ workgroup.y * grid.x", "", "a grid that was folded"),
+    ("group_norm", "let c = channel + i % width", "let c = i % width", "weights of a later group"),
+    ("group_norm", "f32(elements) + params.eps", "f32(elements)", "what is added to a variance"),
+    ("kv_append", "step[0] + token", "token", "behind what the cache holds"),
+    ("kv_append", "* params.capacity", "* params.tokens", "heads have room for all positions"),
+    ("log_mel", "max(sum, params.floor)", "sum", "silence has a logarithm"),
+    ("log_mel", "u32(last - abs(last - at))", "u32(at)", "a sound is mirrored at its end"),
+    ("log_mel", "let turn = root(n2 * k1)", "let turn = root(0u)", "the turn between the passes"),
+    ("matmul", "params.y_offset + row", "row", "a second shard writes beside the first"),
+    ("matmul", "acc[i][j] + bias[n]", "acc[i][j]", "a bias is added"),
+    ("matmul", "chunk * WEIGHT_CHUNK / GROUP", "chunk", "chunks share the scale of a group"),
+    (
+        "matmul",
+        "four(m0 + quad * 4u, params.m)",
+        "four(quad * 4u, params.m)",
+        "a second tile of rows",
+    ),
+    (
+        "matmul",
+        "four(n0 + quad * 4u, params.rows)",
+        "four(quad * 4u, params.rows)",
+        "a second tile of columns",
+    ),
+    ("matvec", "params.y_offset + first", "first", "a second shard writes beside the first"),
+    (
+        "matvec",
+        "acc[i] + bias[n]",
+        "acc[i] + bias[first + i]",
+        "a second shard has its own part of the bias",
+    ),
+    ("matvec", "chunk += WG", "chunk += 2u * WG", "rows of more chunks than invocations"),
+    ("matvec", "dm.x * sum + dm.y * x_sum", "dm.x * sum", "codes are not counted from zero"),
+    ("matvec", "(m * params.chunks + chunk) * 8u", "chunk * 8u", "a second row of activations"),
+    ("matvec", "acc = subgroupAdd(acc)", "", "a sum over a subgroup"),
+    (
+        "matvec",
+        "sums[lane] += sums[lane + span]",
+        "sums[lane] = sums[lane + span]",
+        "a sum without subgroups",
+    ),
+    ("max_pool", "var largest = -3.4e38", "var largest = 0.0", "the largest may be negative"),
+    ("max_pool", "ky * params.dilation_y", "ky", "dilated windows"),
+    ("mean_pool", "sum += mask[token] *", "sum +=", "padding does not count"),
+    (
+        "mean_pool",
+        "squares += sum * weight * sum * weight",
+        "squares += sum * sum * weight",
+        "a length is that of the mean",
+    ),
+    ("norm", "+ params.eps", "", "what is added to a variance"),
+    ("norm", "(x[base + c] - mean) * scale", "x[base + c] * scale", "the mean is taken away"),
+    ("norm", "normed + bias[c]", "normed", "a bias is added"),
+    ("pad_columns", "column < params.columns", "column <= params.columns", "padding is zero"),
+    ("patches", "params.first_channel + c", "c", "channels of a later group"),
+    ("patches", "iy < params.height && ix < params.width", "iy < params.height", "beyond an edge"),
+    ("patches", "params.first_row + k", "k", "a second piece of the windows"),
+    ("place_rows", "n < params.features", "true", "tokens beyond the features"),
+    ("place_rows", "i < row", "i <= row", "a token does not count itself"),
+    ("reduce", "let partial = subgroupAdd(value)", "let partial = value", "a sum over a subgroup"),
+    (
+        "reduce",
+        "let partial = subgroupMax(value)",
+        "let partial = value",
+        "a maximum over a subgroup",
+    ),
+    (
+        "reduce",
+        "reduce_slots[lane] += reduce_slots[lane + span]",
+        "reduce_slots[lane] += 0.0",
+        "a sum without subgroups",
+    ),
+    (
+        "reduce",
+        "max(reduce_slots[lane], reduce_slots[lane + span])",
+        "reduce_slots[lane]",
+        "a maximum without subgroups",
+    ),
+    ("rope", "step[0] + ", "", "positions go on behind the cache"),
+    ("rope", "a * turn.x - b * turn.y", "a * turn.x + b * turn.y", "the way a pair turns"),
+    ("rows", "grid_index(workgroup, grid)", "workgroup.x", "a grid that was folded"),
+    ("sample", "pcg(step[0])", "pcg(0u)", "each position has its own draw"),
+    (
+        "sample",
+        "places[j - 1u] > place",
+        "places[j - 1u] < place",
+        "the first of equals comes first",
+    ),
+    ("sample", "params.top_p * mass", "mass", "a cut by mass"),
+    ("similarity", "at / (params.n * params.m) * params.n", "0u", "a second batch"),
+    ("softmax", "x[base + c] - largest", "x[base + c]", "exp has an end"),
+    ("weights", "return vec2<f32>(d, -4.0 * d)", "return vec2<f32>(d, -3.5 * d)", "zero at 3 bits"),
+    ("weights", "return vec2<f32>(d, -1.5 * d)", "return vec2<f32>(d, -2.0 * d)", "zero at 2 bits"),
+    ("weights", "(group & 1u) == 1u", "false", "scales lie two to a word"),
+    (
+        "weights",
+        "return unpack2x16float(scales[group])",
+        "return vec2<f32>(unpack2x16float(scales[group]).x, 0.0)",
+        "groups have a minimum",
+    ),
+    ("weights", "half * 4u + pair", "half * 4u", "high bits at 3 bits"),
+    ("weights", ">> vec4<u32>(24u)", ">> vec4<u32>(25u)", "signed bytes at 8 bits"),
+];
+
+/// What is included and has no entry point of its own.
+const ELSEWHERE: &[&str] = &["product"];
+
+#[test]
+fn every_file_has_a_fault() {
+    let planted: BTreeSet<&str> = FAULTS.iter().map(|(file, ..)| *file).collect();
+    for name in shaders::names().filter(|name| !ELSEWHERE.contains(name)) {
+        assert!(planted.contains(name), "no fault is planted in {name}.wgsl");
+    }
+}
+
+/// What a GPU with certain features is checked with.
+struct Checked {
+    gpu: Rc<Gpu>,
+    checks: Vec<Check>,
+    kernels: Vec<BTreeSet<Kernel>>,
+}
+
+impl Checked {
+    /// Runs all checks without a fault.
+    fn new(all_features: bool) -> Checked {
+        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+        if !all_features {
+            gpu.set_terms(Terms::default());
+        }
+        let checks = checks();
+        let ran = pollster::block_on(run_checks(&gpu, checks.iter()));
+        let kernels = ran.into_iter().map(|ran| ran.kernels).collect();
+        Checked { gpu, checks, kernels }
+    }
+
+    /// Whether a check fails of those that dispatch a kernel with the fault in its text.
+    fn notices(&self, files: &Files) -> bool {
+        let text =
+            |kernel: &Kernel, files: &Files| kernel.text(files, Dialect::HERE).expect("a text");
+        let all: BTreeSet<&Kernel> = self.kernels.iter().flatten().collect();
+        let differing: BTreeSet<&Kernel> = all
+            .into_iter()
+            .filter(|kernel| text(kernel, files) != text(kernel, &Files::default()))
+            .collect();
+        let meets = |kernels: &BTreeSet<Kernel>| kernels.iter().any(|it| differing.contains(it));
+        let checks = self.checks.iter().zip(&self.kernels);
+        let hit: Vec<&Check> =
+            checks.filter(|(_, kernels)| meets(kernels)).map(|(check, _)| check).collect();
+        self.gpu.use_files(files.clone());
+        let failed = |ran: &Ran| ran.check.error.is_some();
+        // Few at a time: most faults are noticed by the first check that meets them.
+        let noticed = hit.chunks(6).any(|checks| {
+            pollster::block_on(run_checks(&self.gpu, checks.iter().copied())).iter().any(failed)
+        });
+        self.gpu.use_files(Files::default());
+        noticed
+    }
+}
+
+#[test]
+fn every_fault_is_noticed() {
+    let gpus = [Checked::new(true), Checked::new(false)];
+    let mut unnoticed = Vec::new();
+    for (file, before, after, why) in FAULTS {
+        let mut files = Files::default();
+        let text = files.text(file).expect("a file").to_owned();
+        assert!(text.contains(before), "{file}.wgsl has no {before:?}");
+        files.replace(file, text.replacen(before, after, 1));
+        if !gpus.iter().any(|checked| checked.notices(&files)) {
+            unnoticed.push(format!("{file}.wgsl: {before:?} as {after:?}: {why}"));
+        }
+    }
+    assert!(unnoticed.is_empty(), "nobody notices\n{}", unnoticed.join("\n"));
+}
