@@ -138,6 +138,8 @@ fn another_version_width_or_model_is_refused_by_name() {
     assert!(layers.contains("are unknown to this class"), "{layers}");
     let step = refused(with(&whole, r#"\"by\":\"rtn\""#, r#"\"by\":\"xyz\""#));
     assert!(step.contains("fewbit.plan"), "{step}");
+    let dtype = refused(with(&whole, r#"{"dtype":"I32""#, r#"{"dtype":"F32""#));
+    assert!(dtype.contains("is not in model.safetensors as I32 ["), "{dtype}");
     let renamed = refused(with(&whole, r#"{\"name\":\"model.embed"#, r#"{\"name\":\"model.embad"#));
     assert!(renamed.starts_with("tensor model.embed_tokens.weight: is not where"), "{renamed}");
 

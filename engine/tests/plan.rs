@@ -84,6 +84,16 @@ fn totals_are_what_the_gpu_gave_out() {
     }
 }
 
+/// The widths are what the formats say: a scale of 16 bits for 32 weights.
+#[test]
+fn bits_of_a_weight_count_its_share_of_the_scales() {
+    let zoo = zoo();
+    let llama = zoo.iter().find(|(path, ..)| path.ends_with("llama-bias")).unwrap();
+    for (bits, bpw) in [(32, 32.0), (16, 16.0), (8, 8.5), (4, 4.5), (3, 3.5), (2, 2.5)] {
+        assert_eq!(declare(&llama.2, bits).plan().memory().bpw, bpw);
+    }
+}
+
 /// Published sizes, without their numbers: what is allocated for each entry is given back at once, and
 /// memory that nobody writes costs nothing.
 #[test]

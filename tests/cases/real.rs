@@ -38,6 +38,40 @@ fn the_committed_cases_pass_at_full_width() {
     assert_eq!(records.len(), 4 * folders.map(cases).sum::<usize>());
 }
 
+/// A page that loads packed weights computes what it computes with weights that it packs itself, to the
+/// last bit, and does so by the same plan.
+#[test]
+fn packed_weights_give_the_same_numbers_in_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let zoo =
+        ["llama/llama-gqa", "clap/clap-fused"].map(|case| root().join("tests/zoo").join(case));
+    let mut cases = Vec::new();
+    for case in &zoo {
+        let packed = folder.path().join(case.file_name().unwrap()).with_extension("packed");
+        let mut pack = Command::new(&*HARNESS);
+        pack.arg("pack-weights").arg(case).args(["--bits", "4", "-o"]).arg(&packed);
+        assert!(pack.status().expect("the harness starts").success());
+        cases.extend([packed.display().to_string(), case.display().to_string()]);
+    }
+    let options = ["--bits", "4", "--browsers", "chrome", "--repeat", "1", "--cases"];
+    let cases: Vec<&str> = options.into_iter().chain(cases.iter().map(String::as_str)).collect();
+    let (code, records) = run(folder.path(), &cases);
+    assert_eq!((code, records.len()), (0, 2 * zoo.len() * 2));
+    for packed in records.iter().filter(|record| record.cell.case.ends_with(".packed")) {
+        let name = packed.cell.case.trim_end_matches(".packed");
+        let is_same = |record: &&Record| {
+            record.cell.case == name && record.cell.backend == packed.cell.backend
+        };
+        let direct = &records.iter().find(is_same).expect("its other half").outcome;
+        let outcome = &packed.outcome;
+        assert_eq!(outcome.status, Status::Pass, "{}: {:?}", packed.cell, outcome.reason);
+        assert_eq!(outcome.plan_hash, direct.plan_hash, "{}", packed.cell);
+        assert!(outcome.plan_hash.is_some());
+        assert_eq!(outcome.correctness, direct.correctness, "{}", packed.cell);
+        assert_eq!(outcome.generated_ids, direct.generated_ids, "{}", packed.cell);
+    }
+}
+
 /// Copies a case with another `model.safetensors`.
 fn broken(cases: &Path, name: &str, model: &[u8]) {
     let folder = cases.join(name);

@@ -6,7 +6,7 @@ use crate::{
     device::Device,
     error::{Error, Result},
     quant::{Layout, MatrixBuilder, PackedRows},
-    weights::{Artefact, Source, TensorInfo},
+    weights::{Artefact, Dtype, Source, TensorInfo},
 };
 use sha2::{Digest, Sha256};
 use std::{cell::Cell, ops::Range};
@@ -78,7 +78,7 @@ impl PackedReader<'_> {
     pub(super) async fn make(&self, entry: &Entry, device: &Device) -> Result<Weight> {
         let name = &entry.name;
         if !entry.is_matrix() {
-            let mut tensor = self.open(name, &entry.shape)?;
+            let mut tensor = self.open(name, Dtype::F32, &entry.shape)?;
             let values = tensor.words(0..tensor.info.rows()).await?;
             tensor.close(name)?;
             let values = bytemuck::cast_vec(values);
@@ -89,10 +89,11 @@ impl PackedReader<'_> {
         }
         let [rows, columns] = entry.rows_columns();
         let [row_words, scale_words] = words(entry);
-        let mut codes = self.open(&codes(name), &[entry.matrices() * rows, row_words])?;
+        let mut codes =
+            self.open(&codes(name), Dtype::I32, &[entry.matrices() * rows, row_words])?;
         let mut scales = match scale_words {
             0 => None,
-            count => Some(self.open(&scales(name), &[entry.matrices() * count])?),
+            count => Some(self.open(&scales(name), Dtype::I32, &[entry.matrices() * count])?),
         };
         let groups = entry.format.groups(columns.div_ceil(crate::quant::CHUNK));
         let scales_to = |row: usize| Layout::Chunks.scale_words(entry.format, groups * row);
@@ -121,8 +122,8 @@ impl PackedReader<'_> {
         Ok(Weight::Matrices(matrices))
     }
 
-    fn open(&self, name: &str, shape: &[usize]) -> Result<Checked<'_>> {
-        let (info, sum) = self.artefact.tensor(name, shape)?;
+    fn open(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Checked<'_>> {
+        let (info, sum) = self.artefact.tensor(name, dtype, shape)?;
         Ok(Checked { reader: self, info, sum, seen: Sha256::new() })
     }
 }

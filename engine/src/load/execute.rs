@@ -260,3 +260,63 @@ impl<'a> Reader<'a> {
         (self.progress)(done.min(self.total), self.total);
     }
 }
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::{
+        load::Declaration,
+        quant::{GroupCodes, RoundToNearest, Subject},
+        testing::normal,
+        weights::{Checkpoint, Memory},
+    };
+    use pollster::block_on;
+    use record::{Bits, Precision};
+
+    /// Rounds, but only when it sees a matrix as a whole.
+    struct Whole;
+
+    impl Quantiser for Whole {
+        fn span(&self) -> Span {
+            Span::Matrix
+        }
+
+        fn quantise(
+            &self,
+            matrix: &Subject<'_>,
+            first: usize,
+            weights: &[f32],
+            give: &mut dyn FnMut([usize; 2], &GroupCodes) -> Result<()>,
+        ) -> Result<()> {
+            assert_eq!((matrix.name, first), ("w", 0));
+            assert_eq!(weights.len(), matrix.rows * matrix.columns);
+            RoundToNearest.quantise(matrix, first, weights, give)
+        }
+    }
+
+    /// A matrix of three pieces comes whole to who asks for that, and becomes the same words.
+    #[test]
+    fn a_quantiser_sees_as_much_as_it_asks_for() {
+        let (rows, columns) = (2500, 1000);
+        let values: Vec<u8> =
+            normal(3, rows * columns).into_iter().flat_map(f32::to_le_bytes).collect();
+        let source = Memory::new().with("list", "w 2500 1000\n").with("values", values);
+        let checkpoint = block_on(Checkpoint::listed(&source, "list", "values")).unwrap();
+        let load = |quantiser: Option<&'static dyn Quantiser>| {
+            let weights = Declaration::new(&checkpoint, &Precision::of(Bits::Fixed(2)));
+            let matrix = weights.matrix("w", rows, columns).unwrap();
+            let mut declared = weights.finish(matrix).unwrap();
+            declared.quantiser = quantiser.unwrap_or(declared.quantiser);
+            let told = RefCell::new(Vec::new());
+            let progress = |done, total| told.borrow_mut().push((done, total));
+            let loaded = block_on(declared.load(&source, &Device::cpu(), &progress)).unwrap();
+            let bytes = 4 * (rows * columns) as u64;
+            assert_eq!(told.borrow().last(), Some(&(bytes, bytes)));
+            let pieces = told.borrow().len();
+            (pieces, block_on(loaded.checksums(&Device::cpu())).unwrap())
+        };
+        let (streamed, whole) = (load(None), load(Some(&Whole)));
+        assert_eq!((streamed.0, whole.0), (3, 1));
+        assert_eq!(streamed.1, whole.1);
+    }
+}

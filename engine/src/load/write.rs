@@ -35,6 +35,10 @@ impl<T> Declared<T> {
         out: &mut (impl Write + Seek),
         progress: &dyn Fn(u64, u64),
     ) -> Result<LoadPlan> {
+        if let Some(packed) = &self.artefact {
+            let message = "it is packed already; pack the model that it was made of";
+            return Err(Error::malformed(&packed.file, message));
+        }
         self.settle(source).await?;
         let failed =
             |error: io::Error| Error::Write { file: file.into(), message: error.to_string() };

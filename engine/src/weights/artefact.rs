@@ -17,7 +17,7 @@
 //! table of the model's tensors is here as well, and a class declares itself to an artefact as it does
 //! to the checkpoint that was packed.
 
-use super::{MAX_TENSORS, TensorInfo};
+use super::{Dtype, MAX_TENSORS, TensorInfo};
 use crate::error::{Error, Result};
 use record::Precision;
 use serde::Deserialize;
@@ -111,16 +111,16 @@ impl Artefact {
         Ok(Opened { artefact, config, tensors })
     }
 
-    /// A tensor of the file that must have this shape, and its checksum.
+    /// A tensor of the file that must have this type and shape, and its checksum.
     ///
     /// # Errors
-    /// When it is missing or has another shape.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<(&TensorInfo, &str)> {
+    /// When it is missing or another one.
+    pub fn tensor(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<(&TensorInfo, &str)> {
         let found = self.words.get(name).zip(self.sums.get(name));
-        let found = found.filter(|(info, _)| info.shape == shape);
+        let found = found.filter(|(info, _)| info.dtype == dtype && info.shape == shape);
         found.map(|(info, sum)| (info, sum.as_str())).ok_or_else(|| {
             let message = format!(
-                "is not in {} with its checksum and the shape {shape:?}; pack it again",
+                "is not in {} as {dtype} {shape:?} with a checksum; pack it again",
                 self.file
             );
             Error::tensor(name, message)
