@@ -1,7 +1,7 @@
 //! `harness update-expectations`: the file as a run would have it.
 
 use super::{Expectations, MANUAL, entry::Entry};
-use crate::{outputs::latest, store, ui::Ui};
+use crate::{store, ui::Ui};
 use anyhow::{Context, Result};
 use record::{Backend, Bits, Record, Status};
 use serde_json::json;
@@ -66,7 +66,7 @@ pub fn update(text: &str, records: &[Record]) -> Result<(String, Vec<(&'static s
 
     let mut by_entry: Vec<Vec<&Record>> = vec![Vec::new(); expectations.entries.len()];
     let mut unexpected = Vec::new();
-    for record in latest(records) {
+    for record in matrix::grid::latest(records) {
         if matches!(record.outcome.status, Status::Infra | Status::Skip) {
             continue;
         }

@@ -16,10 +16,9 @@ pub mod wptreport;
 
 use crate::{cli::OutputArgs, ui::Ui};
 use anyhow::{Context, Result};
-use record::{Cell, Record, Status, Verdict};
+use record::{Record, Status, Verdict};
 use std::{
     borrow::Cow,
-    collections::HashMap,
     env,
     fs::{self, File},
     io::Write,
@@ -53,7 +52,7 @@ pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
     html::report(records, &outputs.output_report)?;
     let mut files = Vec::new();
     let formats = &outputs.formats;
-    let latest = latest(records);
+    let latest = matrix::grid::latest(records);
     let verdicts: Cow<[Record]> = match latest.len() == records.len() {
         true => records.into(),
         false => latest.into_iter().cloned().collect(),
@@ -94,22 +93,6 @@ fn create(path: &Path) -> Result<File> {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
     File::create(path).with_context(|| format!("creating {}", path.display()))
-}
-
-/// The last record of each cell on each system, in the order of their first records: a run that was
-/// resumed has two of a cell that had no session at first.
-pub(crate) fn latest(records: &[Record]) -> Vec<&Record> {
-    let mut places: HashMap<(&Cell, &str), usize> = HashMap::new();
-    let mut latest: Vec<&Record> = Vec::new();
-    for record in records {
-        let key = (&record.cell, record.environment.host.os.as_str());
-        let place = *places.entry(key).or_insert(latest.len());
-        match latest.get_mut(place) {
-            Some(earlier) => *earlier = record,
-            None => latest.push(record),
-        }
-    }
-    latest
 }
 
 /// Why the verdict is not `pass`, in a line.
