@@ -35,7 +35,7 @@ pub struct UpdateArgs {
 pub fn run(args: &UpdateArgs, ui: &Ui) -> Result<()> {
     let path = &args.expectations;
     let store = store::open(args.db.as_deref(), None, ui)?;
-    let run_id = store::select(&store.runs()?, &args.run)?;
+    let run_id = store::select(&store.runs()?, &args.run, ui)?;
     let records = store.records(&run_id)?;
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
