@@ -81,6 +81,17 @@ def planted_tree():
     return tree
 
 
+def build_pages():
+    """The harness, and the pages with the kernel as it is and with the slower one."""
+    tree = planted_tree()
+    planted, harness = build(tree, "planted"), build(ROOT, "equal")
+    # The first run of each program builds its page; its figures go nowhere.
+    page = ["--models", "bert", "--bits", "4", "--backends", "wasm"]
+    for program in (planted, harness):
+        Lab(program, []).run("pages.sqlite", *page)
+    return harness, [ROOT / "target/web", tree / "target/web"]
+
+
 class Lab:
     def __init__(self, harness, options):
         self.harness, self.options = harness, options
@@ -126,22 +137,24 @@ def medians(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument(
+        "--pages", nargs=2, type=Path, metavar=("EQUAL", "SLOWER"), help="pages that are built already"
+    )
     parser.add_argument("options", nargs="*", help="options of `harness run`, behind --")
     args = parser.parse_args()
 
     WORK.mkdir(parents=True, exist_ok=True)
     for old in [*WORK.glob("*.sqlite*"), *WORK.glob("*.jsonl")]:
         old.unlink()
-    tree = planted_tree()
-    planted, harness = build(tree, "planted"), build(ROOT, "equal")
-    # The first run of each program builds its page; its figures go nowhere.
-    page = ["--models", "bert", "--bits", "4", "--backends", "wasm"]
-    for program in (planted, harness):
-        Lab(program, []).run("pages.sqlite", *page)
-    lab = Lab(harness, args.options)
-    slower = ["--bundle", tree / "target/web"]
+    if args.pages:
+        harness, pages = build(ROOT, "equal"), [page.resolve() for page in args.pages]
+    else:
+        harness, pages = build_pages()
+    lab = Lab(harness, ["--bundle", pages[0], *args.options])
+    slower_lab = Lab(harness, ["--bundle", pages[1], *args.options])
+    slower = []
     if "--backends" not in args.options:
-        slower += ["--backends", "wasm"]
+        slower = ["--backends", "wasm"]
 
     equal, found = Counter(), []
     for number in range(1, args.pairs + 1):
@@ -151,7 +164,7 @@ def main():
         print(f"pair {number}, equal: {counts}", flush=True)
 
         lines = WORK / f"slower-{number}.jsonl"
-        lab.run("slower.sqlite", "--records", lines, *slower)
+        slower_lab.run("slower.sqlite", "--records", lines, *slower)
         changes, counts = lab.compare(after, lines, "equal.sqlite")
         found.append({cell for cell, line in changes.items() if line["change"] == "regressed"})
         print(f"pair {number}, slower kernel: {counts}", flush=True)

@@ -40,6 +40,8 @@ enum From {
     Correctness(fn(&Correctness) -> Option<f64>),
 }
 
+/// The name of the time that the adapter tells.
+const ON_THE_GPU: &str = "pass on the GPU";
 /// Bytes are counted, and the same counts are the same.
 const SIZE: Kind = Kind::Exact { share: 0.0, least: 0.0 };
 /// A peak depends a little on when the host gives back what it no longer needs.
@@ -51,7 +53,7 @@ const ERROR: Kind = Kind::Exact { share: 1e-3, least: 1e-6 };
 /// run; neither are bits per weight, which follow from the bytes.
 pub const FIGURES: [Figure; 15] = [
     time("pass", "ms", Kind::Passes, |timing| timing.samples_ms.clone()),
-    time("pass on the GPU", "ms", Kind::Passes, |timing| timing.gpu_samples_ms.clone()),
+    time(ON_THE_GPU, "ms", Kind::Passes, |timing| timing.gpu_samples_ms.clone()),
     Figure { less_is_worse: true, ..time("decode", "tok/s", Kind::Visits, decode) },
     time("load", "ms", Kind::Visits, |timing| vec![timing.load_ms]),
     size("weights", SIZE, |memory| Some(memory.weights_bytes)),
@@ -85,6 +87,11 @@ impl Figure {
             values.retain(|value| *value > 0.0 && value.is_finite());
         }
         values
+    }
+
+    /// Whether it was told by the adapter's own clock.
+    pub fn is_on_the_gpu(&self) -> bool {
+        self.name == ON_THE_GPU
     }
 
     /// How far `after` is from `before`: positive if there is more of it. Of a measured figure, the

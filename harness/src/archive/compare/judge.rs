@@ -25,6 +25,7 @@
 //! value is held against those of ten earlier runs, by Student's prediction interval, under the same
 //! procedure and the same two other conditions. What is computed and not measured (bytes, errors, agreement)
 //! has no noise: any difference beyond rounding is a change, unless equal builds differed as much before.
+//! A wall time that is mostly a wait for a timer of the browser is left out where the GPU's own is there.
 //!
 //! The second condition is that of rustc-perf (`noise`), the first that of Mozilla's Treeherder, which
 //! compares by Mann and Whitney's test, with the share of false findings controlled on top.
@@ -35,7 +36,7 @@ use super::{
     significance::{believed, new_value, rank_sum},
 };
 use engine::stats::median;
-use record::Record;
+use record::{Flag, Record};
 use serde::Serialize;
 
 /// A change by less is none, by how many moves the history of the cell has at least: what few of them
@@ -155,7 +156,7 @@ fn verdict(figure: &Figure, finding: &Finding, is_believed: bool) -> Verdict {
 /// A figure with what it takes to judge it; none where a side does not have it.
 fn measure(place: usize, figure: &Figure, pair: &Pair, rule: Rule) -> Option<Finding> {
     let [before, after] = [pair.before, pair.after].map(|record| figure.values(&record.outcome));
-    if before.is_empty() || after.is_empty() {
+    if before.is_empty() || after.is_empty() || is_misled(figure, pair) {
         return None;
     }
     let past = noise::values(&pair.past, place);
@@ -206,6 +207,14 @@ fn measure(place: usize, figure: &Figure, pair: &Pair, rule: Rule) -> Option<Fin
         verdict: Verdict::CannotTell,
         kind: figure.kind,
     })
+}
+
+/// Whether a wall time is mostly a wait for a timer of the browser, on either side: the time on the GPU is
+/// what changes, and is judged in its place.
+fn is_misled(figure: &Figure, pair: &Pair) -> bool {
+    let waits = |record: &Record| record.flags().contains(&Flag::BrowserTimer);
+    let is_wall = figure.kind == Kind::Passes && !figure.is_on_the_gpu();
+    is_wall && (waits(pair.before) || waits(pair.after))
 }
 
 /// The median of each visit.

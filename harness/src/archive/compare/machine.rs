@@ -48,7 +48,7 @@ const MACHINE: [Condition; 5] = [
 ];
 
 /// What may change between two runs on one machine, and be the cause of a difference.
-const BUILD: [Condition; 5] = [
+const BUILD: [Condition; 7] = [
     ("engine", |record| record.environment.engine.commit.clone()),
     ("kernel variant", |record| record.environment.engine.variant.clone()),
     ("browser", |record| record.environment.browser.version.clone()),
@@ -57,6 +57,11 @@ const BUILD: [Condition; 5] = [
         let formats = formats.map(|entry| format!("{} × {}", entry.tensors, entry.format));
         formats.collect::<Vec<_>>().join(", ")
     }),
+    ("load plan", |record| {
+        let hash = record.outcome.plan_hash.as_deref().unwrap_or("unknown");
+        hash.chars().take(12).collect()
+    }),
+    ("hidden page", |record| record.outcome.hidden.to_string()),
     ("browser's flags", |record| record.environment.browser.flags.join(" ")),
 ];
 

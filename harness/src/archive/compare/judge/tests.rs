@@ -165,6 +165,24 @@ fn samples_that_overlap_cannot_be_told_apart() {
 }
 
 #[test]
+fn a_wall_time_that_waits_for_the_browser_gives_way_to_the_gpu() {
+    let waits = |number, gpu_ms: f64| {
+        let samples_ms = vec![100.0 + 3.0 * number as f64; 10];
+        let gpu_samples_ms: Vec<f64> = (0..10).map(|at| gpu_ms + 0.01 * f64::from(at)).collect();
+        let (median_ms, gpu_median_ms) = (median(&samples_ms), Some(median(&gpu_samples_ms)));
+        timed(
+            number,
+            Timing { samples_ms, gpu_samples_ms, median_ms, gpu_median_ms, ..Timing::default() },
+        )
+    };
+    let (before, after) = (waits(1, 1.0), waits(20, 2.0));
+    let pair = Pair { before: &before, after: &after, past: Vec::new() };
+    let findings = judge(&[pair], Rule::default()).remove(0);
+    let found: Vec<_> = findings.iter().map(|one| (one.figure, one.verdict)).collect();
+    assert_eq!(found, [("pass on the GPU", Verdict::Worse)]);
+}
+
+#[test]
 fn what_a_cell_does_without_a_cause_is_no_change() {
     let noise = Noise { run: 0.15, visit: 0.0, pass: 0.01 };
     let [changed, _, same] = verdicts(&cells(200, 10, noise, &[10], 1.2));
