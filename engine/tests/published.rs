@@ -132,6 +132,8 @@ fn seeded_weights_run_and_are_judged_by_kernel_error_alone() {
         case_url: folder.to_str().unwrap().to_owned(),
         files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),
         repeat: 1,
+        repeat_quick: 0,
+        quick_ms: 0.0,
         warmup: 0,
         max_new_tokens: Some(4),
     });

@@ -47,6 +47,8 @@ fn run(class: Class, folder: &Path, bits: u8, scheme: Scheme, backend: Backend) 
         case_url: folder.to_str().unwrap().to_owned(),
         files: std::fs::read_dir(folder).unwrap().map(file).collect(),
         repeat: 1,
+        repeat_quick: 0,
+        quick_ms: 0.0,
         warmup: 0,
         max_new_tokens: None,
     });

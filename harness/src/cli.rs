@@ -15,6 +15,7 @@ use crate::{
     server::{Listen, PublicUrl},
     setup, shaders,
     shard::Part,
+    suggest,
     ui::Ui,
     weights,
 };
@@ -59,6 +60,7 @@ Exit codes:
   1    some cell failed: fail, error, crash or timeout, and was not expected to
   2    nothing was run: the command line, the cases or the set-up need a change
   3    no cell failed, but a browser session could not be had for some, or records not be stored
+  4    all was run and is stored, but a file could not be written; `report` writes it again
   130  stopped by Ctrl-C, SIGTERM or --run-timeout; what was recorded is stored and rendered";
 
 /// What `harness` can do.
@@ -135,9 +137,14 @@ Examples:
   cargo harness run --cases ./my-model
       your own model: a case folder, or a folder of them")]
 pub struct CellArgs {
-    /// Browsers to drive.
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    /// Browsers to drive. One that is named, here, in a variable or in a profile of your own, must be
+    /// there.
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_parser = suggest::name::<Browser>)]
     pub browsers: Vec<Browser>,
+
+    /// Whether the browsers are those of the built-in profile, which nobody named.
+    #[arg(skip)]
+    pub browsers_are_default: bool,
 
     /// Classes or models to run, such as `bert` or `smollm2-135m` [default: all committed cases].
     #[arg(long, num_args = 1.., value_delimiter = ',')]
@@ -148,11 +155,11 @@ pub struct CellArgs {
     pub size: Size,
 
     /// Bits of the stored weights: 32, 16, 8, 4, 3, 2 or adaptive.
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_parser = suggest::name::<Bits>)]
     pub bits: Vec<Bits>,
 
     /// Where the arithmetic runs: webgpu, wasm or webnn in a page, native on the host.
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_parser = suggest::name::<Backend>)]
     pub backends: Vec<Backend>,
 
     /// Case folders, or folders of them, to run besides the models that are named.
@@ -163,7 +170,8 @@ pub struct CellArgs {
     #[command(flatten)]
     pub groups: Groups,
 
-    /// Measured passes of each visit to a cell.
+    /// Measured passes of each visit to a cell, at least: a cell that is quick is measured up to ten
+    /// times within a tenth of a second.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
 
@@ -321,6 +329,11 @@ pub struct RunArgs {
     /// given here go over them.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<String>,
+
+    /// Run the other cells although a browser that was named is absent; its own are `infra`.
+    #[arg(long)]
+    pub keep_going: bool,
+
     /// Known failures.
     #[command(flatten)]
     pub expectations: expectations::Args,

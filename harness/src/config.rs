@@ -6,6 +6,7 @@ use crate::{
     expectations::Expectations,
     models,
     server::Listen,
+    suggest::did_you_mean,
     ui::Ui,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -167,10 +168,12 @@ impl Selection<'_> {
             return Ok(vec![case]);
         }
         let classes = Class::ALL.iter().map(|class| class.name());
-        let known = classes
+        let known: Vec<&str> = classes
             .chain(committed.iter().map(|case| case.name.as_str()))
-            .chain(models::NAMES.iter().copied().filter(|_| self.size == Size::Tiny));
-        bail!("unknown model {name:?}; known: {}", known.collect::<Vec<_>>().join(" "))
+            .chain(models::NAMES.iter().copied().filter(|_| self.size == Size::Tiny))
+            .collect();
+        let hint = did_you_mean(name, known.iter().copied());
+        bail!("unknown model {name:?}; known: {}{hint}", known.join(" "))
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Exit {
     /// No cell failed, but some could not be run because no browser session could be had, or could
     /// not be stored.
     Infra = 3,
+    /// All was run and is stored, and some file could not be written: a page, JUnit XML, a summary.
+    /// Whether a cell failed is in the summary, as 0 and 1 promise files as well.
+    Output = 4,
     /// Stopped by Ctrl-C or SIGTERM; what was recorded until then is stored and rendered.
     Interrupted = 130,
 }

@@ -4,7 +4,7 @@
 //! makes the list of cells, [`runner`] works through it, [`session`] talks to one browser, which
 //! [`browser`] knows how to start, and [`native`] to the host; [`server`] serves the page and the
 //! models, [`store`] keeps the records, [`outputs`] writes files
-//! from them, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
+//! from them, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
 //! commands about what is stored. [`setup`] brings the tools, [`bundle`]
 //! builds the page and [`models`] fetches real models, to which [`infer`] puts a question.
 
@@ -41,6 +41,7 @@ pub mod setup;
 pub mod shaders;
 pub mod shard;
 pub mod store;
+mod suggest;
 pub mod ui;
 pub mod weights;
 
@@ -70,7 +71,8 @@ pub fn main(words: &[OsString]) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             ui.error(format!("{error:#}"));
-            Exit::Usage.into()
+            let is_unwritten = error.is::<outputs::Unwritten>();
+            if is_unwritten { Exit::Output } else { Exit::Usage }.into()
         }
     }
 }

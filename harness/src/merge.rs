@@ -34,6 +34,7 @@ pub struct MergeArgs {
 
 /// Joins the parts, stores them as one run and renders it.
 pub fn run(args: &MergeArgs, ui: &Ui) -> Result<()> {
+    outputs::probe(&args.outputs)?;
     let mut records = Vec::new();
     for file in &args.files {
         records.extend(store::read_lines(file)?);
@@ -50,9 +51,9 @@ pub fn run(args: &MergeArgs, ui: &Ui) -> Result<()> {
     }
     store.put_all(&records)?;
     store.finish(&run_id)?;
-    outputs::write(&records, &args.outputs, ui)?;
+    let written = outputs::write(&records, &args.outputs, ui);
     let count = records.len();
     let text = format!("run {run_id}: {count} cells of {} files, the whole plan", args.files.len());
     ui.result(text, json!({"run_id": run_id, "records": count}));
-    Ok(())
+    written
 }

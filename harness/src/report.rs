@@ -20,6 +20,6 @@ pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {
         }
         return Ok(());
     }
-    let run_id = store::select(&runs, args.run.as_deref().unwrap_or("latest"))?;
+    let run_id = store::select(&runs, args.run.as_deref().unwrap_or("latest"), ui)?;
     outputs::write(&source.records(&run_id)?, &args.outputs, ui)
 }

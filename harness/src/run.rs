@@ -2,6 +2,7 @@
 //! that was cut short.
 
 use crate::{
+    browser::Launch,
     bundle,
     cli::{CellArgs, Cli, Command, PlanArgs, RunArgs},
     config::Config,
@@ -28,6 +29,8 @@ pub fn run(args: &RunArgs, ui: &Ui) -> Result<Exit> {
     match &args.resume {
         Some(run) => resume(run, args, ui),
         None => {
+            // Before anything that takes time.
+            outputs::probe(&args.outputs)?;
             let config = config(args, ui)?;
             let (cells, shard) = own_cells(&args.cells, &config)?;
             // Opened first: a run whose records cannot be kept should not start.
@@ -60,6 +63,7 @@ fn resume(run: &str, args: &RunArgs, ui: &Ui) -> Result<Exit> {
         bail!("run {run_id} was begun by another command: {}", info.command);
     };
     drop(found);
+    outputs::probe(&args.outputs)?;
 
     let config = config(&args, ui)?;
     let (cells, shard) = own_cells(&args.cells, &config)?;
@@ -108,8 +112,7 @@ fn start(
     begin: impl FnOnce(&mut Store) -> Result<()>,
     ui: &Ui,
 ) -> Result<Exit> {
-    let in_page = work.cells.iter().any(|cell| cell.backend != Backend::Native);
-    let web = page(args, &config.browsers, in_page, ui)?;
+    let web = page(args, config, &work.cells, ui)?;
     let run_id = work.run_id.clone();
     let count = work.cells.len() + work.records.len();
     ui.say(format!("{} cells of {} cases", work.cells.len(), config.cases.len()));
@@ -128,15 +131,20 @@ fn start(
         ui.warn(format!("{why}; after {done} of {count} cells, `run --resume {run_id}` goes on"));
         exit
     });
-    if !records.is_empty() {
-        outputs::write(records, &args.outputs, ui)?;
-    }
+    let written = match records.is_empty() {
+        true => Ok(()),
+        false => outputs::write(records, &args.outputs, ui),
+    };
     if let Some(exit) = cut {
+        if let Err(error) = written {
+            ui.warn(format!("{error:#}"));
+        }
         return Ok(exit);
     }
+    // What was measured is told whatever became of the files.
     summarise(&run_id, records, ui);
     config.expectations.name_unused(records, ui);
-    Ok(Exit::of(records))
+    written.map(|()| Exit::of(records))
 }
 
 /// `run 20261123T052919Z-1a2b: 870 pass, 10 unsupported`
@@ -152,22 +160,27 @@ fn summarise(run_id: &str, records: &[Record], ui: &Ui) {
 }
 
 /// The folder with the page, built if need be; none if no cell runs in a page.
-fn page(args: &RunArgs, browsers: &[Browser], wanted: bool, ui: &Ui) -> Result<Option<PathBuf>> {
-    if !wanted {
+fn page(args: &RunArgs, config: &Config, cells: &[Cell], ui: &Ui) -> Result<Option<PathBuf>> {
+    if cells.iter().all(|cell| cell.backend == Backend::Native) {
         return Ok(None);
     }
+    let mut browsers: Vec<Browser> = cells.iter().map(|cell| cell.browser).collect();
+    browsers.sort_unstable();
+    browsers.dedup();
     // The nodes of a grid have browsers of their own.
-    let is_here = |browser: &&Browser| **browser != Browser::Host && args.cells.grid.is_none();
-    let of_browsers = browsers.iter().filter(is_here);
-    let mut needs: Vec<Need> = of_browsers.map(|browser| Need::Browser(*browser)).collect();
+    browsers.retain(|browser| *browser != Browser::Host && args.cells.grid.is_none());
+    let mut needs: Vec<Need> = browsers.iter().map(|browser| Need::Browser(*browser)).collect();
     if args.bundle.is_none() {
         needs.push(Need::WasmBundle);
     }
     if !args.cells.no_setup
         && let Err(error) = setup::ensure(&needs, ui)
     {
-        // One browser that cannot be had is a record of its cells and no end of the run.
         ui.warn(format!("set-up: {error:#}"));
+    }
+    if !args.keep_going {
+        let find = |browser| Launch::find(browser, config.look).map(drop);
+        find_browsers(&browsers, args.cells.browsers_are_default, find, ui)?;
     }
     let folder = match &args.bundle {
         Some(folder) => folder.clone(),
@@ -177,6 +190,33 @@ fn page(args: &RunArgs, browsers: &[Browser], wanted: bool, ui: &Ui) -> Result<O
         ensure!(folder.join(file).is_file(), "{} has no {file}", folder.display());
     }
     Ok(Some(folder))
+}
+
+/// Looks for every browser before the first cell. One that was asked for by name must be there: its cells
+/// would all be `infra`, after all others were run. The two of the built-in profile are there so that a
+/// machine which has only one of them gives a matrix as well; without any there would be none.
+fn find_browsers(
+    browsers: &[Browser],
+    are_default: bool,
+    find: impl Fn(Browser) -> Result<()>,
+    ui: &Ui,
+) -> Result<()> {
+    let absent = |browser: &Browser| Some((*browser, find(*browser).err()?));
+    let absent: Vec<_> = browsers.iter().filter_map(absent).collect();
+    let is_fatal = !are_default || absent.len() == browsers.len();
+    for (browser, error) in absent {
+        match is_fatal {
+            true => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "{browser} cannot be driven, and --keep-going would run the other cells"
+                    )
+                });
+            }
+            false => ui.warn(format!("{browser} cannot be driven: {error:#}")),
+        }
+    }
+    Ok(())
 }
 
 /// Prints the cells that these options give.
@@ -224,6 +264,26 @@ fn own_cells(args: &CellArgs, config: &Config) -> Result<(Vec<Cell>, Option<Shar
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_browser_that_was_named_must_be_there_and_one_of_all_in_any_case() {
+        use Browser::{Chrome, Firefox};
+        let (both, ui) = ([Chrome, Firefox], Ui::new(true, false));
+        let there = |there: &'static [Browser]| {
+            move |browser: Browser| match there.contains(&browser) {
+                true => Ok(()),
+                false => Err(anyhow!("get {browser}")),
+            }
+        };
+        assert!(find_browsers(&both, false, there(&[Chrome, Firefox]), &ui).is_ok());
+        let error = find_browsers(&both, false, there(&[Chrome]), &ui).unwrap_err();
+        let said = format!("{error:#}");
+        assert!(said.starts_with("firefox cannot be driven") && said.ends_with("get firefox"));
+        assert!(find_browsers(&both, true, there(&[Chrome]), &ui).is_ok());
+        assert!(find_browsers(&both, true, there(&[]), &ui).is_err());
+        assert!(find_browsers(&[], true, there(&[]), &ui).is_ok());
+    }
 
     #[test]
     fn new_options_stand_behind_the_old_ones() {

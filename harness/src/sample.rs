@@ -36,7 +36,7 @@ pub fn record(run_id: &str, status: Status) -> Record {
             timing: Some(Timing {
                 samples_ms: vec![1.5],
                 median_ms: 1.5,
-                ci95_ms: [1.25, 1.75],
+                ci95_ms: Some([1.25, 1.75]),
                 ..Default::default()
             }),
             ..Default::default()

@@ -187,10 +187,9 @@ impl Session {
             {
                 return Err(Fault { status: Status::Infra, stage, message, is_fatal: true });
             }
+            // Past the limit there is one more look: an answer may have come while nobody looked, as
+            // this machine, its driver or its store was busy.
             let left = limit.saturating_sub(started.elapsed());
-            if left.is_zero() {
-                return Err(self.stop_late(stage, limit).await);
-            }
             let wait = left.min(POLL);
             let next = self.client.execute_async(NEXT, vec![json!(wait.as_millis() as u64)]);
             let events = self.command(&stage, wait + GRACE, next).await?;
@@ -213,6 +212,9 @@ impl Session {
                     Event::Hidden => hidden = true,
                     Event::Loading { .. } | Event::Token { .. } | Event::Text { .. } => {}
                 }
+            }
+            if left.is_zero() {
+                return Err(self.stop_late(stage, limit).await);
             }
         }
     }

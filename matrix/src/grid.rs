@@ -3,11 +3,21 @@
 //! A row is a case of a class. A column is a platform: browser, backend, operating system and the
 //! hardware that did the arithmetic, because the same browser on two adapters gives two answers. A
 //! box holds one entry a precision, and an entry all records of that cell in order of time.
+//!
+//! # Which record of a cell counts
+//!
+//! A cell may have several records: it ran again after a browser was missing, it was visited in rounds,
+//! or several runs are shown at once. The last to begin counts, and of those that began together (the
+//! visits of rounds carry the time of the first one) the last that was given, which holds the samples
+//! of all. Nothing else is looked at: a rule that preferred a good verdict would hide what broke, and
+//! one that preferred a bad one would never forget it. Records are of one cell if they are of one
+//! platform as well, since two adapters give two answers. [`entries`] is the only place that knows
+//! this; pages, files for machines, known failures and comparisons all ask it or [`latest`].
 
 use crate::Error;
-use record::{Backend, Browser, Class, Precision, Record, SCHEMA_VERSION};
+use record::{Backend, Browser, Cell, Class, Precision, Record, SCHEMA_VERSION};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Records in the shape of a report.
 #[derive(Clone, Debug)]
@@ -30,7 +40,7 @@ pub struct Column<'a> {
 }
 
 /// What a column stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Platform<'a> {
     /// Who hosts the page.
     pub browser: Browser,
@@ -43,7 +53,7 @@ pub struct Platform<'a> {
 }
 
 /// What computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hardware<'a> {
     /// The host's processor, by name.
@@ -88,7 +98,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The record that gives the verdict: the last to begin, and of equals the last given.
+    /// The record that counts: see the rule at the head of this module.
     pub fn latest(&self) -> usize {
         self.records[self.records.len() - 1]
     }
@@ -109,18 +119,17 @@ impl<'a> Grid<'a> {
         let mut columns: Vec<_> =
             distinct.iter().map(|&platform| Column { platform, records: Vec::new() }).collect();
 
-        let mut rows = BTreeMap::new();
         for index in by_time(records) {
-            let (record, column) = (&records[index], place[&platforms[index]]);
-            columns[column].records.push(index);
+            columns[place[&platforms[index]]].records.push(index);
+        }
+
+        let mut rows = BTreeMap::new();
+        for (platform, entry) in entries(records) {
+            let cell = &records[entry.latest()].cell;
             let boxes = rows
-                .entry((record.cell.class, record.cell.case.as_str()))
+                .entry((cell.class, cell.case.as_str()))
                 .or_insert_with(|| vec![Vec::<Entry>::new(); distinct.len()]);
-            let precision = record.cell.precision.clone().canonical();
-            match boxes[column].iter_mut().find(|entry| entry.precision == precision) {
-                Some(entry) => entry.records.push(index),
-                None => boxes[column].push(Entry { precision, records: vec![index] }),
-            }
+            boxes[place[&platform]].push(entry);
         }
         let rows = rows.into_iter().map(|((class, case), mut boxes)| {
             boxes.iter_mut().for_each(|entries| entries.sort_by_key(|e| e.precision.order()));
@@ -131,11 +140,38 @@ impl<'a> Grid<'a> {
         Ok(Grid { records, rows: rows.collect(), columns })
     }
 
-    /// The latest record of every cell.
+    /// The record that counts of every cell.
     pub fn latest(&self) -> impl Iterator<Item = &'a Record> + '_ {
         let entries = self.rows.iter().flat_map(|row| row.boxes.iter().flatten());
         entries.map(|entry| &self.records[entry.latest()])
     }
+}
+
+/// Every cell on every platform with all its records, in the order in which `records` first name it.
+pub fn entries(records: &[Record]) -> Vec<(Platform<'_>, Entry)> {
+    let platforms = platforms(records);
+    let mut entries: Vec<(Platform, Entry)> = Vec::new();
+    let mut places = HashMap::new();
+    for (index, record) in records.iter().enumerate() {
+        let Cell { class, case, precision, axes, .. } = &record.cell;
+        let precision = precision.clone().canonical();
+        let key = (*class, case.as_str(), precision.clone(), axes, platforms[index]);
+        let place = *places.entry(key).or_insert(entries.len());
+        match entries.get_mut(place) {
+            Some((_, entry)) => entry.records.push(index),
+            None => entries.push((platforms[index], Entry { precision, records: vec![index] })),
+        }
+    }
+    for (_, entry) in &mut entries {
+        entry.records.sort_by_key(|&index| &records[index].started_at);
+    }
+    entries
+}
+
+/// The record that counts of every cell on every platform, in the order in which `records` first name
+/// the cell.
+pub fn latest(records: &[Record]) -> Vec<&Record> {
+    entries(records).iter().map(|(_, entry)| &records[entry.latest()]).collect()
 }
 
 /// Indices in order of time. All times are RFC 3339 in UTC, so their text sorts as they do.

@@ -6,7 +6,7 @@ mod records;
 
 use matrix::{
     Error,
-    grid::{Grid, Hardware},
+    grid::{Grid, Hardware, latest},
 };
 use record::{Backend, Bits, Browser, Class, Record, Scheme, Status};
 use records::{PLACES, record};
@@ -41,6 +41,22 @@ fn the_last_to_begin_gives_the_verdict_in_whatever_order_records_come() {
         grid.latest().map(|record| record.outcome.status).collect::<Vec<_>>(),
         [Status::Pass]
     );
+}
+
+#[test]
+fn a_cell_that_was_run_again_or_visited_in_rounds_counts_once() {
+    // A run without a session at first, resumed; a cell of two rounds, which began together; and the
+    // same cell on another system.
+    let mut records = [bert(4, 0, 0), bert(8, 0, 1), bert(4, 0, 2), bert(8, 0, 1), bert(4, 0, 3)];
+    Arc::make_mut(&mut records[0].environment).adapter = None;
+    records[0].outcome.status = Status::Infra;
+    (records[1].rounds, records[3].rounds) = (1, 2);
+    Arc::make_mut(&mut records[4].environment).host.os = "Fedora Linux 44".to_owned();
+    let counting = latest(&records);
+    assert_eq!(counting, [&records[2], &records[3], &records[4]]);
+    let grid = Grid::of(&records).unwrap();
+    assert!(grid.latest().all(|record| counting.contains(&record)));
+    assert_eq!(grid.latest().count(), 3);
 }
 
 #[test]

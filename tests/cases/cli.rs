@@ -34,6 +34,16 @@ fn bad_usage_exits_with_2_and_says_what_to_do() {
     fs::create_dir(faults.path("empty")).unwrap();
     for (args, said) in [
         (&["plan", "--models", "gpt2"][..], "unknown model \"gpt2\"; known: bert t5"),
+        (&["plan", "--models", "brt"], "; did you mean \"bert\"?"),
+        (&["plan", "--browsers", "chorme"], "; did you mean \"chrome\"?"),
+        (
+            &["run", "--cases", "cases", "--output-report", "empty", "--db", "db"],
+            "empty cannot be written; name another file with --output-report",
+        ),
+        (
+            &["run", "--cases", "cases", "--junit", "cases/one/case.json/j.xml", "--db", "db"],
+            "name another file with --junit",
+        ),
         (&["plan", "--cases", "empty"], "neither a case folder nor a folder of them"),
         (&["plan", "--cases", "absent"], "reading the folder absent"),
         (&["plan", "--bits", "7"], "unknown bit-width \"7\"; known: 32 16 8 4 3 2 adaptive"),
@@ -50,6 +60,37 @@ fn bad_usage_exits_with_2_and_says_what_to_do() {
         assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
         assert!(stderr.contains(said), "{args:?}: {stderr}");
     }
+}
+
+#[test]
+fn a_variable_with_a_bad_value_is_named() {
+    let faults = Faults::with(&["one"]);
+    let mut plan = Command::new(&*HARNESS);
+    let plan = plan.args(["plan", "--cases", "cases"]).env("FEWBIT_BITS", "4,7");
+    let output = plan.current_dir(faults.path(".")).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("FEWBIT_BITS: bits is \"7\": unknown bit-width"), "{stderr}");
+}
+
+/// The folder of the report goes while the run works, so that only the page cannot be written.
+#[test]
+fn a_page_that_cannot_be_written_after_all_has_an_exit_code_of_its_own() {
+    let faults = Faults::with(&["first", "waits"]);
+    let mut run = faults.command(Browser::Chrome, &["wasm"]);
+    let run =
+        run.args(["--output-report", "pages/report.html", "--junit", "j.xml"]).spawn().unwrap();
+    while faults.records().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    fs::remove_dir(faults.path("pages")).unwrap();
+    fs::write(faults.path("pages"), "no folder").unwrap();
+    assert_eq!(tests::wait(run).code(), Some(4));
+    let log = fs::read_to_string(faults.path("harness.log")).unwrap();
+    let (summary, error) = (log.find(": 2 pass"), log.find("pages/report.html"));
+    assert!(summary.is_some() && summary < error, "{log}");
+    assert!(faults.path("matrix.html").exists() && faults.path("j.xml").exists());
+    assert_eq!(faults.records().len(), 2);
 }
 
 #[test]

@@ -210,10 +210,15 @@ pub struct Timing {
     pub load: Option<Load>,
     /// Wall time of each measured pass: a forward pass, or a prefill for decoders.
     pub samples_ms: Vec<f64>,
+    /// How many of them each round took, where there was more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub round_passes: Vec<u32>,
     /// Their median.
     pub median_ms: f64,
-    /// Its bootstrapped 95% confidence interval.
-    pub ci95_ms: [f64; 2],
+    /// Its confidence interval of at least 95%, whose ends are samples; absent where there are too few
+    /// of these to claim one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci95_ms: Option<[f64; 2]>,
     /// GPU time of each measured pass by timestamps, the host's work and waits left out; empty where
     /// the adapter has no timestamps.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -29,8 +29,14 @@ pub struct RunRequest {
     pub case_url: String,
     /// The files that can be asked for below `case_url`.
     pub files: Vec<CaseFile>,
-    /// Measured passes.
+    /// Measured passes, at least.
     pub repeat: u32,
+    /// Measured passes of a cell that is quick, at most.
+    #[serde(default)]
+    pub repeat_quick: u32,
+    /// A cell is quick as long as its measured passes took less than this together.
+    #[serde(default)]
+    pub quick_ms: f64,
     /// Passes before them that are not measured.
     pub warmup: u32,
     /// Most new tokens to generate; the case's expected continuation can be shorter.

@@ -39,7 +39,8 @@ pub(super) async fn measure(
         Device::Gpu(gpu) => Some(gpu.laps()),
         Device::Cpu(_) => None,
     };
-    for _ in 0..request.repeat.max(1) {
+    let start = embedder.now();
+    while wants_more(request, timing.samples_ms.len(), embedder.now() - start) {
         if let Some(laps) = &laps {
             laps.start();
         }
@@ -56,6 +57,12 @@ pub(super) async fn measure(
     let first_ms = timing.load.map_or(0.0, |load| load.first_pass_ms);
     timing.compile_ms = (first_ms - timing.median_ms).max(0.0);
     Ok(())
+}
+
+/// Whether another pass is to be measured after `passes` that took `elapsed_ms` together.
+fn wants_more(request: &RunRequest, passes: usize, elapsed_ms: f64) -> bool {
+    let is_quick = elapsed_ms < request.quick_ms && passes < request.repeat_quick as usize;
+    passes < request.repeat.max(1) as usize || is_quick
 }
 
 /// One measured pass, until its result is on the host: all outputs, or for decoders the first new
@@ -83,4 +90,38 @@ pub(super) async fn timed(
         }
     }
     Ok(embedder.now() - start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Axes, Backend, Bits, Browser, Cell, Class, Precision};
+
+    #[test]
+    fn a_quick_cell_is_measured_more_often() {
+        let request = |repeat| RunRequest {
+            cell: Cell {
+                class: Class::Bert,
+                case: "a case".to_owned(),
+                precision: Precision::of(Bits::Fixed(4)),
+                backend: Backend::Wasm,
+                browser: Browser::Chrome,
+                axes: Axes::default(),
+            },
+            case_url: "unused".to_owned(),
+            files: Vec::new(),
+            repeat,
+            repeat_quick: 10,
+            quick_ms: 100.0,
+            warmup: 0,
+            max_new_tokens: None,
+        };
+        let passes = |each_ms: f64| {
+            let is_last =
+                |passes: &usize| !wants_more(&request(3), *passes, *passes as f64 * each_ms);
+            (0..).find(is_last).unwrap()
+        };
+        assert_eq!([0.1, 5.0, 20.0, 100.0, 9e9].map(passes), [10, 10, 5, 3, 3]);
+        assert!(wants_more(&request(20), 19, 9e9) && !wants_more(&request(20), 20, 0.0));
+    }
 }

@@ -52,6 +52,8 @@ fn request(class: Class, folder: &str) -> RunRequest {
         case_url: folder.to_owned(),
         files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),
         repeat: 1,
+        repeat_quick: 0,
+        quick_ms: 0.0,
         warmup: 0,
         max_new_tokens: None,
     }

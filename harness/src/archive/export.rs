@@ -59,7 +59,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let store = store::open(args.database.db.as_deref(), None, ui)?;
     let records = match args.all {
         true => store.all_records()?,
-        false => store.records(&store::select(&store.runs()?, &args.run)?)?,
+        false => store.records(&store::select(&store.runs()?, &args.run, ui)?)?,
     };
     ensure!(!records.is_empty(), "no run is stored yet; `cargo harness run` makes one");
     let bytes = render(&records, args.format)?;

@@ -78,6 +78,7 @@ mod tests {
             started_at: format!("2026-01-{day:02}T00:00:00Z"),
             finished_at: None,
             records: 1,
+            judged: 1,
             cells: 0,
         };
         let runs = [run(20), run(15), run(10), run(5)];

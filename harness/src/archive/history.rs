@@ -1,8 +1,12 @@
 //! `harness history`: what came of a cell, run after run.
 
-use super::DatabaseArgs;
+use super::{
+    DatabaseArgs,
+    compare::{Finding, Rule, Verdict, since_before},
+};
 use crate::{
     store::{self, Filter},
+    suggest,
     ui::Ui,
 };
 use anyhow::{Result, ensure};
@@ -14,7 +18,7 @@ use serde_json::json;
 #[command(after_help = "\
 Examples:
   cargo harness history --case smollm2-135m --bits 4 --backend webgpu --browser chrome
-      one cell, the latest run first
+      one cell, the latest run first, with what changed from one to the next
   cargo harness history --json --case minilm --limit 100
       whole records, one a line")]
 pub struct Args {
@@ -27,15 +31,15 @@ pub struct Args {
     pub case: Option<String>,
 
     /// The browser.
-    #[arg(long)]
+    #[arg(long, value_parser = suggest::name::<Browser>)]
     pub browser: Option<Browser>,
 
     /// The backend.
-    #[arg(long)]
+    #[arg(long, value_parser = suggest::name::<Backend>)]
     pub backend: Option<Backend>,
 
     /// Bits of the stored weights.
-    #[arg(long)]
+    #[arg(long, value_parser = suggest::name::<Bits>)]
     pub bits: Option<Bits>,
 
     /// Show so many records, the latest.
@@ -43,7 +47,10 @@ pub struct Args {
     pub limit: u32,
 }
 
-/// Shows the records, the latest first.
+/// So many records before those that are shown tell how much their cells move without a cause.
+const BEFORE: u32 = 100;
+
+/// Shows the records, the latest first, and what changed in each by the rule of `compare`.
 pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let store = store::open(args.database.db.as_deref(), None, ui)?;
     let records = store.history(&Filter {
@@ -51,17 +58,22 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
         browser: args.browser,
         backend: args.backend,
         bits: args.bits,
-        limit: Some(args.limit),
+        limit: Some(args.limit.saturating_add(BEFORE)),
     })?;
     ensure!(!records.is_empty(), "no stored record is like that; `report --list` shows the runs");
-    for record in &records {
-        ui.result(line(record), json!(record));
+    let changed = since_before(&records, Rule::default());
+    for (record, changed) in records.iter().zip(&changed).take(args.limit as usize) {
+        let mut value = json!(record);
+        if !changed.is_empty() {
+            value["changed"] = json!(changed);
+        }
+        ui.result(line(record, changed), value);
     }
     Ok(())
 }
 
 /// `2026-01-02T03:04:05Z  pass  bert-tiny 4-bit wasm chrome 156.0  1.50 ms [1.25, 1.75]  4.50 bpw`
-fn line(record: &Record) -> String {
+fn line(record: &Record, changed: &[Finding]) -> String {
     let (cell, outcome) = (&record.cell, &record.outcome);
     let version = &record.environment.browser.version;
     let mut parts =
@@ -70,8 +82,8 @@ fn line(record: &Record) -> String {
         parts.push(version.clone());
     }
     if let Some(timing) = &outcome.timing {
-        let [low, high] = timing.ci95_ms;
-        parts.push(format!("{:.2} ms [{low:.2}, {high:.2}]", timing.median_ms));
+        let interval = timing.ci95_ms.map(|[low, high]| format!(" [{low:.2}, {high:.2}]"));
+        parts.push(format!("{:.2} ms{}", timing.median_ms, interval.unwrap_or_default()));
         parts.extend(timing.decode_tps.map(|tps| format!("{tps:.1} tok/s")));
     }
     if let Some(memory) = &outcome.memory {
@@ -80,6 +92,10 @@ fn line(record: &Record) -> String {
     if let Some(found) = &outcome.correctness {
         parts.extend(found.kernel_rel_l2.map(|error| format!("kernel error {error:.1e}")));
         parts.extend(found.kl.map(|kl| format!("KL {kl:.2e}")));
+    }
+    for finding in changed {
+        let better = if finding.verdict == Verdict::Better { "better" } else { "worse" };
+        parts.push(format!("{better}: {finding}"));
     }
     parts.extend(outcome.reason.clone());
     parts.push(record.run_id.clone());
@@ -96,12 +112,12 @@ mod tests {
     fn a_line_has_the_figures_that_are_there() {
         let mut record = sample::record("r", Status::Pass);
         assert_eq!(
-            line(&record),
+            line(&record, &[]),
             "2026-01-02T03:04:05Z  pass         bert-tiny 4-bit wasm chrome  156.0.7000.1  \
              1.50 ms [1.25, 1.75]  r"
         );
         record.outcome.timing = None;
         record.outcome.reason = Some("no navigator.gpu".into());
-        assert!(line(&record).ends_with("156.0.7000.1  no navigator.gpu  r"));
+        assert!(line(&record, &[]).ends_with("156.0.7000.1  no navigator.gpu  r"));
     }
 }

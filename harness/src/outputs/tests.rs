@@ -7,7 +7,6 @@ use ::parquet::{
 use junit_parser::{TestCase, TestStatus};
 use record::{Attempt, Bits, Browser, Correctness, Expectation, Memory};
 use serde_json::Value;
-use std::sync::Arc;
 
 /// A record of each status, one that is flaky after a crash, one that fails again after a timeout,
 /// and one of each verdict.
@@ -318,13 +317,4 @@ fn a_step_summary_is_appended_to() {
     fs::write(&path, "x".repeat(summary::LIMIT - 50)).unwrap();
     summary::append(&records(), &path).unwrap();
     assert!(fs::metadata(&path).unwrap().len() <= summary::LIMIT as u64);
-}
-
-#[test]
-fn of_a_cell_that_was_run_again_the_last_record_counts() {
-    let mut elsewhere = record("r", Status::Fail);
-    Arc::make_mut(&mut elsewhere.environment).host.os = "Fedora".into();
-    let all = [record("r", Status::Infra), elsewhere, record("r", Status::Pass)];
-    let statuses: Vec<_> = latest(&all).iter().map(|record| record.outcome.status).collect();
-    assert_eq!(statuses, [Status::Pass, Status::Fail]);
 }

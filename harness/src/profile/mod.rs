@@ -6,16 +6,19 @@
 
 mod aliases;
 
-use crate::{cli::Cli, ui::Ui};
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, parser::ValueSource};
-use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
+use crate::{
+    cli::{Cli, Command::Run},
+    suggest::did_you_mean,
+    ui::Ui,
 };
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{
+    Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue},
+    parser::ValueSource,
+};
+use serde_json::json;
+use std::{collections::BTreeMap, error::Error, ffi::OsString, fs, path::PathBuf};
 use toml::{Table, Value};
 
 /// The built-in profiles.
@@ -24,6 +27,10 @@ pub const DEFAULT: &str = include_str!("default.toml");
 const FILE: &str = "harness.toml";
 /// What the names of environment variables begin with.
 const PREFIX: &str = "FEWBIT_";
+/// Where the values of the built-in profiles are from, with the name of the profile behind it.
+const BUILT_IN: &str = "the built-in profile";
+/// Where a value is from that nobody has set.
+const DEFAULT_ORIGIN: &str = "the built-in profile default";
 
 /// Options of `config show`.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -56,16 +63,21 @@ struct Layers(BTreeMap<String, Set>);
 /// Reads the command line over all that lies under it.
 pub fn parse(words: &[OsString]) -> Result<Cli> {
     let layers = Layers::load(words, &|name| std::env::var(name).ok())?;
-    let mut matches = layers.command().get_matches_from(words);
-    // The definition that made the matches is the one that reads them.
-    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.exit())
+    let mut matches = match layers.command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => match layers.blame(&error, words, &|name| std::env::var(name).ok()) {
+            Some(blamed) => return Err(blamed),
+            None => error.exit(),
+        },
+    };
+    layers.read(&mut matches).map_err(|error| error.exit())
 }
 
 /// Reads a command line in which an option may be given twice; the last one counts.
 pub fn parse_again(words: &[OsString]) -> Result<Cli> {
     let layers = Layers::load(words, &|name| std::env::var(name).ok())?;
     let command = layers.command().mut_subcommand("run", |run| run.args_override_self(true));
-    Ok(Cli::from_arg_matches_mut(&mut command.try_get_matches_from(words)?)?)
+    Ok(layers.read(&mut command.try_get_matches_from(words)?)?)
 }
 
 /// Prints where the values of a run come from.
@@ -98,24 +110,31 @@ impl Layers {
             named(words, name).or_else(|| env(&format!("{PREFIX}{}", name.to_uppercase())))
         };
         let profile = given("profile").unwrap_or_else(|| "default".to_owned());
-        let mut files = vec![("the built-in profile".to_owned(), read(DEFAULT)?)];
+        let mut files = vec![(None, read(DEFAULT)?)];
         let file = given("config").map(PathBuf::from);
         if let Some(path) = file.or_else(|| Some(PathBuf::from(FILE)).filter(|path| path.exists()))
         {
             let context = || format!("reading {}", path.display());
             let text = fs::read_to_string(&path).with_context(context)?;
-            files.push((own(&path), read(&text).with_context(context)?));
+            let profiles = read(&text).with_context(context)?;
+            files.push((Some((path, text)), profiles));
         }
         let mut layers = Layers::default();
         let names = if profile == "default" { vec!["default"] } else { vec!["default", &profile] };
         for name in names {
             let mut is_known = false;
-            for (origin, profiles) in &files {
+            for (file, profiles) in &files {
                 let Some(values) = profiles.get(name) else { continue };
                 is_known = true;
-                layers
-                    .add(values, &format!("{origin} {name}"))
-                    .with_context(|| format!("{origin} {name}"))?;
+                let origin = |option: &str| match file {
+                    None => format!("{BUILT_IN} {name}"),
+                    Some((path, text)) => {
+                        let line = line_of(text, name, option);
+                        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+                        format!("{}{line}, profile {name}", path.display())
+                    }
+                };
+                layers.add(values, &origin)?;
             }
             if !is_known {
                 let known: Vec<_> = files
@@ -123,7 +142,8 @@ impl Layers {
                     .flat_map(|(_, profiles)| profiles.keys())
                     .map(String::as_str)
                     .collect();
-                bail!("there is no profile {name:?}; known: {}", known.join(" "));
+                let hint = did_you_mean(name, known.iter().copied());
+                bail!("there is no profile {name:?}; known: {}{hint}", known.join(" "));
             }
         }
         for (option, values, origin) in aliases::read(env)? {
@@ -132,18 +152,66 @@ impl Layers {
         Ok(layers)
     }
 
-    fn add(&mut self, values: &Table, origin: &str) -> Result<()> {
+    /// Takes the values of a profile; `origin` says where the one of an option stands.
+    fn add(&mut self, values: &Table, origin: &dyn Fn(&str) -> String) -> Result<()> {
         let options = options(&Cli::command());
         for (name, value) in values {
-            ensure!(
-                options.contains(name),
-                "there is no option {name:?}; known: {}",
-                options.join(" ")
-            );
-            let values = texts(value).with_context(|| format!("the value of {name}"))?;
-            self.0.insert(name.clone(), Set { values, origin: origin.to_owned() });
+            let origin = origin(name);
+            if !options.contains(name) {
+                let hint = did_you_mean(name, options.iter().map(String::as_str));
+                let known = options.join(" ");
+                bail!("{origin}: there is no option {name:?}; known: {known}{hint}");
+            }
+            let values = texts(value).with_context(|| format!("{origin}: the value of {name}"))?;
+            self.0.insert(name.clone(), Set { values, origin });
         }
         Ok(())
+    }
+
+    /// What was said on the command line, with what only the layers know: whether anybody named the
+    /// browsers.
+    fn read(&self, matches: &mut ArgMatches) -> Result<Cli, clap::Error> {
+        let is_default = matches.subcommand().is_some_and(|(_, sub)| {
+            let source =
+                sub.try_contains_id("browsers").ok().and_then(|_| sub.value_source("browsers"));
+            let origin = self.0.get("browsers").map(|set| set.origin.as_str());
+            source == Some(ValueSource::DefaultValue) && origin == Some(DEFAULT_ORIGIN)
+        });
+        // The definition that made the matches is the one that reads them.
+        let mut cli = Cli::from_arg_matches_mut(matches)?;
+        if let Run(args) = &mut cli.command {
+            args.cells.browsers_are_default = is_default;
+        }
+        Ok(cli)
+    }
+
+    /// Who is to blame for a value that its option does not take: clap knows the option, and blames the
+    /// command line. None if that is right.
+    fn blame(
+        &self,
+        error: &clap::Error,
+        words: &[OsString],
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Option<anyhow::Error> {
+        let text = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let option = text(ContextKind::InvalidArg)?.strip_prefix("--")?.split([' ', '=']).next()?;
+        if named(words, option).is_some() {
+            return None;
+        }
+        let origin = match env(&variable(option)) {
+            Some(_) => variable(option),
+            None => self.0.get(option)?.origin.clone(),
+        };
+        let reason = match (error.source(), error.get(ContextKind::ValidValue)) {
+            (Some(source), _) => source.to_string(),
+            (None, Some(ContextValue::Strings(known))) => format!("known: {}", known.join(" ")),
+            (None, _) => "it does not take that".to_owned(),
+        };
+        let value = text(ContextKind::InvalidValue).unwrap_or_default();
+        Some(anyhow!("{origin}: {option} is {value:?}: {reason}"))
     }
 
     /// The definition of the command line, with what lies under it as its defaults.
@@ -214,8 +282,12 @@ fn named(words: &[OsString], name: &str) -> Option<String> {
     None
 }
 
-fn own(path: &Path) -> String {
-    format!("{}, profile", path.display())
+/// The line of a file in which a profile sets an option, from 1.
+fn line_of(text: &str, profile: &str, option: &str) -> Option<usize> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    let profile = document.get("profile")?.get(profile)?.as_table_like()?;
+    let start = profile.get_key_value(option)?.0.span()?.start;
+    Some(text[..start].matches('\n').count() + 1)
 }
 
 /// The environment variable of an option.

@@ -81,7 +81,7 @@ fn what_a_file_gets_wrong_is_named() {
     for (text, said) in [
         (
             "[profile.default]\nbrowser = \"chrome\"",
-            "there is no option \"browser\"; known: browsers",
+            "harness.toml:2, profile default: there is no option \"browser\"; known: browsers",
         ),
         ("[profile.default]\nretries = 1.5", "the value of retries: 1.5 is neither a word"),
         ("[profiles.default]", "unknown field `profiles`"),
@@ -101,6 +101,51 @@ fn what_a_file_gets_wrong_is_named() {
     with_file("[profile.default]\ngroup-size = 48", |path| {
         let error = parse(&format!("harness run --config {path}")).unwrap_err().to_string();
         assert!(error.contains("groups of 32, 64 or 128"), "{error}");
+    });
+}
+
+#[test]
+fn a_value_that_is_not_taken_is_blamed_on_who_set_it() {
+    let blamed = |line: &str, env: &[(&str, &str)]| {
+        let layers = layers(line, env).unwrap();
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let error = layers.command().try_get_matches_from(&words).unwrap_err();
+        let env = |name: &str| {
+            let found = env.iter().find(|(other, _)| *other == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        layers.blame(&error, &words, &env).map(|error| error.to_string())
+    };
+    let said = blamed("harness run", &[("WEBGPU_DEFAULT_BITS", "7")]).unwrap();
+    assert!(said.starts_with("WEBGPU_DEFAULT_BITS: bits is \"7\": unknown bit-width"), "{said}");
+    with_file("[profile.default]\nretries = 1\n\n[profile.mine]\nsize = \"big\"", |path| {
+        let said = blamed(&format!("harness run --profile mine --config {path}"), &[]).unwrap();
+        let expected = format!("{path}:5, profile mine: size is \"big\": known: tiny published");
+        assert_eq!(said, expected);
+    });
+    with_file("[profile.default]\ntimeout = 0", |path| {
+        let said = blamed(&format!("harness plan --config {path}"), &[]).unwrap();
+        assert!(said.starts_with(&format!("{path}:2, profile default: timeout is")), "{said}");
+        // What the command line says is the command line's fault.
+        let line = format!("harness run --config {path} --timeout 0");
+        assert_eq!(blamed(&line, &[]), None);
+    });
+}
+
+#[test]
+fn browsers_are_named_by_whoever_sets_them() {
+    let is_default = |line: &str| {
+        let layers = layers(line, &[]).unwrap();
+        let mut matches = layers.command().try_get_matches_from(line.split(' ')).unwrap();
+        let Command::Run(args) = layers.read(&mut matches).unwrap().command else {
+            panic!("another command")
+        };
+        args.cells.browsers_are_default
+    };
+    assert!(is_default("harness run") && is_default("harness run --profile ci"));
+    assert!(!is_default("harness run --browsers chrome"));
+    with_file("[profile.default]\nbrowsers = [\"chrome\", \"firefox\"]", |path| {
+        assert!(!is_default(&format!("harness run --config {path}")));
     });
 }
 

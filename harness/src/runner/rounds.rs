@@ -67,6 +67,11 @@ fn joined_outcomes(before: Outcome, now: Outcome, round: u32) -> Outcome {
 
 /// Loading and compiling are told as they were at first, when nothing was cached.
 fn joined_timings(before: Timing, now: Timing) -> Timing {
+    let mut round_passes = before.round_passes;
+    if round_passes.is_empty() {
+        round_passes.push(before.samples_ms.len() as u32);
+    }
+    round_passes.push(now.samples_ms.len() as u32);
     let samples_ms = [before.samples_ms, now.samples_ms].concat();
     let gpu_samples_ms = [before.gpu_samples_ms, now.gpu_samples_ms].concat();
     let median_ms = median(&samples_ms);
@@ -86,6 +91,7 @@ fn joined_timings(before: Timing, now: Timing) -> Timing {
         prefill_tps: now.prefill_tps.map(|tps| tps * now.median_ms / median_ms),
         decode_tps: (!decode_samples_tps.is_empty()).then(|| median(&decode_samples_tps)),
         samples_ms,
+        round_passes,
         gpu_samples_ms,
         decode_samples_tps,
     }
@@ -108,15 +114,16 @@ mod tests {
 
     #[test]
     fn the_samples_of_all_rounds_make_one_record() {
-        let first = joined(visit(Status::Pass, &[1.0, 2.0]), visit(Status::Pass, &[4.0, 8.0]));
-        let all = joined(first, visit(Status::Pass, &[3.0, 3.0]));
+        let first = joined(visit(Status::Pass, &[1.0, 2.0]), visit(Status::Pass, &[4.0, 8.0, 3.0]));
+        let all = joined(first, visit(Status::Pass, &[3.0]));
         let timing = all.outcome.timing.unwrap();
         assert_eq!((all.rounds, all.attempts, all.outcome.status), (3, 1, Status::Pass));
         assert_eq!(timing.samples_ms, [1.0, 2.0, 4.0, 8.0, 3.0, 3.0]);
+        assert_eq!(timing.round_passes, [2, 3, 1]);
         assert_eq!((timing.median_ms, timing.prefill_tps), (3.0, Some(1000.0 / 3.0)));
         assert_eq!(timing.decode_samples_tps, [1.0, 4.0, 3.0]);
         assert_eq!(timing.decode_tps, Some(3.0));
-        assert!(timing.ci95_ms[0] >= 1.0 && timing.ci95_ms[1] <= 8.0);
+        assert_eq!(timing.ci95_ms, Some([1.0, 8.0]));
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub struct Run {
     pub finished_at: Option<String>,
     /// How many records it has.
     pub records: u32,
+    /// How many of them have a verdict: those without a session say nothing.
+    pub judged: u32,
     /// How many cells its plan has; 0 if it is not known.
     pub cells: u32,
 }

@@ -27,7 +27,9 @@ impl Store {
     pub fn runs(&self) -> Result<Vec<Run>> {
         let mut statement = self.database.prepare(
             "SELECT run_id, started_at, finished_at, \
-             (SELECT COUNT(*) FROM records WHERE records.run_id = runs.run_id), cells \
+             (SELECT COUNT(*) FROM records WHERE records.run_id = runs.run_id), \
+             (SELECT COUNT(*) FROM records WHERE records.run_id = runs.run_id \
+             AND status != 'infra'), cells \
              FROM runs ORDER BY started_at DESC, rowid DESC",
         )?;
         let runs = statement.query_map([], |row| {
@@ -36,7 +38,8 @@ impl Store {
                 started_at: row.get(1)?,
                 finished_at: row.get(2)?,
                 records: row.get(3)?,
-                cells: row.get(4)?,
+                judged: row.get(4)?,
+                cells: row.get(5)?,
             })
         })?;
         Ok(runs.collect::<Result<_, _>>()?)

@@ -3,7 +3,7 @@
 use super::{Run, Store, query::no_run, read_lines};
 use crate::ui::Ui;
 use anyhow::{Context, Result, ensure};
-use record::Record;
+use record::{Record, Status};
 use std::path::Path;
 
 /// Where records are read from.
@@ -45,8 +45,9 @@ impl Source {
 }
 
 /// The run that `name` means: its id, `latest`, or `latest~2` for the second before the latest.
-/// `runs` has the latest first; those without a record are passed over.
-pub fn select(runs: &[Run], name: &str) -> Result<String> {
+/// `runs` has the latest first. Those without a record are passed over, and so are those of which no
+/// cell had a session, which would stand for the project's state and say nothing of it; the user is told.
+pub fn select(runs: &[Run], name: &str, ui: &Ui) -> Result<String> {
     let Some(rest) = name.strip_prefix("latest") else { return Ok(name.to_owned()) };
     let back = match rest.strip_prefix('~') {
         None if rest.is_empty() => 0,
@@ -54,25 +55,41 @@ pub fn select(runs: &[Run], name: &str) -> Result<String> {
             format!("{name:?} names no run: write latest, latest~1, latest~2, … or an id")
         })?,
     };
-    let mut recorded = runs.iter().filter(|run| run.records > 0);
-    let count = recorded.clone().count();
-    let run = recorded.nth(back).with_context(|| match count {
+    let mut judged = runs.iter().filter(|run| run.judged > 0);
+    let count = judged.clone().count();
+    let run = judged.nth(back).with_context(|| match count {
+        0 if runs.iter().any(|run| run.records > 0) => {
+            "of no stored run had a cell a session; name one by its id to see it".to_owned()
+        }
         0 => "no run is stored yet; `cargo harness run` makes one".to_owned(),
         _ => format!("{name} goes too far back: there are {count} runs"),
     })?;
+    let newer = runs.iter().take_while(|other| other.run_id != run.run_id);
+    for other in newer.filter(|other| other.judged == 0 && other.records > 0) {
+        let id = &other.run_id;
+        ui.warn(format!(
+            "run {id} is passed over: none of its {} cells had a session",
+            other.records
+        ));
+    }
     Ok(run.run_id.clone())
 }
 
 fn runs_of(records: &[Record]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for record in records {
+        let judged = u32::from(record.outcome.status != Status::Infra);
         match runs.iter_mut().find(|run| run.run_id == record.run_id) {
-            Some(run) => run.records += 1,
+            Some(run) => {
+                run.records += 1;
+                run.judged += judged;
+            }
             None => runs.push(Run {
                 run_id: record.run_id.clone(),
                 started_at: record.started_at.clone(),
                 finished_at: None,
                 records: 1,
+                judged,
                 cells: 0,
             }),
         }

@@ -58,12 +58,13 @@ fn both_forms_give_back_what_was_stored_and_outlive_the_writer() {
         assert_eq!(source.records("a").unwrap(), first);
         assert_eq!(source.records("b").unwrap(), std::slice::from_ref(&second));
         let runs = source.runs().unwrap();
-        assert_eq!(select(&runs, "latest").unwrap(), "b");
-        assert_eq!(select(&runs, "latest~1").unwrap(), "a");
-        assert!(select(&runs, "latest~2").unwrap_err().to_string().contains("there are 2 runs"));
-        assert!(select(&runs, "latest-1").unwrap_err().to_string().contains("write latest"));
-        let runs: Vec<_> = runs.iter().map(|run| (run.run_id.as_str(), run.records)).collect();
-        assert_eq!(runs, [("b", 1), ("a", 2)]);
+        // No cell of `b` had a session, so it is the latest of nothing.
+        let select = |name: &str| select(&runs, name, &Ui::new(true, false));
+        assert_eq!(select("latest").unwrap(), "a");
+        assert!(select("latest~1").unwrap_err().to_string().contains("there are 1 runs"));
+        assert!(select("latest-1").unwrap_err().to_string().contains("write latest"));
+        let runs = runs.iter().map(|run| (run.run_id.as_str(), run.records, run.judged));
+        assert_eq!(runs.collect::<Vec<_>>(), [("b", 1, 0), ("a", 2, 2)]);
         let error = source.records("c").unwrap_err().to_string();
         assert!(error.contains("--list"), "{error}");
     }

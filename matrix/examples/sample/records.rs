@@ -212,7 +212,7 @@ fn passed(
             load_ms: weights as f64 / 51_000.0 + 21.0,
             compile_ms: 184.0,
             median_ms: ms,
-            ci95_ms: [samples[0], samples[2]],
+            ci95_ms: Some([samples[0], samples[2]]),
             samples_ms: samples,
             prefill_tps: decodes.then_some(5000.0 / ms),
             decode_tps: decodes.then_some(7100.0 / ms),

@@ -74,9 +74,13 @@ impl Measured {
                 "no pass was measured",
                 figure::plain,
             ),
-            ci95_ms: match passes {
-                Some(timing) => Figure { text: interval(timing), ..Figure::default() },
-                None => Figure::of(None, "no pass was measured", figure::plain),
+            ci95_ms: match (passes, passes.and_then(interval)) {
+                (_, Some(ends)) => {
+                    let [low, high] = ends.map(figure::plain);
+                    Figure { text: format!("{low}–{high}"), ..Figure::default() }
+                }
+                (Some(_), None) => Figure::of(None, "takes 6 passes at least", figure::plain),
+                (None, None) => Figure::of(None, "no pass was measured", figure::plain),
             },
             gpu_ms: Figure::of(
                 passes.and_then(|timing| timing.gpu_median_ms),
@@ -154,9 +158,15 @@ fn passes_of(timing: &Timing) -> f64 {
     timing.samples_ms.len() as f64
 }
 
-fn interval(timing: &Timing) -> String {
-    let [low, high] = timing.ci95_ms.map(figure::plain);
-    format!("{low}–{high}")
+/// The interval of the median, where the samples suffice for one: older records state one, from
+/// their least sample to their largest, of three samples as well.
+fn interval(timing: &Timing) -> Option<[f64; 2]> {
+    timing.ci95_ms.filter(|_| timing.samples_ms.len() >= 6)
+}
+
+/// What a bar shows: the ends of the interval, or the median where there is none.
+pub(super) fn ends(timing: &Timing) -> [f64; 2] {
+    interval(timing).unwrap_or([timing.median_ms; 2])
 }
 
 fn of_fp16(memory: &Memory) -> Option<f64> {
@@ -165,7 +175,8 @@ fn of_fp16(memory: &Memory) -> Option<f64> {
 }
 
 fn bar(timing: &Timing, longest_ms: f64) -> Option<[String; 3]> {
-    let places = [timing.median_ms, timing.ci95_ms[0], timing.ci95_ms[1]];
+    let [low, high] = ends(timing);
+    let places = [timing.median_ms, low, high];
     let drawable = longest_ms > 0.0 && places.iter().all(|place| place.is_finite());
     drawable.then(|| places.map(|place| format!("{:.1}", (place / longest_ms * 100.0).max(0.0))))
 }

@@ -4,7 +4,7 @@ use super::chart::{Chart, Sample};
 use super::chip::{self, Chip, Labels};
 use super::column::ColumnHead;
 use super::compatibility::purpose;
-use super::measured::Measured;
+use super::measured::{Measured, ends};
 use super::sheet::Sheet;
 use crate::Error;
 use crate::embed::Data;
@@ -123,7 +123,7 @@ impl Case {
 /// The longest time that a bar of these records must hold.
 fn longest_ms(records: &[&Record]) -> f64 {
     let timings = records.iter().filter_map(|record| record.outcome.timing.as_ref());
-    let times = timings.flat_map(|timing| [timing.median_ms, timing.ci95_ms[1]]);
+    let times = timings.flat_map(|timing| [timing.median_ms, ends(timing)[1]]);
     times.filter(|time| time.is_finite()).fold(0.0, f64::max)
 }
 

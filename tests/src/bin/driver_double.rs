@@ -18,7 +18,10 @@ use std::{
     io::Write,
     net::Ipv4Addr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +34,8 @@ struct Double {
     refuses: bool,
     /// What `window.run` was given last.
     request: Mutex<Value>,
+    /// Whether a page has kept its answer back.
+    was_late: AtomicBool,
 }
 
 #[tokio::main]
@@ -66,6 +71,7 @@ async fn main() -> std::io::Result<()> {
         folder: env::var_os("DOUBLE_FOLDER").expect("a folder to write to").into(),
         refuses: env::var_os("DOUBLE_REFUSES").is_some(),
         request: Mutex::default(),
+        was_late: AtomicBool::default(),
     });
     let routes = Router::new()
         .route("/status", get(|| async { done(json!({"ready": true})) }))
@@ -150,14 +156,15 @@ async fn execute(
         "sync" if script == "window.stop()" => done(Value::Null),
         "async" if script.contains("window.next(") => {
             let request = double.request.lock().expect("no thread panics with it").clone();
-            next(&request, args[0].as_u64().expect("how long to wait"), double.is_safari).await
+            next(&double, &request, args[0].as_u64().expect("how long to wait")).await
         }
         _ => panic!("the page has no such script: {script}"),
     }
 }
 
 /// What the page says next.
-async fn next(request: &Value, wait_ms: u64, is_safari: bool) -> Reply {
+async fn next(double: &Double, request: &Value, wait_ms: u64) -> Reply {
+    let is_safari = double.is_safari;
     let events = |events: &[Value]| done(events.iter().map(Value::to_string).collect());
     let end = |answer: Value| events(&[json!({"event": "done", "answer": answer})]);
     if request["request"] == "probe" {
@@ -166,6 +173,11 @@ async fn next(request: &Value, wait_ms: u64, is_safari: bool) -> Reply {
     match request["cell"]["case"].as_str().unwrap_or_default() {
         "hangs" => {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            events(&[])
+        }
+        // Nobody is told in time, and then there is an answer after all.
+        "answers late" if !double.was_late.swap(true, Ordering::Relaxed) => {
+            tokio::time::sleep(Duration::from_millis(wait_ms + 500)).await;
             events(&[])
         }
         "loses its window" if is_safari => error(StatusCode::NOT_FOUND, "no such window", ""),

@@ -1,0 +1,362 @@
+//! Two runs side by side: which cells they share, and what is to be said of each.
+
+use super::{
+    Kind,
+    figure::Kind as FigureKind,
+    judge::{Finding, Pair, Rule, Verdict, judge},
+    machine::{Machine, builds_differ, machines_differ},
+    noise::History,
+};
+use crate::config::quote;
+use record::{Cell, Record, Status};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+
+/// One cell of which something is to be said.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// How it changed.
+    pub change: Kind,
+    /// Which cell.
+    pub cell: Cell,
+    /// Statuses, figures or conditions, before and after.
+    pub detail: String,
+    /// The figures that decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Finding>,
+    /// What else differs between its two records, and may be why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
+    /// The command that would tell, run on either side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_tell: Option<String>,
+}
+
+/// What came of a comparison.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// By kind, then in the order of the second run.
+    pub changes: Vec<Change>,
+    /// Cells that both runs have.
+    pub common: usize,
+    /// How many cells each of the conditions that may be a cause differs for.
+    pub differs: BTreeMap<String, usize>,
+    /// Figures that a run has once and that too few earlier runs have, with the number of their cells.
+    pub unjudged: BTreeMap<&'static str, usize>,
+    /// Cells whose earlier runs differ so much that a change of 20% would not show.
+    pub noisy: usize,
+}
+
+impl Comparison {
+    /// Cells of the second run of which nothing is to be said.
+    pub fn same(&self) -> usize {
+        let of_common = |change: &&Change| !matches!(change.change, Kind::New | Kind::Gone);
+        self.common - self.changes.iter().filter(of_common).count()
+    }
+}
+
+/// Compares the runs with these records.
+pub fn compare(before: &[Record], after: &[Record], history: &History, rule: Rule) -> Comparison {
+    let mut before_of: HashMap<&Cell, Vec<&Record>> = HashMap::new();
+    let before = matrix::grid::latest(before);
+    for record in &before {
+        before_of.entry(&record.cell).or_default().push(record);
+    }
+    let mut compared = Comparison::default();
+    let mut pairs = Vec::new();
+    for after in matrix::grid::latest(after) {
+        // A run that was merged from several machines has a cell several times.
+        let Some(candidates) = before_of.get_mut(&after.cell).filter(|some| !some.is_empty())
+        else {
+            compared.say(Kind::New, after, after.outcome.status.name().to_owned());
+            continue;
+        };
+        let machine = Machine::of(after);
+        let place = candidates.iter().position(|before| Machine::of(before) == machine);
+        let before = candidates.swap_remove(place.unwrap_or(0));
+        compared.common += 1;
+        for differs in builds_differ(before, after) {
+            *compared.differs.entry(differs).or_default() += 1;
+        }
+        if let Some((kind, detail)) = status_change(before, after) {
+            compared.say(kind, after, detail).differs =
+                [machines_differ(before, after), builds_differ(before, after)].concat();
+        } else if place.is_none() && is_good(after.outcome.status) == Some(true) {
+            let differs = machines_differ(before, after);
+            compared.say(Kind::Incomparable, after, differs.join(", "));
+        } else if is_good(after.outcome.status) == Some(true) {
+            pairs.push(Pair { before, after, past: history.of(after) });
+        }
+    }
+    for before in before {
+        if before_of[&before.cell].iter().any(|left| std::ptr::eq(*left, before)) {
+            compared.say(Kind::Gone, before, format!("was {}", before.outcome.status.name()));
+        }
+    }
+    for (pair, findings) in pairs.iter().zip(judge(&pairs, rule)) {
+        compared.add(pair, findings, rule);
+    }
+    compared.changes.sort_by_key(|change| change.change);
+    compared
+}
+
+/// What changed in each of `records`, which has the latest first, since the record before it of the same
+/// cell on the same machine; nothing where either of the two did not pass.
+pub fn since_before(records: &[Record], rule: Rule) -> Vec<Vec<Finding>> {
+    let mut history = History::default();
+    records.iter().rev().for_each(|record| history.add(std::slice::from_ref(record)));
+    let before = |place: usize| {
+        let record = &records[place];
+        let alike = |other: &&Record| {
+            other.cell == record.cell
+                && other.run_id != record.run_id
+                && Machine::of(other) == Machine::of(record)
+        };
+        let before = records[place + 1..].iter().find(alike)?;
+        let passed = [before, record].map(|one| is_good(one.outcome.status) == Some(true));
+        passed.iter().all(|passed| *passed).then_some((place, before, record))
+    };
+    let found: Vec<_> = (0..records.len()).filter_map(before).collect();
+    let pairs: Vec<Pair> = found
+        .iter()
+        .map(|(_, before, after)| Pair { before, after, past: history.before(after) })
+        .collect();
+    let mut all = vec![Vec::new(); records.len()];
+    for ((place, ..), mut findings) in found.iter().zip(judge(&pairs, rule)) {
+        findings.retain(|one| matches!(one.verdict, Verdict::Worse | Verdict::Better));
+        all[*place] = findings;
+    }
+    all
+}
+
+impl Comparison {
+    fn say(&mut self, change: Kind, record: &Record, detail: String) -> &mut Change {
+        self.changes.push(Change {
+            change,
+            cell: record.cell.clone(),
+            detail,
+            figures: Vec::new(),
+            differs: Vec::new(),
+            to_tell: None,
+        });
+        self.changes.last_mut().expect("it was pushed above")
+    }
+
+    fn add(&mut self, pair: &Pair, findings: Vec<Finding>, rule: Rule) {
+        let of_passes = |finding: &&Finding| finding.kind == FigureKind::Passes;
+        if findings.iter().filter(of_passes).any(|finding| finding.needed > 0.2) {
+            self.noisy += 1;
+        }
+        for finding in findings.iter().filter(|finding| !finding.has_enough()) {
+            if finding.kind == FigureKind::Visits {
+                *self.unjudged.entry(finding.figure).or_default() += 1;
+            }
+        }
+        let has = |verdict| move |finding: &&Finding| finding.verdict == verdict;
+        let kind = if findings.iter().any(|finding| has(Verdict::Worse)(&finding)) {
+            Kind::Regressed
+        } else if findings.iter().any(|finding| has(Verdict::Better)(&finding)) {
+            Kind::Improved
+        } else if findings
+            .iter()
+            .filter(of_passes)
+            .any(|finding| has(Verdict::CannotTell)(&finding))
+        {
+            Kind::CannotTell
+        } else {
+            return;
+        };
+        let decided: Vec<Finding> = findings
+            .into_iter()
+            .filter(|finding| match kind {
+                Kind::CannotTell => of_passes(&finding) && finding.verdict == Verdict::CannotTell,
+                _ => matches!(finding.verdict, Verdict::Worse | Verdict::Better),
+            })
+            .collect();
+        let detail = decided.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let samples = decided.iter().flat_map(|finding| finding.samples).max().unwrap_or(0);
+        let change = self.say(kind, pair.after, detail);
+        if kind == Kind::CannotTell {
+            // Where there are enough and they overlap, twice as many may part.
+            let repeat = if samples < rule.least { rule.least } else { 2 * samples };
+            change.to_tell = Some(with_repeat(&pair.after.repro, repeat));
+        }
+        change.figures = decided;
+        change.differs = builds_differ(pair.before, pair.after);
+    }
+}
+
+/// Another status, where that is more than another word for the same.
+fn status_change(before: &Record, after: &Record) -> Option<(Kind, String)> {
+    let (was, is) = (before.outcome.status, after.outcome.status);
+    if was == is {
+        return None;
+    }
+    let kind = match (is_good(was), is_good(is)) {
+        (Some(true), Some(false)) => Kind::Regressed,
+        (Some(false), Some(true)) => Kind::Improved,
+        _ => Kind::StatusChanged,
+    };
+    let reason = after.outcome.reason.as_deref().map(|reason| format!(": {reason}"));
+    Some((kind, format!("{} -> {}{}", was.name(), is.name(), reason.unwrap_or_default())))
+}
+
+/// Nothing for what says nothing about the model.
+fn is_good(status: Status) -> Option<bool> {
+    match status {
+        Status::Pass | Status::Flaky => Some(true),
+        Status::Fail | Status::Error | Status::Crash | Status::Timeout | Status::Unsupported => {
+            Some(false)
+        }
+        Status::Infra | Status::Skip => None,
+    }
+}
+
+/// The command of a record with another number of passes.
+fn with_repeat(command: &str, passes: usize) -> String {
+    let Ok(mut words) = shell_words::split(command) else { return command.to_owned() };
+    match words.iter().position(|word| word == "--repeat") {
+        Some(at) if at + 1 < words.len() => words[at + 1] = passes.to_string(),
+        _ => words.extend(["--repeat".to_owned(), passes.to_string()]),
+    }
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+impl std::fmt::Display for Finding {
+    /// `pass 12.30 -> 14.90 ms (+21%, more than 5%)`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Finding { figure, unit, before, after, needed, .. } = self;
+        let space = if unit.is_empty() { "" } else { " " };
+        let percent = 100.0 * self.share();
+        match (self.kind, self.verdict) {
+            (FigureKind::Exact { .. }, _) if *unit == "bytes" => {
+                write!(f, "{figure} {before} -> {after} bytes ({percent:+.1}%)")
+            }
+            (FigureKind::Exact { .. }, _) => write!(f, "{figure} {before:.3e} -> {after:.3e}"),
+            (_, verdict) => {
+                write!(f, "{figure} {before:.2} -> {after:.2}{space}{unit} ({percent:+.0}%, ")?;
+                let [n, m] = self.samples;
+                match verdict {
+                    Verdict::CannotTell if self.has_enough() => {
+                        write!(f, "n = {n} and {m} overlap)")
+                    }
+                    Verdict::CannotTell => write!(f, "n = {n} and {m})"),
+                    _ => write!(f, "more than {:.0}%)", 100.0 * needed),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use record::{Adapter, Timing};
+    use std::sync::Arc;
+
+    fn compared(before: &[Record], after: &[Record]) -> Comparison {
+        compare(before, after, &History::default(), Rule::default())
+    }
+
+    fn timed(samples_ms: Vec<f64>) -> Record {
+        let mut record = sample::record("r", Status::Pass);
+        record.repro = "cargo harness run --repeat 3 --models 'my model'".into();
+        record.outcome.timing = Some(Timing { samples_ms, ..Timing::default() });
+        record
+    }
+
+    #[test]
+    fn statuses_are_good_bad_or_neither() {
+        for (was, is, expected) in [
+            (Status::Pass, Status::Fail, Kind::Regressed),
+            (Status::Flaky, Status::Unsupported, Kind::Regressed),
+            (Status::Crash, Status::Pass, Kind::Improved),
+            (Status::Pass, Status::Flaky, Kind::StatusChanged),
+            (Status::Fail, Status::Timeout, Kind::StatusChanged),
+            (Status::Pass, Status::Infra, Kind::StatusChanged),
+        ] {
+            let [old, new] = [was, is].map(|status| sample::record("r", status));
+            let found = compared(&[old], &[new]);
+            assert_eq!(found.changes[0].change, expected, "{was:?} {is:?}");
+            assert_eq!(found.same(), 0);
+        }
+        let failed = [sample::record("r", Status::Fail)];
+        assert!(compared(&failed, &failed).changes.is_empty());
+    }
+
+    #[test]
+    fn cells_of_one_side_are_listed_and_the_last_record_of_a_cell_counts() {
+        let mut other = sample::record("r", Status::Pass);
+        other.cell.case = "other".into();
+        let [fail, pass] = [Status::Fail, Status::Pass].map(|status| sample::record("r", status));
+        let of = |found: &Comparison, wanted: Kind| -> Vec<_> {
+            let changes = found.changes.iter().filter(|change| change.change == wanted);
+            changes.map(|change| (change.cell.case.clone(), change.detail.clone())).collect()
+        };
+        let found = compared(&[fail, pass.clone()], &[pass.clone(), other.clone()]);
+        assert_eq!(of(&found, Kind::New), [("other".to_owned(), "pass".to_owned())]);
+        assert_eq!((of(&found, Kind::Improved).len(), found.common), (0, 1));
+        let found = compared(&[other, pass.clone()], &[pass]);
+        assert_eq!(of(&found, Kind::Gone), [("other".to_owned(), "was pass".to_owned())]);
+    }
+
+    #[test]
+    fn too_few_samples_say_so_and_name_the_command_that_would_tell() {
+        let found = compared(&[timed(vec![9.0, 10.0, 11.0])], &[timed(vec![19.0, 20.0, 21.0])]);
+        let [change] = &found.changes[..] else { panic!("{found:?}") };
+        assert_eq!(change.change, Kind::CannotTell);
+        assert_eq!(change.detail, "pass 10.00 -> 20.00 ms (+100%, n = 3 and 3)");
+        let command = "cargo harness run --repeat 10 --models 'my model'";
+        assert_eq!(change.to_tell.as_deref(), Some(command));
+        assert_eq!(with_repeat("cargo harness run", 7), "cargo harness run --repeat 7");
+    }
+
+    #[test]
+    fn another_machine_is_not_compared_and_another_build_is_told() {
+        let old = timed(vec![1.0; 10]);
+        let mut new = timed(vec![9.0; 10]);
+        let environment = Arc::make_mut(&mut new.environment);
+        environment.engine.variant = "subgroups".into();
+        let found = compared(std::slice::from_ref(&old), std::slice::from_ref(&new));
+        assert_eq!(found.changes[0].change, Kind::Regressed);
+        assert_eq!(found.changes[0].differs, ["kernel variant:  -> subgroups"]);
+        assert_eq!(found.differs["kernel variant:  -> subgroups"], 1);
+        let environment = Arc::make_mut(&mut new.environment);
+        environment.adapter = Some(Adapter { description: "H200".into(), ..Default::default() });
+        let found = compared(std::slice::from_ref(&old), std::slice::from_ref(&new));
+        assert_eq!(found.changes[0].change, Kind::Incomparable);
+        assert_eq!(found.changes[0].detail, "adapter: none -> H200");
+        // A verdict is one on any machine.
+        new.outcome.status = Status::Fail;
+        assert_eq!(compared(&[old], &[new]).changes[0].change, Kind::Regressed);
+    }
+
+    #[test]
+    fn each_record_is_held_against_the_one_before_it() {
+        let run = |number: usize, ms: f64| Record {
+            run_id: number.to_string(),
+            started_at: format!("2026-01-{number:02}T00:00:00Z"),
+            ..timed((0..10).map(|pass| ms + 0.01 * f64::from(pass)).collect())
+        };
+        let times = [10.0, 10.1, 10.0, 10.1, 10.0, 13.0, 13.1, 10.0];
+        let mut records: Vec<_> = (1..).zip(times).map(|(number, ms)| run(number, ms)).collect();
+        records.reverse();
+        let changed = since_before(&records, Rule::default());
+        let verdicts: Vec<_> =
+            changed.iter().map(|found| found.first().map(|one| one.verdict)).collect();
+        let (worse, better) = (Some(Verdict::Worse), Some(Verdict::Better));
+        assert_eq!(verdicts, [better, None, worse, None, None, None, None, None]);
+    }
+
+    #[test]
+    fn of_a_run_of_several_machines_like_is_compared_with_like() {
+        let on = |cpu: &str, ms: f64| {
+            let mut record = timed(vec![ms; 10]);
+            Arc::make_mut(&mut record.environment).host.cpu = cpu.into();
+            record
+        };
+        let found = compared(&[on("a", 1.0), on("b", 5.0)], &[on("b", 5.0), on("a", 1.0)]);
+        assert_eq!((found.common, found.changes.len(), found.same()), (2, 0, 2));
+    }
+}

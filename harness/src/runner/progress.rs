@@ -1,0 +1,43 @@
+//! What is shown of a cell while it runs and when it is done.
+
+use crate::ui::Bar;
+use record::{Cell, Event, Record};
+
+/// What the page says about a cell, on its browser's bar.
+pub(super) fn show(bar: &Bar, cell: &Cell, event: &Event) {
+    match event {
+        Event::Stage { stage } => bar.message(format!("{cell}: {stage}")),
+        Event::Loading { done_bytes, total_bytes } => {
+            let percent = done_bytes * 100 / (*total_bytes).max(1);
+            bar.message(format!("{cell}: load {percent}%"));
+        }
+        Event::Token { count, .. } => bar.message(format!("{cell}: generate {count}")),
+        Event::Hidden | Event::Text { .. } | Event::Done { .. } | Event::Failed { .. } => {}
+    }
+}
+
+/// `pass bert-tiny 4-bit webgpu chrome, 12.3 ms, 4.50 bpw`
+pub(super) fn line(record: &Record) -> String {
+    let outcome = &record.outcome;
+    let mut line = format!("{} {}", outcome.status.name(), record.cell);
+    if record.synthetic_weights {
+        line += ", synthetic weights";
+    }
+    if let Some(timing) = &outcome.timing {
+        line += &format!(", {:.1} ms", timing.median_ms);
+    }
+    if let Some(tps) = outcome.timing.as_ref().and_then(|timing| timing.decode_tps) {
+        line += &format!(", {tps:.1} tok/s");
+    }
+    if let Some(memory) = &outcome.memory {
+        line += &format!(", {:.2} bpw", memory.bpw);
+    }
+    if record.attempts > 1 {
+        line += &format!(", attempt {}", record.attempts);
+    }
+    if let Some(reason) = &outcome.reason {
+        let stage = outcome.stage.as_deref().map(|stage| format!("{stage}: ")).unwrap_or_default();
+        line += &format!(": {stage}{reason}");
+    }
+    line
+}

@@ -1,0 +1,215 @@
+//! One cell after another in one session: its attempts, its verdict, its record.
+
+use super::{Runner, progress::show, retry, seat::Seat};
+use crate::{session::Fault, ui::Bar};
+use record::{
+    Answer, Attempt, Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record,
+    Request, RunRequest, SCHEMA_VERSION, Status,
+};
+use std::{collections::HashMap, time::Instant};
+use tokio::time::sleep;
+
+/// What is given up for good: after so many failures in a row the rest of a queue would only repeat
+/// them, at up to a minute each.
+pub(super) const PATIENCE: u32 = 2;
+
+/// Passes of a cell, at most, whose passes take less than [`QUICK_MS`] together: as many as `compare`
+/// wants, where that costs nearly nothing.
+const QUICK_PASSES: u32 = 10;
+/// See [`QUICK_PASSES`].
+const QUICK_MS: f64 = 100.0;
+
+/// What a worker has learnt about the browser that it works with.
+#[derive(Default)]
+pub(super) struct Worker {
+    pub(super) seat: Option<Seat>,
+    pub(super) sessions_missed: u32,
+    probes_broken: HashMap<Backend, (u32, Fault)>,
+}
+
+impl Worker {
+    /// Ends the session; the next cell gets another.
+    async fn leave_seat(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            seat.kill().await;
+        }
+    }
+
+    /// Whether another attempt at a cell of `backend` would only repeat what was seen.
+    fn is_hopeless(&self, backend: Backend) -> bool {
+        self.sessions_missed >= PATIENCE
+            || self.probes_broken.get(&backend).is_some_and(|(times, _)| *times >= PATIENCE)
+    }
+}
+
+impl Runner<'_> {
+    /// Runs a cell until it has a verdict or its attempts are used up.
+    pub(super) async fn try_cell(&self, worker: &mut Worker, cell: Cell, bar: &Bar) -> Record {
+        let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let started = Instant::now();
+        let mut earlier = Vec::new();
+        loop {
+            let attempt = Instant::now();
+            let mut environment = Environment { host: self.host.clone(), ..Default::default() };
+            let outcome = match self.run_cell(worker, &cell, &mut environment, bar).await {
+                Ok(outcome) => outcome,
+                Err(fault) => {
+                    if fault.is_fatal {
+                        worker.leave_seat().await;
+                    }
+                    fault.outcome()
+                }
+            };
+            // A browser that lost its GPU may refuse it to every later page, and a shader that does
+            // not end outlives the worker that started it.
+            let on_gpu = cell.backend == Backend::Webgpu;
+            if outcome.status == Status::Crash || (on_gpu && outcome.status == Status::Timeout) {
+                worker.leave_seat().await;
+            }
+            let retries = retry::retries(outcome.status, self.config.retries);
+            if earlier.len() < retries as usize && !worker.is_hopeless(cell.backend) {
+                earlier.push(Attempt {
+                    status: outcome.status,
+                    reason: outcome.reason,
+                    duration_ms: attempt.elapsed().as_secs_f64() * 1e3,
+                });
+                bar.message(format!("{cell}: {}, tries again", outcome.status.name()));
+                sleep(retry::delay(earlier.len() as u32)).await;
+                continue;
+            }
+            return Record {
+                schema_version: SCHEMA_VERSION,
+                run_id: self.run_id.to_owned(),
+                started_at,
+                synthetic_weights: self
+                    .config
+                    .case(&cell)
+                    .is_some_and(|case| case.synthetic_weights),
+                repro: self.config.repro(&cell),
+                cell,
+                environment: self.environments().share(environment),
+                outcome: retry::judged(outcome, &earlier),
+                attempts: earlier.len() as u32 + 1,
+                earlier,
+                rounds: 1,
+                expectation: None,
+                shard: self.shard.clone(),
+                duration_ms: started.elapsed().as_secs_f64() * 1e3,
+            };
+        }
+    }
+
+    async fn run_cell(
+        &self,
+        worker: &mut Worker,
+        cell: &Cell,
+        environment: &mut Environment,
+        bar: &Bar,
+    ) -> Result<Outcome, Fault> {
+        let case = self.config.case(cell).expect("the plan is made of the cases of the config");
+        let seat = self.seat(worker, cell.browser).await?;
+        environment.browser = seat.info();
+        let report = match seat.report(cell.backend) {
+            Some(report) => report.clone(),
+            None => self.probe(worker, cell, bar).await?,
+        };
+        environment.adapter = report.adapter.clone();
+        environment.engine = report.engine.clone();
+        environment.capabilities = report.capabilities.clone();
+        if let Some(reason) = &report.unsupported {
+            return Ok(Outcome::without_figures(Status::Unsupported, "probe", reason));
+        }
+        if let Some(check) = report.failure() {
+            let error = check.error.as_deref().unwrap_or_default();
+            let message = format!("op {}: {error}", check.op);
+            return Ok(Outcome::without_figures(Status::Error, "self-test", message));
+        }
+        let seat = self.seat(worker, cell.browser).await?;
+        let request = Request::Run(RunRequest {
+            cell: cell.clone(),
+            case_url: seat.case_url(case, &self.server),
+            files: case.files.clone(),
+            repeat: self.config.repeat,
+            repeat_quick: QUICK_PASSES,
+            quick_ms: QUICK_MS,
+            warmup: 1,
+            max_new_tokens: None,
+        });
+        match seat.ask(&request, self.config.timeout, &mut |event| show(bar, cell, event)).await? {
+            Answer::Run(outcome) => Ok(*outcome),
+            _ => Err(mismatch("run")),
+        }
+    }
+
+    /// The session of the worker; a new one if there is none.
+    async fn seat<'d>(
+        &self,
+        worker: &'d mut Worker,
+        browser: Browser,
+    ) -> Result<&'d mut Seat, Fault> {
+        if worker.seat.is_none() {
+            let none = |message: String| Fault {
+                status: Status::Infra,
+                stage: "session".into(),
+                message,
+                is_fatal: false,
+            };
+            if worker.sessions_missed >= PATIENCE {
+                return Err(none(format!("no session of {browser} could be had before")));
+            }
+            match Seat::open(browser, self.config.look, self.grid.as_ref(), &self.server.page_url())
+                .await
+            {
+                Ok(seat) => {
+                    worker.sessions_missed = 0;
+                    worker.seat = Some(seat);
+                }
+                Err(error) => {
+                    worker.sessions_missed += 1;
+                    return Err(none(format!("{error:#}")));
+                }
+            }
+        }
+        Ok(worker.seat.as_mut().expect("it was put there above"))
+    }
+
+    /// Asks the page who it is and whether its kernels are right, before its first cell.
+    async fn probe(
+        &self,
+        worker: &mut Worker,
+        cell: &Cell,
+        bar: &Bar,
+    ) -> Result<PageReport, Fault> {
+        let backend = cell.backend;
+        if let Some((PATIENCE.., fault)) = worker.probes_broken.get(&backend) {
+            return Err(Fault { is_fatal: false, ..fault.clone() });
+        }
+        let seat = self.seat(worker, cell.browser).await?;
+        let request = Request::Probe { backend, self_test: true };
+        let show = &mut |event: &Event| show(bar, cell, event);
+        let fault = match seat.ask(&request, self.config.timeout, show).await {
+            Ok(Answer::Probe(report)) => {
+                seat.learn(backend, (*report).clone());
+                return Ok(*report);
+            }
+            Ok(_) => mismatch("probe"),
+            Err(fault) => fault,
+        };
+        let fault = Fault { stage: "self-test".into(), ..fault };
+        // A driver that dies says nothing about the backend.
+        if fault.status != Status::Infra {
+            let broken = worker.probes_broken.entry(backend).or_insert((0, fault.clone()));
+            *broken = (broken.0 + 1, fault.clone());
+        }
+        Err(fault)
+    }
+}
+
+fn mismatch(request: &str) -> Fault {
+    Fault {
+        status: Status::Error,
+        stage: request.into(),
+        message: format!("the page answered another request than {request}"),
+        is_fatal: true,
+    }
+}
