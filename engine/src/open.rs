@@ -6,7 +6,6 @@ use crate::{
     error::{Error, Result},
     load::{Declared, Loaded},
     models::{self, Model},
-    probe,
     published::Published,
     weights::Source,
 };
@@ -19,6 +18,9 @@ pub(crate) const BESIDE_WEIGHTS: u64 = 300_000_000;
 /// Loading is told of at most this often.
 const PROGRESS_MS: f64 = 100.0;
 
+/// Why no cell runs on WebNN, whatever a browser offers.
+pub(crate) const NO_WEBNN_KERNELS: &str = "the engine has no WebNN kernels";
+
 /// The device of a backend, without what an earlier request left on it.
 pub(crate) async fn device(backend: Backend, embedder: &dyn Embedder) -> Result<Device> {
     match backend {
@@ -28,7 +30,7 @@ pub(crate) async fn device(backend: Backend, embedder: &dyn Embedder) -> Result<
             Ok(Device::Gpu(gpu))
         }
         Backend::Wasm => Ok(Device::cpu()),
-        Backend::Webnn => Err(Error::unsupported(probe::NO_WEBNN_KERNELS)),
+        Backend::Webnn => Err(Error::unsupported(NO_WEBNN_KERNELS)),
     }
 }
 

@@ -1,10 +1,13 @@
 //! Who the page is: what it can do, its adapter, and whether the kernels are right on it.
 
-use crate::{device::Device, embedder::Embedder, error::Error, open, selftest};
+use crate::{
+    device::Device,
+    embedder::Embedder,
+    error::Error,
+    open::{self, NO_WEBNN_KERNELS},
+    selftest,
+};
 use record::{Backend, EngineInfo, Event, PageReport, Webnn};
-
-/// Why no cell runs on WebNN, whatever a browser offers.
-pub(crate) const NO_WEBNN_KERNELS: &str = "the engine has no WebNN kernels";
 
 /// Looks at `backend`, and checks every op on it if `self_test` is set.
 pub(crate) async fn probe(

@@ -9,4 +9,24 @@ pub fn now_ms() -> f64 {
 }
 
 #[cfg(target_arch = "wasm32")]
-pub use crate::wasm::now_ms;
+pub use page::{now_ms, set_clock};
+
+/// A page's clock is JavaScript's, of which only the page's side knows.
+#[cfg(target_arch = "wasm32")]
+mod page {
+    use std::cell::Cell;
+
+    thread_local! {
+        static CLOCK: Cell<fn() -> f64> = const { Cell::new(|| 0.0) };
+    }
+
+    /// Milliseconds since some moment, as finely as the page tells.
+    pub fn now_ms() -> f64 {
+        CLOCK.get()()
+    }
+
+    /// Who is asked from now on.
+    pub fn set_clock(clock: fn() -> f64) {
+        CLOCK.set(clock);
+    }
+}

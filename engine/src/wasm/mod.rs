@@ -15,6 +15,7 @@ use crate::{
     device::{Gpu, InPage},
     embedder::Embedder,
     error::{Error, Result},
+    time,
     weights::{LocalFuture, Source},
 };
 use js_sys::{Function, Uint8Array};
@@ -143,6 +144,7 @@ pub async fn answer(request: String, emit: Function) -> Result<String, JsValue> 
     }));
     let request: Request = serde_json::from_str(&request)
         .map_err(|error| JsValue::from_str(&format!("the request is malformed: {error}")))?;
+    time::set_clock(now_ms);
     let before = ALLOCATED.load(Ordering::Relaxed);
     FETCHED.set(0);
     BEFORE.store(before, Ordering::Relaxed);
@@ -153,7 +155,7 @@ pub async fn answer(request: String, emit: Function) -> Result<String, JsValue> 
 }
 
 /// Milliseconds since the page began.
-pub fn now_ms() -> f64 {
+fn now_ms() -> f64 {
     let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
     scope.performance().map_or(0.0, |performance| performance.now())
 }
