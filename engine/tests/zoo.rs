@@ -4,8 +4,8 @@
 
 use engine::{
     device::{Kernel, Terms},
+    opened_gpu,
     ops::choices,
-    run::opened_gpu,
 };
 use record::{
     Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Outcome, Precision, Request,

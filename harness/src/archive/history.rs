@@ -6,7 +6,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Result, ensure};
-use record::{Backend, Bits, Browser, Record};
+use record::{Backend, Bits, Browser, Record, Reference};
 use serde_json::json;
 
 /// What `history` takes.
@@ -79,7 +79,9 @@ fn line(record: &Record) -> String {
     }
     if let Some(found) = &outcome.correctness {
         parts.extend(found.kernel_rel_l2.map(|error| format!("kernel error {error:.1e}")));
-        parts.extend(found.kl.map(|kl| format!("KL {kl:.2e}")));
+        let by = outcome.reference.filter(|by| *by != Reference::Transformers);
+        let by = by.map(|by| format!(" by {}", by.title())).unwrap_or_default();
+        parts.extend(found.kl.map(|kl| format!("KL {kl:.2e}{by}")));
     }
     parts.extend(outcome.reason.clone());
     parts.push(record.run_id.clone());

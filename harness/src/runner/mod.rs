@@ -26,8 +26,8 @@ use futures_util::future::try_join_all;
 pub(crate) use interruption::interruption;
 use queues::Queues;
 use record::{
-    Attempt, Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record, Request,
-    RunRequest, SCHEMA_VERSION, Shard, Status,
+    Attempt, Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record, Reference,
+    Request, RunRequest, SCHEMA_VERSION, Shard, Status,
 };
 use rounds::Visit;
 use seat::Seat;
@@ -459,12 +459,20 @@ fn show(bar: &Bar, cell: &Cell, event: &Event) {
     }
 }
 
+/// Who computed what is expected, where it was not transformers.
+fn own_reference(outcome: &Outcome) -> Option<&'static str> {
+    outcome.reference.filter(|by| *by != Reference::Transformers).map(Reference::title)
+}
+
 /// `pass bert-tiny 4-bit webgpu chrome, 12.3 ms, 4.50 bpw`
 fn line(record: &Record) -> String {
     let outcome = &record.outcome;
     let mut line = format!("{} {}", outcome.status.name(), record.cell);
     if record.synthetic_weights {
         line += ", synthetic weights";
+    }
+    if outcome.synthetic_inputs && !record.synthetic_weights {
+        line += ", synthetic inputs";
     }
     if let Some(timing) = &outcome.timing {
         line += &format!(", {:.1} ms", timing.median_ms);
@@ -474,6 +482,9 @@ fn line(record: &Record) -> String {
     }
     if let Some(memory) = &outcome.memory {
         line += &format!(", {:.2} bpw", memory.bpw);
+    }
+    if let Some(own) = own_reference(outcome) {
+        line += &format!(", reference: {own}");
     }
     if record.attempts > 1 {
         line += &format!(", attempt {}", record.attempts);
