@@ -15,6 +15,10 @@ pub(crate) struct Case {
     /// Where the weights are computed, if no file holds them.
     pub synthetic: Option<synthetic::Weights>,
     pub inputs: Inputs,
+    /// Whether those are seeded numbers.
+    pub synthetic_inputs: bool,
+    /// Tokens that are generated of each prompt, where that is asked for.
+    pub new_tokens: Option<usize>,
     pub expected: Expected,
 }
 
@@ -68,7 +72,8 @@ impl Case {
             None => Expected::default(),
         };
         expected.reference = manifest.reference();
-        Ok(Case { published, synthetic, inputs, expected })
+        let synthetic_inputs = matches!(manifest.inputs, CaseInputs::Seeded(_));
+        Ok(Case { published, synthetic, inputs, synthetic_inputs, new_tokens: None, expected })
     }
 
     /// Where the weights are read: in the case's files, unless they are computed.

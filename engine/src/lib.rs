@@ -13,6 +13,7 @@
 
 mod answer;
 pub mod architectures;
+mod axes;
 mod case;
 pub mod device;
 mod embedder;
@@ -34,6 +35,8 @@ pub mod preprocess;
 mod probe;
 pub mod published;
 pub mod quant;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod reference;
 pub mod selftest;
 pub mod stats;
 mod synthetic;

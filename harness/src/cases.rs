@@ -20,6 +20,7 @@
 //!                 "inputs": {"input_ids": {"ids": {"shape": [1, 128], "below": 30522}}}}
 //! ```
 
+use crate::models::located::is_published;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use record::{CaseFile, CaseManifest, Class};
@@ -104,8 +105,14 @@ impl Case {
                 "the weights are missing: neither model.safetensors nor a .gguf file is there"
             );
         }
-        let synthetic_weights = case.weights.is_some();
-        Ok(Case { name, class: case.class, folder, files, synthetic_weights, selector })
+        Ok(Case {
+            name,
+            class: case.class,
+            folder,
+            files,
+            synthetic_weights: case.weights.is_some(),
+            selector,
+        })
     }
 }
 
@@ -140,22 +147,26 @@ fn list(folder: &Path, prefix: &str, files: &mut Vec<CaseFile>) -> Result<()> {
     Ok(())
 }
 
-/// The case in `path`, or the cases in the folders directly below it.
-pub fn given(path: &Path) -> Result<Vec<Case>> {
-    let selector = |path: &Path| vec!["--cases".to_owned(), path.display().to_string()];
-    if path.join("case.json").exists() || path.join("config.json").exists() {
-        return Ok(vec![Case::open(path, selector(path))?]);
+/// The case in `path`, or the cases in the folders directly below it; `make` makes one of a model as
+/// it was published, which is selected by these words.
+pub fn given(path: &Path, make: &dyn Fn(&Path, Vec<String>) -> Result<Case>) -> Result<Vec<Case>> {
+    let one = |path: &Path| {
+        let selector = vec!["--cases".to_owned(), path.display().to_string()];
+        match is_published(path) {
+            true => make(path, selector),
+            false => Case::open(path, selector),
+        }
+    };
+    if is_published(path) || path.join("case.json").exists() {
+        return Ok(vec![one(path)?]);
     }
-    let mut cases = Vec::new();
-    for folder in folders(path)? {
-        cases.push(Case::open(&folder, selector(&folder))?);
-    }
-    if cases.is_empty() {
-        bail!(
-            "{} is neither a case folder nor a folder of them: case.json is missing",
-            path.display()
-        );
-    }
+    let cases: Vec<Case> = folders(path)?.iter().map(|path| one(path)).collect::<Result<_>>()?;
+    ensure!(
+        !cases.is_empty(),
+        "{} is neither a model, nor a case folder, nor a folder of such: config.json, a .gguf file or \
+         case.json is missing",
+        path.display()
+    );
     Ok(cases)
 }
 
@@ -220,6 +231,10 @@ mod tests {
         folder
     }
 
+    fn no_model(path: &Path, _selector: Vec<String>) -> Result<Case> {
+        bail!("{} is a model", path.display())
+    }
+
     const CASE: (&str, &str) =
         ("case.json", r#"{"class":"vit","inputs":"i.safetensors","expected":"e.safetensors"}"#);
     const REST: [(&str, &str); 4] = [
@@ -232,7 +247,7 @@ mod tests {
     #[test]
     fn a_whole_case_is_listed_with_sizes() {
         let folder = folder(&[&[CASE], &REST[..]].concat());
-        let case = &given(folder.path()).unwrap()[0];
+        let case = &given(folder.path(), &no_model).unwrap()[0];
         assert_eq!(case.class, Class::Vit);
         assert_eq!(case.files.len(), 5);
         assert!(case.files.contains(&CaseFile { name: "model.safetensors".into(), bytes: 3 }));
@@ -264,7 +279,7 @@ mod tests {
             r#"{"class":"gpt2","inputs":"i.safetensors","expected":"e.safetensors"}"#,
         );
         let folder = folder(&[&[bad], &REST[..]].concat());
-        let error = format!("{:#}", given(folder.path()).unwrap_err());
+        let error = format!("{:#}", given(folder.path(), &no_model).unwrap_err());
         assert!(error.contains("unknown variant `gpt2`, expected one of `bert`"), "{error}");
     }
 
@@ -311,9 +326,9 @@ mod tests {
             std::os::unix::fs::symlink(entry.path(), linked.path().join(entry.file_name()))
                 .unwrap();
         }
-        assert_eq!(given(linked.path()).unwrap()[0].files.len(), 5);
+        assert_eq!(given(linked.path(), &no_model).unwrap()[0].files.len(), 5);
         fs::remove_file(whole.path().join("model.safetensors")).unwrap();
-        let error = format!("{:#}", given(linked.path()).unwrap_err());
+        let error = format!("{:#}", given(linked.path(), &no_model).unwrap_err());
         assert!(error.contains("model.safetensors cannot be read"), "{error}");
     }
 }

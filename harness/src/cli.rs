@@ -5,13 +5,14 @@ use crate::{
     browser::{GpuChoice, Look},
     cases::Size,
     check,
-    config::{Config, Selection},
+    config::{Config, SIZES, Selection},
     expectations,
     grid::local,
     infer,
     merge::MergeArgs,
     models, outputs,
     profile::ConfigCommand,
+    reference,
     server::{Listen, PublicUrl},
     setup, shaders,
     shard::Part,
@@ -80,6 +81,8 @@ pub enum Command {
     Setup(setup::Args),
     /// Start a Selenium Grid with the browsers of this machine, until Ctrl-C.
     Grid(local::Args),
+    /// Make a case folder of a model: its inputs, and what is expected of it.
+    Case(reference::Args),
     /// List or fetch real models.
     #[command(subcommand)]
     Models(models::Command),
@@ -134,8 +137,10 @@ Examples:
       a real model, fetched if need be
   cargo harness run --size published --models bert-base-uncased vit-base-patch16-224 --bits 4
       the shapes of published checkpoints with seeded weights: for speed and memory
-  cargo harness run --cases ./my-model
-      your own model: a case folder, or a folder of them")]
+  cargo harness run --models ./my-model other.gguf OWNER/NAME --bits 8 4
+      your own models, as they were published; their reference is computed once, on this machine
+  cargo harness run --cases ./my-case
+      a case folder, as `cargo harness case` makes it, or a folder of them")]
 pub struct CellArgs {
     /// Browsers to drive. One that is named, here, in a variable or in a profile of your own, must be
     /// there.
@@ -146,7 +151,8 @@ pub struct CellArgs {
     #[arg(skip)]
     pub browsers_are_default: bool,
 
-    /// Classes or models to run, such as `bert` or `smollm2-135m` [default: all committed cases].
+    /// Classes or models to run: names such as `bert` or `smollm2-135m`, folders as Hugging Face
+    /// publishes them, .gguf files, OWNER/NAME[@REVISION] on the Hub [default: all committed cases].
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub models: Vec<String>,
 
@@ -162,13 +168,34 @@ pub struct CellArgs {
     #[arg(long, num_args = 1.., value_delimiter = ',', value_parser = suggest::name::<Backend>)]
     pub backends: Vec<Backend>,
 
-    /// Case folders, or folders of them, to run besides the models that are named.
+    /// Case folders and models, or folders of them, to run besides the models that are named.
     #[arg(long, num_args = 1.., value_name = "PATH")]
     pub cases: Vec<PathBuf>,
+
+    /// What models as they are published are given: texts, and files and folders of pictures, sounds
+    /// and frames; each takes what it can [default: what is built in for its class].
+    #[arg(long, num_args = 1.., value_name = "TEXT|FILE")]
+    pub input: Vec<String>,
 
     /// How grouped weights are stored.
     #[command(flatten)]
     pub groups: Groups,
+
+    /// Run decoders of text with prompts of so many tokens each, made of the case's own [default: as
+    /// the case has them].
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt_tokens: Vec<u32>,
+
+    /// Let decoders generate exactly so many tokens [default: as the case expects].
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub new_tokens: Vec<u32>,
+
+    /// Run decoders with so many prompts at once [default: as the case has them].
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Vec<u32>,
 
     /// Measured passes of each visit to a cell, at least: a cell that is quick is measured up to ten
     /// times within a tenth of a second.
@@ -260,19 +287,25 @@ impl Groups {
 }
 
 impl CellArgs {
-    /// Resolves every name.
-    pub fn config(&self, may_fetch: bool, ui: &Ui) -> Result<Config> {
+    /// Resolves every name. For a run, models are fetched and become cases; a plan needs neither.
+    pub fn config(&self, is_run: bool, ui: &Ui) -> Result<Config> {
         let selection = Selection {
             models: &self.models,
             paths: &self.cases,
+            input: &self.input,
             size: self.size,
-            may_fetch: may_fetch && !self.no_setup,
+            may_fetch: is_run && !self.no_setup,
+            makes: is_run,
         };
         Ok(Config {
             browsers: self.browsers.clone(),
             cases: selection.cases(ui)?,
             precisions: self.bits.iter().map(|bits| self.groups.precision(*bits)).collect(),
             backends: self.backends.clone(),
+            sizes: SIZES
+                .into_iter()
+                .zip([&self.prompt_tokens, &self.new_tokens, &self.batch].map(Vec::clone))
+                .collect(),
             repeat: self.repeat,
             rounds: self.rounds,
             timeout: Duration::from_secs(self.timeout),

@@ -4,14 +4,25 @@ use crate::{
     browser::Look,
     cases::{self, Case, Size},
     expectations::Expectations,
-    models,
+    input::Input,
+    models::{
+        self,
+        located::{Located, is_repository},
+    },
+    reference,
     server::Listen,
     suggest::did_you_mean,
     ui::Ui,
 };
-use anyhow::{Context, Result, bail, ensure};
-use record::{Backend, Browser, Cell, Class, Precision};
-use std::{path::PathBuf, time::Duration};
+use anyhow::{Result, bail, ensure};
+use record::{Axis, Backend, Browser, Cell, Class, Precision};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The axes that have an option of their name.
+pub(crate) const SIZES: [Axis; 3] = [Axis::PromptTokens, Axis::NewTokens, Axis::Batch];
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -24,6 +35,8 @@ pub struct Config {
     pub precisions: Vec<Precision>,
     /// Backends to run each case on.
     pub backends: Vec<Backend>,
+    /// Sizes to run each decoder at, by axis; none where a case has its own.
+    pub sizes: Vec<(Axis, Vec<u32>)>,
     /// Measured passes.
     pub repeat: u32,
     /// Visits to each cell.
@@ -66,6 +79,9 @@ impl Config {
             option("scheme", precision.scheme.to_string());
             option("group-size", precision.group_size.to_string());
         }
+        for (axis, value) in cell.axes.iter().filter(|(axis, _)| SIZES.contains(axis)) {
+            option(&axis.name().replace('_', "-"), value.clone());
+        }
         option("repeat", self.repeat.to_string());
         if self.rounds > 1 {
             option("rounds", self.rounds.to_string());
@@ -95,14 +111,19 @@ pub(crate) fn quote(word: &str) -> String {
 /// Where cases come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Selection<'a> {
-    /// Class names and model names.
+    /// Classes, names and paths of models, and repositories of the Hub.
     pub models: &'a [String],
-    /// Case folders and folders of them.
+    /// Case folders, models, and folders of them.
     pub paths: &'a [PathBuf],
+    /// What is given to models as they are published, in place of what is built in.
+    pub input: &'a [String],
     /// Which committed cases there are to choose from.
     pub size: Size,
     /// Whether models that are not on this machine are fetched.
     pub may_fetch: bool,
+    /// Whether models as they are published become cases, with inputs and what is expected; a plan
+    /// asks for their classes alone.
+    pub makes: bool,
 }
 
 impl Selection<'_> {
@@ -115,15 +136,27 @@ impl Selection<'_> {
         } else {
             self.size.cases()?
         };
+        let input = match self.input.is_empty() {
+            true => None,
+            false => Some(Input::collect(self.input, &[])?),
+        };
         for name in self.models {
-            chosen.extend(self.named(name, &committed, ui)?);
+            chosen.extend(self.named(name, &committed, input.as_ref(), ui)?);
         }
         if self.models.is_empty() {
             chosen.extend(committed);
         }
         for path in self.paths {
-            chosen.extend(cases::given(path)?);
+            let make = |path: &Path, selector| {
+                self.made(&Located::at(path)?, input.as_ref(), selector, ui)
+            };
+            chosen.extend(cases::given(path, &make)?);
         }
+        let takes_input = |case: &Case| case.selector.iter().any(|word| word == "--input");
+        ensure!(
+            self.input.is_empty() || chosen.iter().any(takes_input),
+            "--input is for models as they are published; these cases have inputs of their own"
+        );
         let mut cases: Vec<Case> = Vec::new();
         for case in chosen {
             match cases.iter().find(|other| other.name == case.name) {
@@ -142,7 +175,13 @@ impl Selection<'_> {
         Ok(cases)
     }
 
-    fn named(&self, name: &str, committed: &[Case], ui: &Ui) -> Result<Vec<Case>> {
+    fn named(
+        &self,
+        name: &str,
+        committed: &[Case],
+        input: Option<&Input>,
+        ui: &Ui,
+    ) -> Result<Vec<Case>> {
         if let Some(case) = committed.iter().find(|case| case.name == name) {
             return Ok(vec![case.clone()]);
         }
@@ -152,20 +191,17 @@ impl Selection<'_> {
             ensure!(!of_class.is_empty(), "there is no committed case of the class {class}");
             return Ok(of_class);
         }
-        if self.size == Size::Tiny && models::NAMES.contains(&name) {
-            if models::case_folder(name).is_none() && self.may_fetch {
-                models::fetch(name, ui).with_context(|| format!("fetching the model {name}"))?;
-            }
-            let folder = models::case_folder(name).with_context(|| {
-                format!(
-                    "{name} is not on this machine; `cargo harness models fetch {name}` gets it"
-                )
-            })?;
+        let is_path = Path::new(name).exists();
+        let has_name = self.size == Size::Tiny && models::NAMES.contains(&name);
+        if is_path || has_name || is_repository(name) {
             let selector = vec!["--models".to_owned(), name.to_owned()];
-            let mut case = Case::open(&folder, selector)?;
-            // The cache may call the folder by another name than the command line does.
-            case.name = name.to_owned();
-            return Ok(vec![case]);
+            let model = Located::find(name, self.may_fetch, ui)?;
+            if model.files.len() > 1 && model.folder.join("case.json").is_file() {
+                // The cache may call the folder by another name than the command line does.
+                let case = Case::open(&model.folder, selector)?;
+                return Ok(vec![Case { name: model.name, ..case }]);
+            }
+            return Ok(vec![self.made(&model, input, selector, ui)?]);
         }
         let classes = Class::ALL.iter().map(|class| class.name());
         let known: Vec<&str> = classes
@@ -173,7 +209,27 @@ impl Selection<'_> {
             .chain(models::NAMES.iter().copied().filter(|_| self.size == Size::Tiny))
             .collect();
         let hint = did_you_mean(name, known.iter().copied());
-        bail!("unknown model {name:?}; known: {}{hint}", known.join(" "))
+        bail!(
+            "unknown model {name:?}; known: {}; or give a folder, a .gguf file or OWNER/NAME{hint}",
+            known.join(" ")
+        )
+    }
+
+    /// The case of a model as it was published, or its outline.
+    fn made(
+        &self,
+        model: &Located,
+        input: Option<&Input>,
+        mut selector: Vec<String>,
+        ui: &Ui,
+    ) -> Result<Case> {
+        for given in self.input {
+            selector.extend(["--input".to_owned(), given.clone()]);
+        }
+        match self.makes {
+            true => reference::case(model, input, selector, ui),
+            false => reference::outline(model, selector),
+        }
     }
 }
 

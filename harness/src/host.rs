@@ -19,6 +19,12 @@ pub fn host() -> Host {
     }
 }
 
+/// Bytes of memory that programs can still have; no limit where the system does not tell.
+pub(crate) fn free_memory() -> u64 {
+    let what = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    System::new_with_specifics(what).map_or(u64::MAX, |system| system.available_memory())
+}
+
 /// Whether this process may do anything, which browsers do not start as with their sandboxes on.
 #[cfg(unix)]
 pub(crate) fn is_root() -> bool {

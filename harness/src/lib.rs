@@ -6,7 +6,8 @@
 //! models, [`store`] keeps the records, [`outputs`] writes files
 //! from them, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
 //! commands about what is stored. [`setup`] brings the tools, [`bundle`]
-//! builds the page and [`models`] fetches real models, to which [`infer`] puts a question.
+//! builds the page and [`models`] fetches real models, which [`reference`] makes cases of and to which [`infer`] puts a
+//! question.
 
 pub mod archive;
 pub mod browser;
@@ -24,12 +25,14 @@ pub mod github;
 pub mod grid;
 pub mod host;
 pub mod infer;
+mod input;
 pub mod merge;
 pub mod models;
 pub mod native;
 pub mod outputs;
 pub mod plan;
 pub mod profile;
+pub mod reference;
 pub mod report;
 pub mod run;
 pub mod runner;
@@ -86,6 +89,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::Doctor => return Ok(doctor::run(ui).into()),
         Command::Setup(args) => setup::run(args, ui)?,
         Command::Grid(args) => grid::local::run(&args, ui)?,
+        Command::Case(args) => reference::run(&args, ui)?,
         Command::Models(command) => models::run(command, ui)?,
         Command::Report(args) => report::run(&args, ui)?,
         Command::Merge(args) => merge::run(&args, ui)?,

@@ -1,7 +1,7 @@
 //! Which cells a configuration asks for, in the order in which they run. Pure.
 
 use crate::config::Config;
-use record::{Axes, Backend, Browser, Cell};
+use record::{Axes, Axis, Backend, Browser, Cell, Class};
 
 /// Every cell of `config`: browser by browser and backend by backend, so that one session after the
 /// other serves all its cells. The native backend has no browser, so it runs once, on the host.
@@ -17,14 +17,17 @@ pub fn plan(config: &Config) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (browser, backend) in places {
         for case in &config.cases {
-            for precision in &config.precisions {
+            for (precision, axes) in config.precisions.iter().flat_map(|precision| {
+                let sizes = sizes(case.class, &config.sizes);
+                sizes.into_iter().map(move |axes| (precision, axes))
+            }) {
                 let cell = Cell {
                     class: case.class,
                     case: case.name.clone(),
                     precision: precision.clone().canonical(),
                     backend,
                     browser,
-                    axes: Axes::new(),
+                    axes,
                 };
                 if !cells.contains(&cell) {
                     cells.push(cell);
@@ -35,11 +38,27 @@ pub fn plan(config: &Config) -> Vec<Cell> {
     cells
 }
 
+/// Every combination of sizes that a class has; one without any where none is asked for.
+fn sizes(class: Class, asked: &[(Axis, Vec<u32>)]) -> Vec<Axes> {
+    let mut all = vec![Axes::new()];
+    for (axis, values) in asked.iter().filter(|(axis, _)| class.varies_in(*axis)) {
+        let with = |axes: &Axes, value: &u32| {
+            let mut axes = axes.clone();
+            axes.insert(*axis, value.to_string());
+            axes
+        };
+        if !values.is_empty() {
+            all = all.iter().flat_map(|axes| values.iter().map(move |v| with(axes, v))).collect();
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{browser::Look, cases::Case};
-    use record::{Bits, Class, Precision, Scheme};
+    use record::{Bits, Precision, Scheme};
     use std::time::Duration;
 
     fn grouped(bits: Bits) -> Precision {
@@ -60,6 +79,7 @@ mod tests {
             cases: vec![case("bert-tiny", Class::Bert), case("my llama", Class::Llama)],
             precisions: [16, 4].map(|bits| grouped(Bits::Fixed(bits))).to_vec(),
             backends: vec![Backend::Webgpu, Backend::Wasm],
+            sizes: vec![],
             repeat: 3,
             rounds: 1,
             timeout: Duration::from_secs(120),
@@ -126,5 +146,21 @@ mod tests {
             "cargo harness run --browsers chrome --backends webgpu --bits 4 --scheme asymmetric \
              --group-size 64 --repeat 3 --timeout 120 --models 'my llama'"
         );
+    }
+
+    #[test]
+    fn decoders_come_in_every_size_that_is_asked_for() {
+        let mut config = config();
+        config.browsers.truncate(1);
+        config.backends.truncate(1);
+        config.precisions.truncate(1);
+        config.sizes = vec![(Axis::PromptTokens, vec![64, 512]), (Axis::Batch, vec![1, 4])];
+        let cells = plan(&config);
+        let named: Vec<_> = cells.iter().map(ToString::to_string).collect();
+        assert_eq!(named.len(), 5);
+        assert_eq!(named[0], "bert-tiny 16-bit webgpu chrome");
+        assert_eq!(named[2], "my llama 16-bit webgpu chrome prompt_tokens=64 batch=4");
+        let repro = config.repro(&cells[2]);
+        assert!(repro.contains("--prompt-tokens 64 --batch 4"), "{repro}");
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     cases::Size,
     cli::Groups,
-    infer,
+    models::located::Located,
     ui::{Ui, Unit},
 };
 use anyhow::{Context, Result, ensure};
@@ -69,9 +69,9 @@ impl Model {
                 return Ok(Model { name: case.name, folder: case.folder, files });
             }
         }
-        let served = infer::model(name, may_fetch, ui)?;
-        let files = served.files.into_iter().map(|file| file.name).collect();
-        Ok(Model { name: name.to_owned(), folder: served.folder, files })
+        let located = Located::find(name, may_fetch, ui)?;
+        let files = located.files.into_iter().map(|file| file.name).collect();
+        Ok(Model { name: name.to_owned(), folder: located.folder, files })
     }
 
     fn open(&self) -> Result<Weights> {
@@ -287,8 +287,7 @@ mod tests {
             no_setup: true,
         };
         pack(&args, &quiet()).unwrap();
-        let packed = crate::cases::given(&output).unwrap();
-        assert_eq!(packed.len(), 1);
+        crate::cases::Case::open(&output, Vec::new()).unwrap();
         let before = Model::find("llama-gqa", false, &quiet()).unwrap();
         let size = |folder: &Path| fs::metadata(folder.join(ARTEFACT)).unwrap().len();
         assert!(size(&output) < size(&before.folder), "4 bits are fewer than 32");

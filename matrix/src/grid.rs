@@ -15,7 +15,7 @@
 //! this; pages, files for machines, known failures and comparisons all ask it or [`latest`].
 
 use crate::Error;
-use record::{Backend, Browser, Cell, Class, Precision, Record, SCHEMA_VERSION};
+use record::{Axes, Backend, Browser, Cell, Class, Precision, Record, Reference, SCHEMA_VERSION};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -82,8 +82,14 @@ pub struct Row<'a> {
     pub class: Class,
     /// Name of the case.
     pub case: &'a str,
+    /// Sizes and whatever else its cells have in common beside their precision.
+    pub axes: &'a Axes,
     /// Whether any of its weights were seeded numbers.
     pub synthetic_weights: bool,
+    /// Whether any of its inputs were, though its weights were not.
+    pub synthetic_inputs: bool,
+    /// Who computed what is expected: the latest record's.
+    pub reference: Option<Reference>,
     /// One box a column, each with its entries from wide to narrow.
     pub boxes: Vec<Vec<Entry>>,
 }
@@ -95,6 +101,22 @@ pub struct Entry {
     pub precision: Precision,
     /// Indices of its records in order of time; never empty.
     pub records: Vec<usize>,
+}
+
+impl Row<'_> {
+    /// What reports call it: the case and its axes.
+    pub fn title(&self) -> String {
+        let axes = self.axes.iter().map(|(axis, value)| format!(" {axis}={value}"));
+        format!("{}{}", self.case, axes.collect::<String>())
+    }
+
+    /// What its figures need to be read with, beside [`Row::synthetic_weights`].
+    pub fn notes(&self) -> Vec<String> {
+        let inputs = self.synthetic_inputs.then(|| "synthetic inputs".to_owned());
+        let own = self.reference.filter(|by| *by != Reference::Transformers);
+        let reference = own.map(|by| format!("reference: {}", by.title()));
+        inputs.into_iter().chain(reference).collect()
+    }
 }
 
 impl Entry {
@@ -127,15 +149,21 @@ impl<'a> Grid<'a> {
         for (platform, entry) in entries(records) {
             let cell = &records[entry.latest()].cell;
             let boxes = rows
-                .entry((cell.class, cell.case.as_str()))
+                .entry((cell.class, cell.case.as_str(), &cell.axes))
                 .or_insert_with(|| vec![Vec::<Entry>::new(); distinct.len()]);
             boxes[place[&platform]].push(entry);
         }
-        let rows = rows.into_iter().map(|((class, case), mut boxes)| {
+        let rows = rows.into_iter().map(|((class, case, axes), mut boxes)| {
             boxes.iter_mut().for_each(|entries| entries.sort_by_key(|e| e.precision.order()));
-            let mut all = boxes.iter().flatten().flat_map(|entry| &entry.records);
-            let synthetic_weights = all.any(|&index| records[index].synthetic_weights);
-            Row { class, case, synthetic_weights, boxes }
+            let all = boxes.iter().flatten().flat_map(|entry| &entry.records);
+            let all = || all.clone().map(|&index| &records[index]);
+            let synthetic_weights = all().any(|record| record.synthetic_weights);
+            let synthetic_inputs =
+                !synthetic_weights && all().any(|record| record.outcome.synthetic_inputs);
+            let judged = all().filter(|record| record.outcome.reference.is_some());
+            let latest = judged.max_by_key(|record| &record.started_at);
+            let reference = latest.and_then(|record| record.outcome.reference);
+            Row { class, case, axes, synthetic_weights, synthetic_inputs, reference, boxes }
         });
         Ok(Grid { records, rows: rows.collect(), columns })
     }

@@ -165,6 +165,37 @@ fn synthetic_weights_are_named_beside_every_figure() {
     assert_eq!(tips(matrix::performance(&records).unwrap().to_string()), 48);
 }
 
+/// Loss against this engine's own reference is never shown as if transformers had computed that; and
+/// what has other axes is another row.
+#[test]
+fn own_references_synthetic_inputs_and_axes_are_named() {
+    let mut records = records::records();
+    let rows = |records: &[_]| {
+        matrix::compatibility(records).unwrap().to_string().matches("<tr data-case").count()
+    };
+    let before = rows(&records);
+    for record in records.iter_mut().filter(|record| record.cell.case == "minilm") {
+        record.outcome.reference = Some(record::Reference::EngineF32);
+        record.outcome.synthetic_inputs = true;
+    }
+    for (render, count) in REPORTS.into_iter().zip([1, 2]) {
+        let html = render(&records).unwrap();
+        for note in [">reference: this engine, f32</span>", ">synthetic inputs</span>"] {
+            assert_eq!(html.matches(note).count(), count, "{note}");
+        }
+    }
+    let mut wide = records.iter().find(|record| record.cell.case == "minilm").unwrap().clone();
+    wide.cell.axes.insert(record::Axis::Batch, "4".to_owned());
+    records.push(wide);
+    assert_eq!(rows(&records), before + 1);
+    assert!(
+        matrix::compatibility(&records)
+            .unwrap()
+            .to_string()
+            .contains("data-case=\"minilm batch=4\"")
+    );
+}
+
 #[test]
 fn no_records_say_what_to_do_and_one_is_enough() {
     for render in REPORTS {

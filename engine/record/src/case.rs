@@ -16,6 +16,17 @@ names! {
     }
 }
 
+impl Reference {
+    /// What reports call it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Reference::Transformers => "transformers, f32",
+            Reference::EngineF32 => "this engine, f32",
+            Reference::EngineF16 => "this engine, f16",
+        }
+    }
+}
+
 /// `case.json`: which class a case is of, and what goes in and should come out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -94,6 +94,20 @@ names! {
     }
 }
 
+impl Class {
+    /// Whether its cells can vary in an axis. Prompts of other lengths are made of texts alone, and
+    /// batches of what has a row for each prompt.
+    pub fn varies_in(self, axis: Axis) -> bool {
+        use Class::{Llama, Llava, LlavaNext, Qwen2, T5, Whisper};
+        match axis {
+            Axis::PromptTokens => matches!(self, Llama | Qwen2 | T5),
+            Axis::Batch => matches!(self, Llama | Qwen2 | T5 | Whisper),
+            Axis::NewTokens => matches!(self, Llama | Qwen2 | T5 | Whisper | Llava | LlavaNext),
+            _ => true,
+        }
+    }
+}
+
 /// A value on each axis that a cell names.
 pub type Axes = BTreeMap<Axis, String>;
 

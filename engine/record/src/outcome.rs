@@ -81,6 +81,10 @@ pub struct Outcome {
     /// Whose outputs quantisation loss is told against; none where nothing is expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
+    /// Whether the inputs were seeded numbers in the shapes that the model takes, as nothing says how
+    /// real ones are prepared.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic_inputs: bool,
     /// How small the model is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,

@@ -15,17 +15,14 @@ use crate::{
     load::Loaded,
     models::{Inputs, Model},
     open,
-    preprocess::{Audio, Given, Image, Processor},
+    preprocess::{Given, Processor},
     probe,
     published::Published,
     weights::Source,
 };
-use record::{Class, Event, Finding, InferRequest, Inference, Question};
+use record::{Event, Finding, InferRequest, Inference, Question};
 use std::collections::BTreeMap;
 use text::Writer;
-
-/// Largest input file: an hour of sound, or any photograph.
-const MAX_INPUT_BYTES: u64 = 512 << 20;
 
 /// Named outputs on the embedder.
 type Values = BTreeMap<&'static str, (Vec<usize>, Vec<f32>)>;
@@ -65,7 +62,7 @@ async fn infer(
     // What is wrong with the question is said before the weights are loaded.
     let processor = processor(&published, source, &request.question).await?;
     let inputs_from = embedder.source(&request.input_url, &request.input_files);
-    let given = given(class, &request.question, inputs_from.as_ref()).await?;
+    let given = Given::read(class, &request.question, inputs_from.as_ref()).await?;
     let inputs = processor.inputs(&given)?;
 
     let loaded = open::load(&published, source, &device, precision, embedder).await?;
@@ -105,27 +102,6 @@ async fn processor(
         Some(language) => processor.with_language(language),
         None => Ok(processor),
     }
-}
-
-/// Reads and decodes the files of a question.
-async fn given(class: Class, question: &Question, source: &dyn Source) -> Result<Given> {
-    let mut given = Given { texts: question.texts.clone(), ..Given::default() };
-    let read = async |file: &String| match source.size(file) {
-        Some(size) if size <= MAX_INPUT_BYTES => source.read(file, 0..size).await,
-        Some(size) => Err(Error::malformed(file, format!("{size} bytes are too many"))),
-        None => Err(Error::Read { file: file.clone(), message: "is not there".to_owned() }),
-    };
-    for file in &question.images {
-        let image = Image::decode(&read(file).await?)?;
-        match class {
-            Class::Xclip => given.frames.push(image),
-            _ => given.images.push(image),
-        }
-    }
-    for file in &question.audio {
-        given.audio.push(Audio::decode(&read(file).await?)?);
-    }
-    Ok(given)
 }
 
 async fn outputs(device: &Device, model: &dyn Model, inputs: &Inputs) -> Result<Values> {

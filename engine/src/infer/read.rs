@@ -167,11 +167,11 @@ fn similarities(shape: &[usize], logits: &[f32]) -> Finding {
     }
 }
 
-/// Points and, where there are several sentences, the cosines between them.
+/// Points and, where there are several and each is one input's, the cosines between them.
 fn embeddings(name: &'static str, width: usize, values: &[f32]) -> Vec<Finding> {
     let rows: Vec<Vec<f32>> = values.chunks(width).map(<[f32]>::to_vec).collect();
     let mut findings = Vec::new();
-    if name == "sentence_embedding" && rows.len() > 1 {
+    if name != "last_hidden_state" && rows.len() > 1 {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         let cosine = |a: &[f32], b: &[f32]| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
         let cosines = |a: &Vec<f32>| rows.iter().map(|b| cosine(a, b)).collect();

@@ -14,6 +14,7 @@ mod texts;
 mod verdict;
 
 use crate::{
+    axes,
     case::Case,
     device::Device,
     embedder::Embedder,
@@ -68,7 +69,8 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let files = embedder.source(&request.case_url, &request.files);
     let files = Metered::new(files.as_ref());
     let names: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
-    let case = Case::open(&files, &names).await?;
+    let mut case = Case::open(&files, &names).await?;
+    axes::apply(&request.cell, &mut case)?;
     let precision = &request.cell.precision;
     open::check_plan(&case.published, precision, embedder)?;
     let parsed_ms = embedder.now() - start;
@@ -146,6 +148,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         generated_ids: generated,
         checksum: Some(compare::checksum(&outputs.values)),
         reference: case.expected.reference,
+        synthetic_inputs: case.synthetic_inputs,
         ..Outcome::default()
     })
 }

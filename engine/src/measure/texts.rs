@@ -54,6 +54,7 @@ impl Texts<'_> {
             let prompt = prompt.of_length(length);
             let known = expected.map(|text| &text[length.min(text.len())..]);
             let limit = known.map_or(DEFAULT_NEW_TOKENS, <[u32]>::len);
+            let limit = self.case.new_tokens.unwrap_or(limit);
             let limit = self.request.max_new_tokens.map_or(limit, |most| limit.min(most as usize));
             let limit = limit.min(prompt.room(self.decoder));
             let generation = &self.case.published.generation;
@@ -61,10 +62,10 @@ impl Texts<'_> {
             let options = Options {
                 max_new_tokens: limit,
                 sampling: Sampling::Greedy,
-                // A known continuation ends where it ends.
-                stop_tokens: match known {
-                    Some(_) => Vec::new(),
-                    None => stop_tokens(self.decoder, generation),
+                // A known continuation ends where it ends, and one of a known length there.
+                stop_tokens: match (known, self.case.new_tokens) {
+                    (None, None) => stop_tokens(self.decoder, generation),
+                    _ => Vec::new(),
                 },
                 suppressed: generation.suppressed.clone(),
             };
@@ -80,7 +81,7 @@ impl Texts<'_> {
             steps += text.decode_steps;
             decode_ms += text.decode_ms;
             memory.kv_bytes = memory.kv_bytes.max(text.kv_bytes);
-            if let Some(known) = known.map(|known| &known[..limit]) {
+            if let Some(known) = known.map(|known| &known[..limit.min(known.len())]) {
                 let new = &text.ids[prompt.ids.len()..];
                 wanted += known.len();
                 matched += new.iter().zip(known).take_while(|(a, b)| a == b).count();

@@ -23,8 +23,9 @@ mod xclip;
 pub use crate::published::{Config, Ids, Images, Inputs};
 
 use crate::{
+    architectures,
     device::Device,
-    error::Result,
+    error::{Error, Result},
     kv::KvCache,
     load::{Declaration, Declared},
     ops::{self, Angles},
@@ -160,6 +161,11 @@ pub fn declare(
     checkpoint: &Checkpoint,
     precision: &Precision,
 ) -> Result<Declared<Box<dyn Model>>> {
+    let name = config.architecture()?;
+    if architectures::named(name)?.class != class {
+        let message = format!("{name} is not of the class {class}");
+        return Err(Error::config("architectures", message));
+    }
     let declaration = Declaration::new(checkpoint, precision);
     let weights = &declaration;
     let model: Box<dyn Model> = match class {
@@ -185,7 +191,6 @@ mod tests {
     use super::*;
     use crate::{
         architectures::ARCHITECTURES,
-        error::Error,
         weights::{Checkpoint, Memory},
     };
     use record::{Bits, Precision};
@@ -208,7 +213,8 @@ mod tests {
             assert!(!is_of_name(&error), "{}: {error}", known.name);
         }
         for class in Class::ALL {
-            let error = refusal(*class, "T5EncoderModel");
+            let other = if *class == Class::Vit { "BertModel" } else { "ViTModel" };
+            let error = refusal(*class, other);
             assert!(is_of_name(&error), "{class}: {error}");
         }
     }

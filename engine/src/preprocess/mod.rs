@@ -23,6 +23,7 @@ mod clap;
 pub mod ctc;
 mod detr;
 mod gguf;
+mod given;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod hostile;
 mod image;
@@ -43,6 +44,7 @@ mod whisper;
 
 pub use crate::mel::Mel;
 pub use audio::Audio;
+pub use given::{Given, taken};
 pub use image::Image;
-pub use processor::{Given, Processor};
+pub use processor::Processor;
 pub use tokenizer::{Batch, Tokenizer};

@@ -1,10 +1,12 @@
 //! One door for all classes: what a person gives, as the inputs of a class.
 
 use super::{
-    Audio, Image, Tokenizer, clap,
+    Given, Tokenizer, clap,
+    given::taken,
     letters::Letters,
     pictures::Pictures,
     settings::{Section, Settings},
+    tiles::Placeholders,
     wav2vec2::Waves,
     whisper,
 };
@@ -14,19 +16,6 @@ use crate::{
     weights::Source,
 };
 use record::Class;
-
-/// What a person gives to a model.
-#[derive(Clone, Debug, Default)]
-pub struct Given {
-    /// Texts, one a row of the batch.
-    pub texts: Vec<String>,
-    /// Images, in the order in which texts name them.
-    pub images: Vec<Image>,
-    /// Recordings.
-    pub audio: Vec<Audio>,
-    /// The frames of one video.
-    pub frames: Vec<Image>,
-}
 
 /// Makes the inputs of one model.
 #[derive(Debug)]
@@ -172,7 +161,7 @@ impl Processor {
             ("audio", given.audio.len()),
             ("frames", given.frames.len()),
         ];
-        let taken = self.takes();
+        let taken = taken(self.class);
         if kinds.iter().all(|(_, count)| *count == 0) {
             let message = format!("nothing is given: {} takes {}", self.class, taken.join(" and "));
             return Err(Error::input(taken[0], message));
@@ -207,6 +196,11 @@ impl Processor {
         Ok(inputs)
     }
 
+    /// What stands for an image in the texts of a class that reads images among words.
+    pub fn image_token(&self) -> Option<&str> {
+        self.pictures.as_ref()?.placeholders().map(Placeholders::token)
+    }
+
     /// The tokenizer, where the model has one.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         self.tokenizer.as_ref()
@@ -224,17 +218,6 @@ impl Processor {
         };
         let ids: Vec<u32> = ids.iter().copied().filter(is_text).collect();
         tokenizer.decode(&ids, true).unwrap_or_default()
-    }
-
-    fn takes(&self) -> &'static [&'static str] {
-        match self.class {
-            Class::Bert | Class::T5 | Class::Llama | Class::Qwen2 => &["texts"],
-            Class::Whisper | Class::Wav2vec2 => &["audio"],
-            Class::Clap => &["texts", "audio"],
-            Class::Vit | Class::Detr => &["images"],
-            Class::Clip | Class::Llava | Class::LlavaNext => &["texts", "images"],
-            Class::Xclip => &["texts", "frames"],
-        }
     }
 
     fn put_texts(&self, texts: &[String], inputs: &mut Inputs) -> Result<()> {

@@ -63,6 +63,11 @@ impl Placeholders {
         })
     }
 
+    /// What stands for an image.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The texts with each `<image>` written out as often as its image has tokens.
     pub(super) fn write_out(&self, texts: &[String], counts: &[usize]) -> Result<Vec<String>> {
         let named: usize = texts.iter().map(|text| text.matches(&self.token).count()).sum();

@@ -9,6 +9,7 @@
 mod config;
 mod generation;
 mod inputs;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod seeded;
 pub(crate) mod tiling;
 

@@ -10,7 +10,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Result, ensure};
-use record::{Backend, Bits, Browser, Record};
+use record::{Backend, Bits, Browser, Record, Reference};
 use serde_json::json;
 
 /// What `history` takes.
@@ -91,7 +91,9 @@ fn line(record: &Record, changed: &[Finding]) -> String {
     }
     if let Some(found) = &outcome.correctness {
         parts.extend(found.kernel_rel_l2.map(|error| format!("kernel error {error:.1e}")));
-        parts.extend(found.kl.map(|kl| format!("KL {kl:.2e}")));
+        let by = outcome.reference.filter(|by| *by != Reference::Transformers);
+        let by = by.map(|by| format!(" by {}", by.title())).unwrap_or_default();
+        parts.extend(found.kl.map(|kl| format!("KL {kl:.2e}{by}")));
     }
     for finding in changed {
         let better = if finding.verdict == Verdict::Better { "better" } else { "worse" };

@@ -1,11 +1,10 @@
 //! `harness infer`: one question to one model, on the host or in a page.
 //!
 //! The model is any folder or GGUF file as it is published; nothing of a case is needed. What is
-//! given is copied to a scratch folder (`input.rs`), from where the engine reads it as it reads the
+//! given is copied to a scratch folder ([`crate::input`]), from where the engine reads it as it reads the
 //! model: the page over the server, the host from the disk. Decoding and preparation are the
 //! engine's. Texts are printed as they come, all else when it is there (`screen.rs`).
 
-mod input;
 mod screen;
 
 use crate::{
@@ -13,6 +12,8 @@ use crate::{
     bundle,
     cli::Groups,
     exit::Exit,
+    input::Input,
+    models::located::Located,
     native,
     server::{Listen, Served, Server},
     session::Session,
@@ -20,8 +21,6 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Context, Result, bail};
-use input::Input;
-pub(crate) use input::model;
 use record::{Answer, Backend, Bits, Browser, Generation, InferRequest, Request};
 use screen::Screen;
 use std::{path::PathBuf, time::Duration};
@@ -122,8 +121,10 @@ fn share(text: &str) -> Result<f32, String> {
 /// Carries out `harness infer`.
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let backend = backend(args)?;
-    let model = model(&args.model, !args.no_setup, ui)?;
-    let input = Input::collect(args)?;
+    let model = Located::find(&args.model, !args.no_setup, ui)?;
+    let model = Served { name: "model".to_owned(), folder: model.folder, files: model.files };
+    let mut input = Input::collect(&args.input, &args.text)?;
+    input.question.language = args.language.clone();
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     runtime.block_on(async {
         tokio::select! {

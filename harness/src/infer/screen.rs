@@ -105,6 +105,17 @@ fn lines(finding: &Finding, texts: &[String]) -> Vec<String> {
             };
             boxes.iter().map(line).collect()
         }
+        // Each pair once: a text is as near to itself as can be.
+        Finding::Similarities { scale, rows } if scale == "cosine" => {
+            let name = |at: usize| texts.get(at).cloned().unwrap_or_else(|| (at + 1).to_string());
+            let pairs = rows.iter().enumerate().flat_map(|(a, row)| {
+                let behind = row.iter().enumerate().skip(a + 1);
+                behind.map(move |(b, cosine)| (a, b, cosine))
+            });
+            pairs
+                .map(|(a, b, cosine)| scored(cosine, &format!("{} ~ {}", name(a), name(b))))
+                .collect()
+        }
         Finding::Similarities { scale, rows } => {
             let lines = rows.iter().enumerate().flat_map(|(number, row)| {
                 let title = format!("{scale} of {}", number + 1);
@@ -120,5 +131,19 @@ fn lines(finding: &Finding, texts: &[String]) -> Vec<String> {
             };
             rows.iter().map(line).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_texts_have_one_cosine() {
+        let texts = ["a cat".to_owned(), "a dog".to_owned()];
+        let rows = vec![vec![1.0, 0.25], vec![0.25, 1.0]];
+        let finding = Finding::Similarities { scale: "cosine".to_owned(), rows };
+        assert_eq!(lines(&finding, &texts), ["0.2500  a cat ~ a dog"]);
+        assert_eq!(lines(&finding, &[]), ["0.2500  1 ~ 2"]);
     }
 }

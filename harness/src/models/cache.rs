@@ -1,4 +1,5 @@
-//! The user's cache: one folder a model, `<cache>/fewbit/models/<name>/`.
+//! The user's cache: one folder a model, `<cache>/fewbit/models/<name>/`, and one for each case that
+//! was made of a model, `<cache>/fewbit/cases/<name>-<hash>/`.
 //!
 //! A folder is filled under a temporary name and renamed when it is complete, so a model is there
 //! whole or not at all. The name of a repository is written with `--` in place of `/`.
@@ -11,13 +12,18 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// The folder of all cases that were made of models.
+pub(crate) fn cases() -> Result<PathBuf> {
+    Ok(fetched::folder()?.join("cases"))
+}
+
 /// The folder of all models.
 pub(super) fn folder() -> Result<PathBuf> {
     Ok(fetched::folder()?.join("models"))
 }
 
 /// The folder of the model called `name`, if it is there.
-pub(super) fn model(models: &Path, name: &str) -> Option<PathBuf> {
+pub(crate) fn model(models: &Path, name: &str) -> Option<PathBuf> {
     let folder = models.join(file_name(name)?);
     folder.is_dir().then_some(folder)
 }
@@ -40,7 +46,7 @@ pub(super) fn all(models: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// A folder to fill for `name`. It goes away unless it is handed to [`keep`].
-pub(super) fn begin(models: &Path) -> Result<TempDir> {
+pub(crate) fn begin(models: &Path) -> Result<TempDir> {
     fs::create_dir_all(models).with_context(|| format!("cannot make {}", models.display()))?;
     tempfile::Builder::new()
         .prefix(".fetching-")
@@ -49,7 +55,7 @@ pub(super) fn begin(models: &Path) -> Result<TempDir> {
 }
 
 /// Puts a filled folder in place of whatever `name` was.
-pub(super) fn keep(filled: TempDir, models: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn keep(filled: TempDir, models: &Path, name: &str) -> Result<PathBuf> {
     let name = file_name(name).with_context(|| format!("{name:?} cannot name a folder"))?;
     let folder = models.join(name);
     if folder.exists() {

@@ -25,9 +25,19 @@ use std::{
     },
 };
 
-/// Files that a case can have beside the weights.
-const COMPANIONS: [&str; 4] =
-    ["config.json", "tokenizer.json", "preprocessor_config.json", "generation_config.json"];
+/// Files that are read beside the weights.
+const COMPANIONS: [&str; 10] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -136,12 +146,6 @@ async fn fetch_async(id: &Id, gguf: Option<&str>, models: &Path, api: &Api, ui: 
     }
     let folder = cache::keep(filled, models, &id.name())?;
     ui.say(format!("{} is in {}", id.name(), folder.display()));
-    if !folder.join("case.json").is_file() {
-        ui.say(
-            "it becomes a case with case.json, inputs.safetensors and expected.safetensors beside \
-             it; tests/real/make_real.py shows how transformers makes them",
-        );
-    }
     Ok(())
 }
 

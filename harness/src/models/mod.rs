@@ -2,13 +2,14 @@
 //!
 //! Three small ones have a name: they come out of Python packages, so every machine that reaches a
 //! package index can have them, and their inputs and expected outputs are part of this repository
-//! (`packaged`); one of them is converted on the way (`ctranslate2`). Any other comes from the Hugging Face Hub by its id (`hub`) and becomes a case
-//! once inputs and expected outputs lie beside it. Each is one folder of the user's cache
+//! (`packaged`); one of them is converted on the way (`ctranslate2`). Any other comes from the Hugging
+//! Face Hub by its id (`hub`). `located` finds them, and models in any folder. Each is one folder of the user's cache
 //! (`cache`), which appears only when it is complete.
 
-mod cache;
+pub(crate) mod cache;
 mod ctranslate2;
 mod hub;
+pub(crate) mod located;
 mod packaged;
 
 use crate::{suggest::did_you_mean, ui::Ui};
@@ -105,7 +106,7 @@ fn list(models: &Path, ui: &Ui) -> Result<()> {
         }
         let state = match folder.join("case.json").is_file() {
             true => "a case",
-            false => "no case.json yet",
+            false => "a model",
         };
         ui.result(
             format!("{name}  {state}  {}", folder.display()),

@@ -79,6 +79,8 @@ pub const COLUMNS: &[Column] = &[
     ("expectation", |r| maybe(r.expectation.as_ref().map(|known| known.verdict.name()))),
     ("attempts", |r| Count(Some(r.attempts.into()))),
     ("duration_ms", |r| Number(Some(r.duration_ms))),
+    ("synthetic_inputs", |r| text(r.outcome.synthetic_inputs.to_string())),
+    ("reference", |r| maybe(r.outcome.reference.map(|reference| reference.name()))),
     ("kernel_rel_l2", |r| correctness(r, |c| c.kernel_rel_l2)),
     ("kernel_max_abs", |r| correctness(r, |c| c.kernel_max_abs)),
     ("reference_rel_l2", |r| correctness(r, |c| c.reference_rel_l2)),

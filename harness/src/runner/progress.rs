@@ -1,7 +1,7 @@
 //! What is shown of a cell while it runs and when it is done.
 
 use crate::ui::Bar;
-use record::{Cell, Event, Record};
+use record::{Cell, Event, Outcome, Record, Reference};
 
 /// What the page says about a cell, on its browser's bar.
 pub(super) fn show(bar: &Bar, cell: &Cell, event: &Event) {
@@ -16,12 +16,20 @@ pub(super) fn show(bar: &Bar, cell: &Cell, event: &Event) {
     }
 }
 
+/// Who computed what is expected, where it was not transformers.
+fn own_reference(outcome: &Outcome) -> Option<&'static str> {
+    outcome.reference.filter(|by| *by != Reference::Transformers).map(Reference::title)
+}
+
 /// `pass bert-tiny 4-bit webgpu chrome, 12.3 ms, 4.50 bpw`
 pub(super) fn line(record: &Record) -> String {
     let outcome = &record.outcome;
     let mut line = format!("{} {}", outcome.status.name(), record.cell);
     if record.synthetic_weights {
         line += ", synthetic weights";
+    }
+    if outcome.synthetic_inputs && !record.synthetic_weights {
+        line += ", synthetic inputs";
     }
     if let Some(timing) = &outcome.timing {
         line += &format!(", {:.1} ms", timing.median_ms);
@@ -31,6 +39,9 @@ pub(super) fn line(record: &Record) -> String {
     }
     if let Some(memory) = &outcome.memory {
         line += &format!(", {:.2} bpw", memory.bpw);
+    }
+    if let Some(own) = own_reference(outcome) {
+        line += &format!(", reference: {own}");
     }
     if record.attempts > 1 {
         line += &format!(", attempt {}", record.attempts);

@@ -75,6 +75,8 @@ fn tip(record: &Record, precision: &Precision) -> String {
     let mut lines = vec![format!("{precision}: {}", outcome.status.name())];
     if record.synthetic_weights {
         lines.push("synthetic weights".to_owned());
+    } else if outcome.synthetic_inputs {
+        lines.push("synthetic inputs".to_owned());
     }
     if record.attempts > 1 {
         lines.push(format!("at attempt {}", record.attempts));

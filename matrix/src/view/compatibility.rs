@@ -48,6 +48,9 @@ pub struct CompatibilityRow {
     pub case: String,
     /// Whether its weights were seeded numbers.
     pub synthetic_weights: bool,
+    /// What else its figures need to be read with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// One box a column, each with its chips.
     pub boxes: Vec<Vec<Chip>>,
 }
@@ -81,8 +84,9 @@ impl Compatibility<'_> {
 fn compatibility_row(grid: &Grid, row: &Row, labels: &Labels) -> CompatibilityRow {
     let chips = |entries: &Vec<_>| entries.iter().map(|e| Chip::of(grid, e, labels)).collect();
     CompatibilityRow {
-        case: row.case.to_owned(),
+        case: row.title(),
         synthetic_weights: row.synthetic_weights,
+        notes: row.notes(),
         boxes: row.boxes.iter().map(chips).collect(),
     }
 }

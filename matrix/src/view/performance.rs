@@ -36,6 +36,9 @@ pub struct Case {
     pub case: String,
     /// Whether its weights were seeded numbers.
     pub synthetic_weights: bool,
+    /// What else its figures need to be read with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// One a column that has cells of this case.
     pub groups: Vec<Group>,
     /// Whether any of its cells has energy figures.
@@ -110,8 +113,9 @@ impl Case {
         Case {
             class: row.class.name(),
             purpose: purpose(row.class),
-            case: row.case.to_owned(),
+            case: row.title(),
             synthetic_weights: row.synthetic_weights,
+            notes: row.notes(),
             groups,
             has_energy: all.iter().any(|record| record.outcome.energy.is_some()),
             has_accuracy: all.iter().any(|record| record.outcome.correctness.is_some()),

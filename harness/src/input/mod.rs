@@ -1,7 +1,10 @@
-//! Which model is meant, and what is given to it.
+//! What is given to a model: texts, and files of pictures, sounds and frames.
+//!
+//! Where nothing is given, [`builtin`] has a few inputs for each class.
 
-use super::Args;
-use crate::{cases, models, server::Served, ui::Ui};
+mod builtin;
+
+use crate::server::Served;
 use anyhow::{Context, Result, bail, ensure};
 use record::{CaseFile, Question};
 use std::{
@@ -13,63 +16,31 @@ use tempfile::TempDir;
 const IMAGES: [&str; 3] = ["png", "jpg", "jpeg"];
 const SOUNDS: [&str; 1] = ["wav"];
 
-/// The folder of the model called `name` and those of its files that are taken.
-pub(crate) fn model(name: &str, may_fetch: bool, ui: &Ui) -> Result<Served> {
-    let path = Path::new(name);
-    let served = |folder: &Path, files| Served {
-        name: "model".to_owned(),
-        folder: folder.to_owned(),
-        files,
-    };
-    if path.is_file() {
-        ensure!(
-            path.extension().is_some_and(|extension| extension == "gguf"),
-            "{name} is neither a folder nor a .gguf file"
-        );
-        let path = path.canonicalize().with_context(|| format!("reading {name}"))?;
-        let file =
-            path.file_name().and_then(|name| name.to_str()).context("its name is no UTF-8")?;
-        let bytes = fs::metadata(&path)?.len();
-        let folder = path.parent().context("a file is in a folder")?;
-        return Ok(served(folder, vec![CaseFile { name: file.to_owned(), bytes }]));
-    }
-    let folder = match path.is_dir() {
-        true => path.to_owned(),
-        false => {
-            let is_known = models::NAMES.contains(&name) || name.contains('/');
-            if models::case_folder(name).is_none() && is_known && may_fetch {
-                models::fetch(name, ui).with_context(|| format!("fetching the model {name}"))?;
-            }
-            models::case_folder(name).with_context(|| {
-                let known = models::NAMES.join(", ");
-                format!("{name} is no folder and no model on this machine; known by name: {known}")
-            })?
-        }
-    };
-    let folder = folder.canonicalize().with_context(|| format!("reading {name}"))?;
-    let files = cases::files(&folder).with_context(|| format!("the model in {name}"))?;
-    Ok(served(&folder, files))
-}
-
 /// What is given, in a scratch folder.
-pub(super) struct Input {
+#[derive(Debug)]
+pub(crate) struct Input {
     /// Goes away with this value.
     scratch: TempDir,
-    pub served: Served,
-    pub question: Question,
+    pub(crate) served: Served,
+    pub(crate) question: Question,
 }
 
 impl Input {
-    pub(super) fn collect(args: &Args) -> Result<Input> {
+    /// Nothing yet.
+    fn empty() -> Result<Input> {
         let scratch = TempDir::with_prefix("fewbit-input-").context("a scratch folder")?;
-        let question = Question { language: args.language.clone(), ..Question::default() };
         let served = Served {
             name: "input".to_owned(),
             folder: scratch.path().to_owned(),
             files: Vec::new(),
         };
-        let mut input = Input { scratch, served, question };
-        for given in &args.input {
+        Ok(Input { scratch, served, question: Question::default() })
+    }
+
+    /// Texts, and files and folders of frames by their paths.
+    pub(crate) fn collect(given: &[String], texts: &[String]) -> Result<Input> {
+        let mut input = Input::empty()?;
+        for given in given {
             let path = Path::new(given);
             if path.is_dir() {
                 for frame in frames(path)? {
@@ -83,7 +54,7 @@ impl Input {
                 input.question.texts.push(given.clone());
             }
         }
-        input.question.texts.extend(args.text.iter().cloned());
+        input.question.texts.extend(texts.iter().cloned());
         Ok(input)
     }
 
@@ -97,15 +68,35 @@ impl Input {
             self.question.texts.push(text.trim_end().to_owned());
             return Ok(());
         }
-        // Names of people's files may hold anything; these cannot.
+        let bytes = fs::read(path).with_context(context)?;
+        self.put(&kind, &bytes)
+    }
+
+    /// Keeps a picture or a sound. Names of people's files may hold anything; these cannot.
+    fn put(&mut self, kind: &str, bytes: &[u8]) -> Result<()> {
         let name = format!("{}.{kind}", self.served.files.len());
-        let bytes = fs::copy(path, self.scratch.path().join(&name)).with_context(context)?;
-        match SOUNDS.contains(&kind.as_str()) {
+        fs::write(self.scratch.path().join(&name), bytes).context("writing a scratch file")?;
+        match SOUNDS.contains(&kind) {
             true => self.question.audio.push(name.clone()),
             false => self.question.images.push(name.clone()),
         }
-        self.served.files.push(CaseFile { name, bytes });
+        self.served.files.push(CaseFile { name, bytes: bytes.len() as u64 });
         Ok(())
+    }
+
+    /// Those parts of it that a model takes, which are called as the fields of a question are.
+    pub(crate) fn only(&self, taken: &[&str]) -> Question {
+        let keep = |kinds: &[&str], given: &[String]| match kinds.iter().any(|k| taken.contains(k))
+        {
+            true => given.to_vec(),
+            false => Vec::new(),
+        };
+        Question {
+            texts: keep(&["texts"], &self.question.texts),
+            images: keep(&["images", "frames"], &self.question.images),
+            audio: keep(&["audio"], &self.question.audio),
+            ..self.question.clone()
+        }
     }
 }
 
@@ -134,17 +125,11 @@ fn frames(folder: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn collect(words: &[&str]) -> Result<Input> {
-        let line = [&["infer", "--model", "m"], words].concat();
-        Input::collect(&Line::try_parse_from(line).unwrap().args)
+    fn collect(given: &[&str], texts: &[&str]) -> Result<Input> {
+        let words =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        Input::collect(&words(given), &words(texts))
     }
 
     #[test]
@@ -162,13 +147,19 @@ mod tests {
             fs::write(path(name), text).unwrap();
         }
         let (sound, text, video) = (path("a.WAV"), path("b.txt"), path("video"));
-        let input = collect(&["--input", &sound, "hello there", &text, &video, "--text", "c.wav"]);
-        let input = input.unwrap();
+        let input = collect(&[&sound, "hello there", &text, &video], &["c.wav"]).unwrap();
         assert_eq!(input.question.texts, ["hello there", "from a file", "c.wav"]);
         assert_eq!(input.question.audio, ["0.wav"]);
         assert_eq!(input.question.images, ["1.jpg", "2.png"]);
         let first = fs::read_to_string(input.served.folder.join("1.jpg")).unwrap();
         assert_eq!((first.as_str(), input.served.files[1].bytes), ("first", 5));
+
+        let heard = input.only(&["audio"]);
+        assert_eq!(
+            (heard.audio, heard.images.len(), heard.texts.len()),
+            (vec!["0.wav".into()], 0, 0)
+        );
+        assert_eq!(input.only(&["texts", "frames"]).images, input.question.images);
     }
 
     #[test]
@@ -181,7 +172,7 @@ mod tests {
             (other.to_str().unwrap(), "none of .wav, .png"),
             (folder.path().to_str().unwrap(), "has no .png or .jpg"),
         ] {
-            let error = collect(&["--input", given]).err().unwrap().to_string();
+            let error = collect(&[given], &[]).err().unwrap().to_string();
             assert!(error.contains(said), "{error}");
         }
     }

@@ -1,0 +1,179 @@
+//! Models as they were published, each with one command: the committed cases without what makes them
+//! cases, in browsers and on the host.
+
+use record::{Browser, Class, Record, Reference, Status};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+use tests::{HARNESS, root};
+
+/// What a model of the zoo was published with.
+const PUBLISHED: [&str; 3] = ["config.json", "generation_config.json", "model.safetensors"];
+
+/// A folder for models, for what is made of them and for records.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { folder: TempDir::with_prefix("published-").unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts the first `most` models of a class below `models`.
+    fn add(&self, class: Class, most: usize) {
+        let zoo = root().join("tests/zoo").join(class.name());
+        let mut cases: Vec<PathBuf> =
+            fs::read_dir(zoo).unwrap().map(|case| case.unwrap().path()).collect();
+        cases.sort();
+        for case in cases.iter().take(most) {
+            let target = self.path("models").join(case.file_name().unwrap());
+            fs::create_dir_all(&target).unwrap();
+            for file in PUBLISHED.map(|file| case.join(file)).iter().filter(|file| file.exists()) {
+                fs::copy(file, target.join(file.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+
+    fn harness(&self) -> Command {
+        let mut command = Command::new(&*HARNESS);
+        command.current_dir(self.folder.path()).env("FEWBIT_CACHE", self.path("cache"));
+        command
+    }
+
+    /// Runs cells and gives their records.
+    fn run(&self, args: &[&str]) -> Vec<Record> {
+        let output = self
+            .harness()
+            .args(["run", "--no-setup", "--bits", "4", "--repeat", "1"])
+            .args(["--db", "records.sqlite", "--records", "records.jsonl"])
+            .args(args)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {stderr}");
+        let records = harness::store::read_lines(&self.path("records.jsonl")).unwrap();
+        fs::remove_file(self.path("records.jsonl")).unwrap();
+        records
+    }
+}
+
+/// What every record of such a model says.
+fn check(record: &Record) {
+    let (cell, outcome) = (&record.cell, &record.outcome);
+    assert_eq!(outcome.status, Status::Pass, "{cell}: {:?}", outcome.reason);
+    assert_eq!(outcome.reference, Some(Reference::EngineF32), "{cell}");
+    assert!(outcome.synthetic_inputs, "{cell}: nothing says how its inputs are prepared");
+    let correctness = outcome.correctness.unwrap();
+    assert!(correctness.reference_rel_l2.is_some_and(|loss| loss > 0.0), "{cell}: {correctness:?}");
+    let generates = !matches!(
+        cell.class,
+        Class::Bert
+            | Class::Vit
+            | Class::Detr
+            | Class::Clip
+            | Class::Xclip
+            | Class::Clap
+            | Class::Wav2vec2
+    );
+    assert_eq!(correctness.generated_match.is_some(), generates, "{cell}: forced decoding");
+}
+
+#[test]
+fn every_model_runs_on_the_host() {
+    let place = Place::new();
+    Class::ALL.iter().for_each(|class| place.add(*class, usize::MAX));
+    let records = place.run(&["--cases", "models", "--backends", "native"]);
+    let classes: HashSet<Class> = records.iter().map(|record| record.cell.class).collect();
+    assert_eq!(classes.len(), Class::ALL.len());
+    assert_eq!(records.len(), place.path("models").read_dir().unwrap().count());
+    records.iter().for_each(check);
+}
+
+#[test]
+fn models_of_a_few_classes_run_in_browsers() {
+    let place = Place::new();
+    for class in [Class::Bert, Class::Llama, Class::Vit, Class::Whisper] {
+        place.add(class, 1);
+    }
+    let models = ["models/bert-base-tiny", "models/llama-bias", "models/vit-labels"];
+    let args = [
+        &["--models"],
+        &models[..],
+        &["--cases", "models/whisper-128-untied"],
+        &["--browsers", "chrome", "firefox", "--backends", "webgpu", "wasm"],
+    ];
+    let records = place.run(&args.concat());
+    assert_eq!(records.len(), 4 * 2 * 2);
+    for record in &records {
+        check(record);
+        assert_ne!(record.cell.browser, Browser::Host);
+    }
+}
+
+/// A reference is computed once, and again when the model is another, be its files as large and old.
+#[test]
+fn a_reference_is_kept_by_the_content_of_the_model() {
+    let place = Place::new();
+    place.add(Class::Vit, 1);
+    let weights = place.path("models/vit-labels/model.safetensors");
+    let args = ["--models", "models/vit-labels", "--backends", "native"];
+    let kept = || {
+        let cases = place.path("cache/cases").read_dir().unwrap();
+        let names = cases.map(|case| case.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.starts_with('.')).collect::<HashSet<String>>()
+    };
+    place.run(&args);
+    let first = kept();
+    place.run(&args);
+    assert_eq!((first.len(), &kept()), (1, &first));
+
+    let modified = fs::metadata(&weights).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    fs::File::options().append(true).open(&weights).unwrap().set_modified(modified).unwrap();
+    place.run(&args);
+    assert_eq!(kept().len(), 2);
+}
+
+#[test]
+fn a_case_is_made_once_and_runs_from_its_folder() {
+    let place = Place::new();
+    place.add(Class::Llama, 1);
+    let case = |expected: bool| {
+        let output =
+            place.harness().args(["case", "models/llama-bias", "-o", "made"]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), expected, "{stderr}");
+        stderr
+    };
+    case(true);
+    let files: Vec<&str> =
+        PUBLISHED.into_iter().chain(["case.json", "expected.safetensors"]).collect();
+    assert!(files.iter().all(|file| Path::is_file(&place.path("made").join(file))));
+    assert!(case(false).contains("made exists"));
+
+    let args = ["--cases", "made", "--backends", "native"];
+    check(&place.run(&args)[0]);
+    let sizes = ["--prompt-tokens", "8", "40", "--new-tokens", "5", "--batch", "2"];
+    let records = place.run(&[&args[..], &sizes].concat());
+    assert_eq!(records.len(), 2);
+    for (record, tokens) in records.iter().zip([8, 40]) {
+        assert_eq!(record.outcome.status, Status::Pass, "{:?}", record.outcome.reason);
+        assert_eq!(record.outcome.generated_ids.len(), tokens + 5);
+        assert_eq!(record.outcome.reference, None, "nothing is known of such a prompt");
+        assert!(
+            record.repro.contains(&format!("--prompt-tokens {tokens} --new-tokens 5 --batch 2"))
+        );
+    }
+}
