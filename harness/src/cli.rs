@@ -10,7 +10,7 @@ use crate::{
     grid::local,
     infer,
     merge::MergeArgs,
-    models, outputs,
+    models, outputs, pack,
     profile::ConfigCommand,
     server::{Listen, PublicUrl},
     setup, shaders,
@@ -30,7 +30,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 /// in a page, keeps one record of each, and renders two HTML files from them: which combinations
 /// are right, and how fast and small they are.
 #[derive(Debug, Parser)]
-#[command(name = "harness", bin_name = "cargo harness", version, after_help = EXIT_CODES)]
+#[command(name = "harness", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Show problems and results only.
     #[arg(long, global = true, help_heading = "Output")]
@@ -103,8 +103,10 @@ pub enum Command {
     Gc(gc::Args),
     /// Rewrite a file of known failures from what a run found.
     UpdateExpectations(expectations::UpdateArgs),
-    /// Check the whole project: set-up, format, lints, docs and every test.
+    /// Check the whole project: set-up, format, lints, docs and every test. Takes a checkout.
     Test(check::Args),
+    /// Make an archive that runs without Rust and without the repository. Takes a checkout.
+    Pack(pack::Args),
     /// Supervise a driver: used by the harness itself.
     #[command(hide = true)]
     Guard {

@@ -4,7 +4,7 @@ use crate::{
     browser::Look,
     cases::{self, Case, Size},
     expectations::Expectations,
-    models,
+    home, models,
     server::Listen,
     suggest::did_you_mean,
     ui::Ui,
@@ -54,7 +54,8 @@ impl Config {
 
     /// The command that repeats `cell` alone, under the same conditions.
     pub fn repro(&self, cell: &Cell) -> String {
-        let mut words = vec!["cargo".to_owned(), "harness".to_owned(), "run".to_owned()];
+        let mut words: Vec<String> = home::command().split(' ').map(str::to_owned).collect();
+        words.push("run".to_owned());
         let mut option = |name: &str, value: String| words.extend([format!("--{name}"), value]);
         if cell.browser != Browser::Host {
             option("browsers", cell.browser.to_string());
@@ -157,9 +158,8 @@ impl Selection<'_> {
                 models::fetch(name, ui).with_context(|| format!("fetching the model {name}"))?;
             }
             let folder = models::case_folder(name).with_context(|| {
-                format!(
-                    "{name} is not on this machine; `cargo harness models fetch {name}` gets it"
-                )
+                let harness = home::command();
+                format!("{name} is not on this machine; `{harness} models fetch {name}` gets it")
             })?;
             let selector = vec!["--models".to_owned(), name.to_owned()];
             let mut case = Case::open(&folder, selector)?;

@@ -229,9 +229,12 @@ pub fn print_plan(args: &PlanArgs, ui: &Ui) -> Result<()> {
         let precisions: Vec<_> = bits.iter().map(|bits| groups.precision(*bits)).collect();
         return weights::print_plans(model, &precisions, !no_setup, ui);
     }
-    for cell in own_cells(&args.cells, &args.cells.config(false, ui)?)?.0 {
+    let config = args.cells.config(false, ui)?;
+    let cells = own_cells(&args.cells, &config)?.0;
+    for cell in &cells {
         ui.result(cell.to_string(), json!(cell));
     }
+    ui.say(format!("{} cells of {} cases", cells.len(), config.cases.len()));
     Ok(())
 }
 

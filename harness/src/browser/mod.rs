@@ -28,7 +28,10 @@ pub(crate) mod webkitgtk;
 
 pub use gpu::{Gpu, GpuChoice};
 
-use crate::setup::search::{Places, Program};
+use crate::{
+    home,
+    setup::search::{Places, Program},
+};
 use anyhow::{Context, Result, bail};
 use record::{Browser, BrowserInfo};
 use serde_json::{Map, Value};
@@ -170,7 +173,7 @@ fn find(browser: Browser, program: &Program, places: &Places) -> Result<PathBuf>
 
 /// What to do about a program of `browser` that is absent.
 fn setup(browser: Browser) -> String {
-    format!("`cargo harness setup --browsers {browser}` installs it or says how")
+    format!("`{} setup --browsers {browser}` installs it or says how", home::command())
 }
 
 /// The digits that follow `before` in `line`.

@@ -5,6 +5,7 @@
 //! ```text
 //! index.html page.js worker.js …   copied from web/
 //! pkg/engine.js pkg/engine_bg.wasm made from engine/ and shaders/
+//! *.br *.gz                        what `compressed` makes of the larger ones
 //! ```
 //!
 //! It is made anew only when something that goes into it has changed: the sources, the dependencies,
@@ -16,7 +17,11 @@
 //! (1,554 to 1,302 KB); `npm install --global binaryen` brings one. Older ones, Debian 12's among
 //! them, write modules that browsers refuse, and are left alone.
 
+pub(crate) mod compressed;
+
 use crate::{
+    home::{self, Home},
+    pack,
     setup::{
         command,
         search::Places,
@@ -38,16 +43,20 @@ const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "engine", "shaders", "we
 /// The first version of wasm-opt that is known to keep what wasm-bindgen's modules need.
 const OLDEST_WASM_OPT: u32 = 116;
 
-/// Gives the folder of the page, building it first if anything in it has changed.
+/// Gives the folder of the page; in a checkout it is built first if anything in it has changed.
 pub fn ensure(ui: &Ui) -> Result<PathBuf> {
-    // Not in its canonical form, which on Windows is one that compilers and git stumble over.
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the root has no parent")?;
-    if !root.is_dir() {
-        bail!("{} is gone; the page is built from a checkout of the repository", root.display());
+    match Home::find()? {
+        Home::Checkout(root) => build(&root, ui),
+        Home::Installed(root) => pack::keep(&build(&root, ui)?, &root, ui),
+        Home::Share(share) => Ok(share.join("web")),
     }
+}
+
+/// Builds the page in `target/web` of the checkout, unless it is there and as it should be.
+fn build(root: &Path, ui: &Ui) -> Result<PathBuf> {
     let places = Places::of_this_process();
     let toolchain = Toolchain::find(&places).with_context(|| {
-        format!("no compiler for {TRIPLE} is here; `cargo harness setup` installs one")
+        format!("no compiler for {TRIPLE} is here; `{} setup` installs one", home::command())
     })?;
     let commit = commit(root);
 
@@ -64,7 +73,8 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
         return Ok(bundle);
     }
 
-    let bar = ui.bar("building the engine for WebAssembly", None, Unit::Steps);
+    let bar =
+        ui.bar("building the engine for WebAssembly, minutes the first time", None, Unit::Steps);
     let engine = compile(root, &toolchain, commit.as_deref(), &bar)?;
     let new = target.join("web.new");
     remove(&new)?;
@@ -75,6 +85,8 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
         bar.message("wasm-opt");
         optimise(optimiser, &new.join("pkg/engine_bg.wasm"), &bar)?;
     }
+    bar.message("compressing");
+    let sizes = compress(&new)?;
     bar.finish();
 
     // Without a stamp a folder counts as stale, so a stop between these steps costs a build at most.
@@ -82,9 +94,18 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     remove(&bundle)?;
     fs::rename(&new, &bundle).context("cannot move the new bundle to target/web")?;
     fs::write(&stamp_file, stamp).context("cannot write target/web.stamp")?;
-    let size = fs::metadata(bundle.join("pkg/engine_bg.wasm"))?.len();
-    ui.say(format!("the engine for WebAssembly takes {} KB", size / 1000));
+    let module = fs::metadata(bundle.join("pkg/engine_bg.wasm"))?.len();
+    ui.say(format!(
+        "the engine for WebAssembly takes {} KB; a browser loads the whole page in {} KB",
+        module / 1000,
+        sizes / 1000
+    ));
     Ok(bundle)
+}
+
+/// Compresses the files of the page, and gives the bytes that a browser then loads.
+fn compress(page: &Path) -> Result<u64> {
+    files(page)?.iter().map(|file| compressed::copies(file)).sum()
 }
 
 /// The last commit that changed a source, marked if there are changes since. It names what the
@@ -112,7 +133,8 @@ fn stamp(
         hash.update(part);
         hash.update([0xff]);
     };
-    add(include_bytes!("bundle.rs"));
+    add(include_bytes!("mod.rs"));
+    add(include_bytes!("compressed.rs"));
     add(toolchain.version()?.as_bytes());
     add(toolchain.rustflags().join(" ").as_bytes());
     add(commit.unwrap_or_default().as_bytes());
@@ -187,7 +209,7 @@ fn optimise(optimiser: &Path, module: &Path, bar: &crate::ui::Bar) -> Result<()>
 }
 
 /// Every file at or below `path`, sorted; none if nothing is there.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(path.exists().then(|| path.to_owned()).into_iter().collect());
     }
@@ -201,10 +223,10 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(below?.concat())
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let files = files(from)?;
     if files.is_empty() {
-        bail!("{} has no files; the page is made from them", from.display());
+        bail!("{} has no files", from.display());
     }
     for file in files {
         let copy = to.join(file.strip_prefix(from)?);
@@ -217,7 +239,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Removes a file or folder that may be there.
-fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = match path.is_dir() {
         true => fs::remove_dir_all(path),
         false if path.exists() => fs::remove_file(path),

@@ -183,7 +183,7 @@ fn every_value_says_where_it_comes_from() {
 
 #[test]
 fn the_manual_tells_of_every_option() {
-    for option in options(&Cli::command()) {
+    for option in options(&definition()) {
         let is_told =
             |line: &str| line.trim_start_matches("# ").starts_with(&format!("{option} = "));
         assert!(DEFAULT.lines().any(is_told), "default.toml says nothing of {option}");

@@ -5,7 +5,8 @@
 //!
 //! - `search` knows where programs lie;
 //! - `tools` lists every tool, what finds it and what installs it;
-//! - `selenium` brings what a grid consists of;
+//! - `selenium` brings what a grid consists of, `linters` what `harness test` checks workflows and
+//!   dependencies with;
 //! - `wasm` finds a compiler with a standard library for WebAssembly, of which there are two kinds;
 //! - `apt` installs packages on Debian and Ubuntu, `command` runs what takes long.
 //!
@@ -13,12 +14,13 @@
 
 mod apt;
 pub(crate) mod command;
+pub(crate) mod linters;
 pub mod search;
 pub(crate) mod selenium;
-mod tools;
+pub(crate) mod tools;
 pub(crate) mod wasm;
 
-use crate::ui::Ui;
+use crate::{home, ui::Ui};
 use anyhow::{Result, bail};
 use record::Browser;
 use search::Places;
@@ -108,7 +110,8 @@ pub fn run(args: Args, ui: &Ui) -> Result<()> {
         ui.result(format!("{:28} {place}", tool.what), json!({"tool": tool.what, "found": found}));
     }
     if args.grid {
-        ui.say("`cargo harness grid` starts a grid here, and `cargo harness help grid` says more");
+        let harness = home::command();
+        ui.say(format!("`{harness} grid` starts a grid here, and `{harness} help grid` says more"));
     }
     Ok(())
 }
@@ -146,7 +149,7 @@ fn install(tools: &[&Tool], ui: &Ui) -> Vec<anyhow::Error> {
     for tool in tools {
         let done = match tool.install {
             Install::WasmTarget => wasm::install(ui),
-            Install::Crate(name) => tools::cargo_install(name, ui),
+            Install::Geckodriver => tools::install_geckodriver(ui),
             Install::Selenium => selenium::install(ui),
             Install::Packages(_) | Install::ByHand => Ok(()),
         };
