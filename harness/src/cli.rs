@@ -2,7 +2,7 @@
 
 use crate::{
     archive::{compare, export, gc, history},
-    browser::{GpuChoice, Look},
+    browser::{BrowserArgs, GpuChoice, Look},
     cases::Size,
     check,
     config::{Config, Selection},
@@ -21,7 +21,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use record::{Backend, Bits, Browser, Precision, Scheme};
+use record::{Backend, Bits, Precision, Scheme};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Measures few-bit inference in real browsers.
@@ -139,14 +139,9 @@ Examples:
   cargo harness run --cases ./my-model
       your own model: a case folder, or a folder of them")]
 pub struct CellArgs {
-    /// Browsers to drive. One that is named, here, in a variable or in a profile of your own, must be
-    /// there.
-    #[arg(long, num_args = 1.., value_delimiter = ',', value_parser = suggest::name::<Browser>)]
-    pub browsers: Vec<Browser>,
-
-    /// Whether the browsers are those of the built-in profile, which nobody named.
-    #[arg(skip)]
-    pub browsers_are_default: bool,
+    /// Browsers to drive.
+    #[command(flatten)]
+    pub browsers: BrowserArgs,
 
     /// Classes or models to run, such as `bert` or `smollm2-135m` [default: all committed cases].
     #[arg(long, num_args = 1.., value_delimiter = ',')]
@@ -271,7 +266,7 @@ impl CellArgs {
             may_fetch: may_fetch && !self.no_setup,
         };
         Ok(Config {
-            browsers: self.browsers.clone(),
+            browsers: self.browsers.targets(self.grid.is_some())?,
             cases: selection.cases(ui)?,
             precisions: self.bits.iter().map(|bits| self.groups.precision(*bits)).collect(),
             backends: self.backends.clone(),

@@ -15,7 +15,7 @@
 //! this; pages, files for machines, known failures and comparisons all ask it or [`latest`].
 
 use crate::Error;
-use record::{Backend, Browser, Cell, Class, Precision, Record, SCHEMA_VERSION};
+use record::{Axis, Backend, Browser, Cell, Class, Precision, Record, SCHEMA_VERSION};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -44,6 +44,9 @@ pub struct Column<'a> {
 pub struct Platform<'a> {
     /// Who hosts the page.
     pub browser: Browser,
+    /// Its label, where several browsers are of one family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<&'a str>,
     /// Where the arithmetic runs.
     pub backend: Backend,
     /// Operating system of the host.
@@ -191,12 +194,12 @@ fn platforms(records: &[Record]) -> Vec<Platform<'_>> {
     let mut seen = BTreeMap::<_, BTreeSet<_>>::new();
     for platform in &platforms {
         if platform.hardware != Hardware::Unknown {
-            let place = (platform.browser, platform.backend, platform.os);
+            let place = (platform.browser, platform.channel, platform.backend, platform.os);
             seen.entry(place).or_default().insert(platform.hardware);
         }
     }
     for platform in &mut platforms {
-        let place = (platform.browser, platform.backend, platform.os);
+        let place = (platform.browser, platform.channel, platform.backend, platform.os);
         if let (Hardware::Unknown, Some(hardware)) = (platform.hardware, seen.get(&place))
             && let (1, Some(only)) = (hardware.len(), hardware.first())
         {
@@ -221,6 +224,7 @@ fn platform(record: &Record) -> Platform<'_> {
     };
     Platform {
         browser: record.cell.browser,
+        channel: record.cell.axis(Axis::Channel),
         backend: record.cell.backend,
         os: &environment.host.os,
         hardware,

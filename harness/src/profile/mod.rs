@@ -181,7 +181,7 @@ impl Layers {
         // The definition that made the matches is the one that reads them.
         let mut cli = Cli::from_arg_matches_mut(matches)?;
         if let Run(args) = &mut cli.command {
-            args.cells.browsers_are_default = is_default;
+            args.cells.browsers.are_default = is_default;
         }
         Ok(cli)
     }

@@ -34,6 +34,8 @@ pub enum Need {
     WasmBundle,
     /// A browser with its driver and, where it needs one, a software GPU.
     Browser(Browser),
+    /// The same without the browser itself, whose program is named.
+    Driver(Browser),
     /// A Selenium Grid on this machine.
     Grid,
 }

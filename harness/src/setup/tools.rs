@@ -217,6 +217,9 @@ pub(super) fn of(need: Need) -> &'static [Tool] {
         Need::Browser(Browser::Safari) => &SAFARI_TOOLS,
         Need::Browser(Browser::Webkitgtk) => &WEBKITGTK_TOOLS,
         Need::Browser(Browser::Host) => &[],
+        // The browser is the first of its tools, except where it is part of the system.
+        Need::Driver(Browser::Safari) => &SAFARI_TOOLS,
+        Need::Driver(browser) => of(Need::Browser(browser)).get(1..).unwrap_or_default(),
         Need::Grid => &GRID_TOOLS,
     }
 }
