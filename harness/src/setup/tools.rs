@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     browser::{chrome, edge, firefox, safari, webkitgtk},
-    home,
+    home::{self, Home},
     ui::{Ui, Unit},
 };
 use anyhow::{Context, Result, bail};
@@ -210,6 +210,8 @@ static GRID_TOOLS: [Tool; 3] = [JAVA, NPM, SELENIUM];
 /// The tools that `need` takes.
 pub(super) fn of(need: Need) -> &'static [Tool] {
     match need {
+        // A program that has its page builds none.
+        Need::WasmBundle if matches!(Home::find(), Ok(Home::Share(_))) => &[],
         Need::WasmBundle => &BUNDLE,
         Need::Browser(Browser::Chrome) => &CHROME_TOOLS,
         Need::Browser(Browser::Firefox) => &FIREFOX_TOOLS,
