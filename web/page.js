@@ -1,7 +1,9 @@
-// What the harness calls: `run` starts a request, `next` waits for what it says, `stop` ends it.
+// What the harness calls: `run` starts a request in an engine of the page, `next` waits for what it
+// says, `stop` ends it.
 
 const state = document.getElementById("state");
 let worker = null;
+let engine = null;
 let events = [];
 let wake = null;
 
@@ -20,8 +22,8 @@ const tellIfHidden = () => {
 };
 document.addEventListener("visibilitychange", tellIfHidden);
 
-const start = () => {
-  const started = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+const start = (name) => {
+  const started = new Worker(new URL("worker.js", import.meta.url), { type: "module", name });
   started.onmessage = ({ data }) => post(data);
   // Only a worker that does not load ends here; it reports all other errors itself.
   started.onerror = (error) => {
@@ -31,10 +33,15 @@ const start = () => {
   return started;
 };
 
-/** Starts a request, given as JSON text. Its events come from `next`; the last one ends it. */
-window.run = (request) => {
+/**
+ * Starts a request, given as JSON text, in the engine of this name. Its events come from `next`; the
+ * last one ends it.
+ */
+window.run = (request, name) => {
+  if (name !== engine) window.stop();
   events = [];
-  worker ??= start();
+  engine = name;
+  worker ??= start(name);
   worker.postMessage(request);
   tellIfHidden();
   state.textContent = "running";

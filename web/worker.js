@@ -18,8 +18,9 @@ self.addEventListener("error", (event) => {
   fail(event.error ?? event.message);
 });
 
-const engine = import("./pkg/engine.js").then(async (module) => {
-  await module.default({ module_or_path: new URL("pkg/engine_bg.wasm", import.meta.url) });
+// A worker is called by the engine that it is to load: `engine` for cells, `infer` for questions.
+const engine = import(`./pkg/${self.name}.js`).then(async (module) => {
+  await module.default({ module_or_path: new URL(`pkg/${self.name}_bg.wasm`, import.meta.url) });
   return module;
 });
 

@@ -1,6 +1,8 @@
 //! Answers one request: who am I, what comes of this cell, what does this model say.
 
-use crate::{embedder::Embedder, infer, measure, probe};
+#[cfg(feature = "infer")]
+use crate::infer;
+use crate::{embedder::Embedder, measure, probe};
 use record::{Answer, Request};
 
 /// Answers a request; whatever goes wrong is in the answer.
@@ -10,6 +12,13 @@ pub async fn answer(request: Request, embedder: &dyn Embedder) -> Answer {
             Answer::Probe(Box::new(probe::probe(backend, self_test, embedder).await))
         }
         Request::Run(request) => Answer::Run(Box::new(measure::run(&request, embedder).await)),
+        #[cfg(feature = "infer")]
         Request::Infer(request) => Answer::Infer(Box::new(infer::answer(&request, embedder).await)),
+        #[cfg(not(feature = "infer"))]
+        Request::Infer(_) => Answer::Infer(Box::new(record::Inference {
+            engine: probe::engine_info(None),
+            error: Some("this engine runs cells; another of the page answers questions".to_owned()),
+            ..Default::default()
+        })),
     }
 }

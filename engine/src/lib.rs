@@ -19,10 +19,12 @@ pub mod device;
 mod embedder;
 pub mod error;
 pub mod generate;
+#[cfg(feature = "infer")]
 mod infer;
 pub mod kv;
 pub mod load;
 mod measure;
+#[cfg(feature = "infer")]
 pub mod mel;
 pub mod models;
 #[cfg(not(target_arch = "wasm32"))]
@@ -31,6 +33,7 @@ mod open;
 pub mod ops;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod packing;
+#[cfg(feature = "infer")]
 pub mod preprocess;
 mod probe;
 pub mod published;

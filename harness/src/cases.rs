@@ -20,7 +20,7 @@
 //!                 "inputs": {"input_ids": {"ids": {"shape": [1, 128], "below": 30522}}}}
 //! ```
 
-use crate::models::located::is_published;
+use crate::{home::Home, models::located::is_published};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use record::{CaseFile, CaseManifest, Class};
@@ -59,10 +59,10 @@ pub enum Size {
 impl Size {
     /// The committed cases of this size.
     pub fn cases(self) -> Result<Vec<Case>> {
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+        let home = Home::find()?;
         match self {
-            Size::Tiny => committed(&tests.join("zoo")),
-            Size::Published => published(&tests.join("published")),
+            Size::Tiny => committed(&home.cases("zoo")),
+            Size::Published => published(&home.cases("published")),
         }
     }
 }

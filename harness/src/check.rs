@@ -1,7 +1,8 @@
 //! `harness test`: everything that must hold before a change is merged, on any machine and in CI.
 
 use crate::{
-    setup::{self, Need},
+    home,
+    setup::{self, Need, linters, tools::cargo},
     ui::Ui,
 };
 use anyhow::{Context, Result};
@@ -17,7 +18,6 @@ const STEPS: [&[&str]; 5] = [
     &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
     &["doc", "--workspace", "--no-deps", "--quiet"],
     &["test", "--workspace", "--doc", "--quiet"],
-    // The last, so that its summary is the last that is printed.
     &["test", "--workspace", "--lib", "--bins", "--tests"],
 ];
 
@@ -35,21 +35,27 @@ pub struct Args {
 
 /// Runs the steps until one fails, and ends as that one did.
 pub fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
+    let root = home::needed_checkout("the check of the whole project")?;
     let mut needs =
         vec![Need::WasmBundle, Need::Browser(Browser::Chrome), Need::Browser(Browser::Firefox)];
     if cfg!(target_os = "linux") {
         needs.extend([Need::Browser(Browser::Webkitgtk), Need::Grid]);
     }
     setup::ensure(&needs, ui)?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for step in STEPS {
-        ui.say(format!("cargo {}", step.join(" ")));
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let linters = linters::ensure(&root, ui)?;
+    let cargo = STEPS.map(|step| {
+        let mut command = Command::new(cargo());
         command.args(step).current_dir(&root).env("RUSTDOCFLAGS", "-D warnings");
         if args.faults && env::var_os(SOAK).is_none() {
             command.env(SOAK, "30");
         }
-        let status = command.status().with_context(|| format!("starting cargo {}", step[0]))?;
+        command
+    });
+    // The quickest first, and the tests last, so that their summary is the last that is printed.
+    for mut step in linters.into_iter().chain(cargo) {
+        let shown = line(&step);
+        ui.say(&shown);
+        let status = step.status().with_context(|| format!("starting {shown}"))?;
         if !status.success() {
             // A step that a signal ended has no code.
             let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
@@ -57,4 +63,11 @@ pub fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A step in a line: a program by its name alone, wherever it is.
+fn line(step: &Command) -> String {
+    let program = Path::new(step.get_program()).file_stem().unwrap_or_default();
+    let words = [program].into_iter().chain(step.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

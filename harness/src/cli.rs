@@ -2,7 +2,7 @@
 
 use crate::{
     archive::{compare, export, gc, history},
-    browser::{GpuChoice, Look},
+    browser::{BrowserArgs, GpuChoice, Look},
     cases::Size,
     check,
     config::{Config, SIZES, Selection},
@@ -10,7 +10,7 @@ use crate::{
     grid::local,
     infer,
     merge::MergeArgs,
-    models, outputs,
+    models, outputs, pack,
     profile::ConfigCommand,
     reference,
     server::{Listen, PublicUrl},
@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use record::{Backend, Bits, Browser, Precision, Scheme};
+use record::{Backend, Bits, Precision, Scheme};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Measures few-bit inference in real browsers.
@@ -31,7 +31,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 /// in a page, keeps one record of each, and renders two HTML files from them: which combinations
 /// are right, and how fast and small they are.
 #[derive(Debug, Parser)]
-#[command(name = "harness", bin_name = "cargo harness", version, after_help = EXIT_CODES)]
+#[command(name = "harness", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Show problems and results only.
     #[arg(long, global = true, help_heading = "Output")]
@@ -106,8 +106,10 @@ pub enum Command {
     Gc(gc::Args),
     /// Rewrite a file of known failures from what a run found.
     UpdateExpectations(expectations::UpdateArgs),
-    /// Check the whole project: set-up, format, lints, docs and every test.
+    /// Check the whole project: set-up, format, lints, docs and every test. Takes a checkout.
     Test(check::Args),
+    /// Make an archive that runs without Rust and without the repository. Takes a checkout.
+    Pack(pack::Args),
     /// Supervise a driver: used by the harness itself.
     #[command(hide = true)]
     Guard {
@@ -142,14 +144,9 @@ Examples:
   cargo harness run --cases ./my-case
       a case folder, as `cargo harness case` makes it, or a folder of them")]
 pub struct CellArgs {
-    /// Browsers to drive. One that is named, here, in a variable or in a profile of your own, must be
-    /// there.
-    #[arg(long, num_args = 1.., value_delimiter = ',', value_parser = suggest::name::<Browser>)]
-    pub browsers: Vec<Browser>,
-
-    /// Whether the browsers are those of the built-in profile, which nobody named.
-    #[arg(skip)]
-    pub browsers_are_default: bool,
+    /// Browsers to drive.
+    #[command(flatten)]
+    pub browsers: BrowserArgs,
 
     /// Classes or models to run: names such as `bert` or `smollm2-135m`, folders as Hugging Face
     /// publishes them, .gguf files, OWNER/NAME[@REVISION] on the Hub [default: all committed cases].
@@ -298,7 +295,7 @@ impl CellArgs {
             makes: is_run,
         };
         Ok(Config {
-            browsers: self.browsers.clone(),
+            browsers: self.browsers.targets(self.grid.is_some())?,
             cases: selection.cases(ui)?,
             precisions: self.bits.iter().map(|bits| self.groups.precision(*bits)).collect(),
             backends: self.backends.clone(),

@@ -1,9 +1,10 @@
 //! What a run is to do, with every name resolved.
 
 use crate::{
-    browser::Look,
+    browser::{BrowserId, Look, Target},
     cases::{self, Case, Size},
     expectations::Expectations,
+    home,
     input::Input,
     models::{
         self,
@@ -28,7 +29,7 @@ pub(crate) const SIZES: [Axis; 3] = [Axis::PromptTokens, Axis::NewTokens, Axis::
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Browsers to drive.
-    pub browsers: Vec<Browser>,
+    pub browsers: Vec<Target>,
     /// Cases to run.
     pub cases: Vec<Case>,
     /// Precisions to run each case at.
@@ -65,13 +66,21 @@ impl Config {
         self.cases.iter().find(|case| case.name == cell.case)
     }
 
+    /// The browser that `cell` is for, with its programs.
+    pub fn target(&self, cell: &Cell) -> Target {
+        let id = BrowserId::of(cell);
+        let named = self.browsers.iter().find(|target| target.id == id);
+        named.cloned().unwrap_or_else(|| Target::from(cell.browser))
+    }
+
     /// The command that repeats `cell` alone, under the same conditions.
     pub fn repro(&self, cell: &Cell) -> String {
-        let mut words = vec!["cargo".to_owned(), "harness".to_owned(), "run".to_owned()];
-        let mut option = |name: &str, value: String| words.extend([format!("--{name}"), value]);
+        let mut words: Vec<String> = home::command().split(' ').map(str::to_owned).collect();
+        words.push("run".to_owned());
         if cell.browser != Browser::Host {
-            option("browsers", cell.browser.to_string());
+            words.extend(self.target(cell).options());
         }
+        let mut option = |name: &str, value: String| words.extend([format!("--{name}"), value]);
         option("backends", cell.backend.to_string());
         let precision = &cell.precision;
         option("bits", precision.bits.to_string());

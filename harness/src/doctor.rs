@@ -5,6 +5,7 @@ use crate::{
     browser::{Gpu, GpuChoice, Launch, Look},
     bundle,
     exit::Exit,
+    home::{self, Home},
     host, native,
     server::Server,
     session::{Fault, Session},
@@ -45,14 +46,16 @@ pub fn run(ui: &Ui) -> Exit {
 
     // Of the tools above a run takes those for the page and for the browsers that it defaults to.
     let drives = |browser| Launch::find(browser, LOOK).is_ok();
-    let has_page = Toolchain::find(&Places::of_this_process()).is_some();
+    let has_page = matches!(Home::find(), Ok(Home::Share(_)))
+        || Toolchain::find(&Places::of_this_process()).is_some();
     let is_ready = has_page && [Browser::Chrome, Browser::Firefox].into_iter().all(drives);
     if has_page && let Err(error) = browsers(ui) {
         ui.warn(format!("the browsers could not be asked what they offer: {error:#}"));
     }
+    let harness = home::command();
     let (text, exit) = match is_ready {
-        true => ("ready for `cargo harness run`", Exit::Ok),
-        false => ("not ready; `cargo harness setup` installs what is needed", Exit::Usage),
+        true => (format!("ready for `{harness} run`"), Exit::Ok),
+        false => (format!("not ready; `{harness} setup` installs what is needed"), Exit::Usage),
     };
     ui.result(text, json!({"ready": is_ready}));
     exit

@@ -6,8 +6,9 @@
 //! models, [`store`] keeps the records, [`outputs`] writes files
 //! from them, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
 //! commands about what is stored. [`setup`] brings the tools, [`bundle`]
-//! builds the page and [`models`] fetches real models, which [`reference`] makes cases of and to which [`infer`] puts a
-//! question.
+//! builds the page and [`models`] fetches real models, which [`reference`] makes cases of and to
+//! which [`infer`] puts a question. [`home`]
+//! knows where the program finds what belongs to it, and [`pack`] takes it elsewhere.
 
 pub mod archive;
 pub mod browser;
@@ -23,6 +24,7 @@ pub mod expectations;
 mod fetched;
 pub mod github;
 pub mod grid;
+pub mod home;
 pub mod host;
 pub mod infer;
 mod input;
@@ -30,6 +32,7 @@ pub mod merge;
 pub mod models;
 pub mod native;
 pub mod outputs;
+pub mod pack;
 pub mod plan;
 pub mod profile;
 pub mod reference;
@@ -101,6 +104,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::Gc(args) => archive::gc::run(&args, ui)?,
         Command::UpdateExpectations(args) => expectations::run(&args, ui)?,
         Command::Test(args) => return check::run(args, ui),
+        Command::Pack(args) => pack::run(&args, ui)?,
         Command::Guard { display, folder, command } => guard::run(&folder, &command, display)?,
         Command::NativeWorker => native::worker()?,
     }

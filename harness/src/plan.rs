@@ -6,13 +6,16 @@ use record::{Axes, Axis, Backend, Browser, Cell, Class};
 /// Every cell of `config`: browser by browser and backend by backend, so that one session after the
 /// other serves all its cells. The native backend has no browser, so it runs once, on the host.
 pub fn plan(config: &Config) -> Vec<Cell> {
-    let in_browsers =
-        config.browsers.iter().filter(|browser| **browser != Browser::Host).flat_map(|browser| {
+    let in_browsers = config
+        .browsers
+        .iter()
+        .filter(|target| target.id.family != Browser::Host)
+        .flat_map(|target| {
             let of_pages = config.backends.iter().filter(|backend| **backend != Backend::Native);
-            of_pages.map(move |backend| (*browser, *backend))
+            of_pages.map(|backend| (target.id.clone(), *backend))
         });
     let on_host = config.backends.contains(&Backend::Native);
-    let places = in_browsers.chain(on_host.then_some((Browser::Host, Backend::Native)));
+    let places = in_browsers.chain(on_host.then(|| (Browser::Host.into(), Backend::Native)));
 
     let mut cells = Vec::new();
     for (browser, backend) in places {
@@ -26,8 +29,8 @@ pub fn plan(config: &Config) -> Vec<Cell> {
                     case: case.name.clone(),
                     precision: precision.clone().canonical(),
                     backend,
-                    browser,
-                    axes,
+                    browser: browser.family,
+                    axes: browser.axes().into_iter().chain(axes).collect(),
                 };
                 if !cells.contains(&cell) {
                     cells.push(cell);
@@ -57,7 +60,10 @@ fn sizes(class: Class, asked: &[(Axis, Vec<u32>)]) -> Vec<Axes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{browser::Look, cases::Case};
+    use crate::{
+        browser::{Look, Target},
+        cases::Case,
+    };
     use record::{Bits, Precision, Scheme};
     use std::time::Duration;
 
@@ -75,7 +81,7 @@ mod tests {
             selector: vec!["--models".into(), name.into()],
         };
         Config {
-            browsers: vec![Browser::Chrome, Browser::Firefox],
+            browsers: vec![Browser::Chrome.into(), Browser::Firefox.into()],
             cases: vec![case("bert-tiny", Class::Bert), case("my llama", Class::Llama)],
             precisions: [16, 4].map(|bits| grouped(Bits::Fixed(bits))).to_vec(),
             backends: vec![Backend::Webgpu, Backend::Wasm],
@@ -114,7 +120,7 @@ mod tests {
     fn native_runs_once_and_only_on_the_host() {
         let mut config = config();
         config.backends = vec![Backend::Native, Backend::Wasm];
-        config.browsers.push(Browser::Host);
+        config.browsers.push(Browser::Host.into());
         let cells = plan(&config);
         assert_eq!(cells.len(), 12);
         assert!(
@@ -127,9 +133,25 @@ mod tests {
     #[test]
     fn what_is_named_twice_runs_once() {
         let mut config = config();
-        config.browsers = vec![Browser::Chrome, Browser::Chrome];
+        config.browsers = vec![Browser::Chrome.into(), Browser::Chrome.into()];
         config.precisions = vec![grouped(Bits::Fixed(4)), grouped(Bits::Fixed(4))];
         assert_eq!(plan(&config).len(), 4);
+    }
+
+    #[test]
+    fn two_browsers_of_a_family_have_cells_of_their_own() {
+        let mut config = config();
+        let mut beta = Target::from(Browser::Chrome);
+        beta.id.label = Some("beta".to_owned());
+        beta.programs.binary = Some("/opt/beta/chrome".into());
+        config.browsers = vec![Browser::Chrome.into(), beta];
+        let cells = plan(&config);
+        assert_eq!(cells.len(), 16);
+        assert_eq!(cells[8].to_string(), "bert-tiny 16-bit webgpu chrome channel=beta");
+        let repro = config.repro(&cells[8]);
+        let chosen =
+            "--browsers chrome@beta --browser-binary chrome@beta=/opt/beta/chrome --backends";
+        assert!(repro.contains(chosen), "{repro}");
     }
 
     #[test]

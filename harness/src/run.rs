@@ -2,7 +2,7 @@
 //! that was cut short.
 
 use crate::{
-    browser::Launch,
+    browser::{Launch, Programs, Target},
     bundle,
     cli::{CellArgs, Cli, Command, PlanArgs, RunArgs},
     config::Config,
@@ -164,12 +164,15 @@ fn page(args: &RunArgs, config: &Config, cells: &[Cell], ui: &Ui) -> Result<Opti
     if cells.iter().all(|cell| cell.backend == Backend::Native) {
         return Ok(None);
     }
-    let mut browsers: Vec<Browser> = cells.iter().map(|cell| cell.browser).collect();
-    browsers.sort_unstable();
-    browsers.dedup();
-    // The nodes of a grid have browsers of their own.
-    browsers.retain(|browser| *browser != Browser::Host && args.cells.grid.is_none());
-    let mut needs: Vec<Need> = browsers.iter().map(|browser| Need::Browser(*browser)).collect();
+    let mut targets: Vec<Target> = Vec::new();
+    for target in cells.iter().map(|cell| config.target(cell)) {
+        // The nodes of a grid have browsers of their own.
+        let is_here = target.id.family != Browser::Host && config.grid.is_none();
+        if is_here && !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    let mut needs: Vec<Need> = targets.iter().flat_map(need).collect();
     if args.bundle.is_none() {
         needs.push(Need::WasmBundle);
     }
@@ -179,8 +182,11 @@ fn page(args: &RunArgs, config: &Config, cells: &[Cell], ui: &Ui) -> Result<Opti
         ui.warn(format!("set-up: {error:#}"));
     }
     if !args.keep_going {
-        let find = |browser| Launch::find(browser, config.look).map(drop);
-        find_browsers(&browsers, args.cells.browsers_are_default, find, ui)?;
+        let find = |target: &Target| Launch::of_target(target, config.look).map(drop);
+        find_browsers(&targets, args.cells.browsers.are_default, find, ui)?;
+    }
+    for launch in targets.iter().filter_map(|target| Launch::of_target(target, config.look).ok()) {
+        launch.warning.iter().for_each(|warning| ui.warn(warning));
     }
     let folder = match &args.bundle {
         Some(folder) => folder.clone(),
@@ -192,16 +198,25 @@ fn page(args: &RunArgs, config: &Config, cells: &[Cell], ui: &Ui) -> Result<Opti
     Ok(Some(folder))
 }
 
+/// What has to be there for a browser, of whose programs some may be named.
+fn need(target: &Target) -> Option<Need> {
+    match (target.id.family, &target.programs) {
+        (family, Programs { binary: None, .. }) => Some(Need::Browser(family)),
+        (family, Programs { driver: None, .. }) => Some(Need::Driver(family)),
+        _ => None,
+    }
+}
+
 /// Looks for every browser before the first cell. One that was asked for by name must be there: its cells
 /// would all be `infra`, after all others were run. The two of the built-in profile are there so that a
 /// machine which has only one of them gives a matrix as well; without any there would be none.
 fn find_browsers(
-    browsers: &[Browser],
+    browsers: &[Target],
     are_default: bool,
-    find: impl Fn(Browser) -> Result<()>,
+    find: impl Fn(&Target) -> Result<()>,
     ui: &Ui,
 ) -> Result<()> {
-    let absent = |browser: &Browser| Some((*browser, find(*browser).err()?));
+    let absent = |target: &Target| Some((target.id.to_string(), find(target).err()?));
     let absent: Vec<_> = browsers.iter().filter_map(absent).collect();
     let is_fatal = !are_default || absent.len() == browsers.len();
     for (browser, error) in absent {
@@ -222,16 +237,20 @@ fn find_browsers(
 /// Prints the cells that these options give.
 pub fn print_plan(args: &PlanArgs, ui: &Ui) -> Result<()> {
     if args.github_matrix {
-        return github::print(&args.cells.browsers, args.shards, ui);
+        let families = args.cells.browsers.families();
+        return github::print(&families, args.shards, ui);
     }
     if let Some(model) = &args.weights {
         let CellArgs { bits, groups, no_setup, .. } = &args.cells;
         let precisions: Vec<_> = bits.iter().map(|bits| groups.precision(*bits)).collect();
         return weights::print_plans(model, &precisions, !no_setup, ui);
     }
-    for cell in own_cells(&args.cells, &args.cells.config(false, ui)?)?.0 {
+    let config = args.cells.config(false, ui)?;
+    let cells = own_cells(&args.cells, &config)?.0;
+    for cell in &cells {
         ui.result(cell.to_string(), json!(cell));
     }
+    ui.say(format!("{} cells of {} cases", cells.len(), config.cases.len()));
     Ok(())
 }
 
@@ -269,11 +288,11 @@ mod tests {
     #[test]
     fn a_browser_that_was_named_must_be_there_and_one_of_all_in_any_case() {
         use Browser::{Chrome, Firefox};
-        let (both, ui) = ([Chrome, Firefox], Ui::new(true, false));
+        let (both, ui) = ([Chrome, Firefox].map(Target::from), Ui::new(true, false));
         let there = |there: &'static [Browser]| {
-            move |browser: Browser| match there.contains(&browser) {
+            move |target: &Target| match there.contains(&target.id.family) {
                 true => Ok(()),
-                false => Err(anyhow!("get {browser}")),
+                false => Err(anyhow!("get {}", target.id)),
             }
         };
         assert!(find_browsers(&both, false, there(&[Chrome, Firefox]), &ui).is_ok());

@@ -6,7 +6,7 @@
 //! (DNS rebinding), of `Origin`, and the headers that keep other origins out. The same headers make the page
 //! cross-origin isolated, which WASM threads and precise clocks need.
 
-use crate::cases::Case;
+use crate::{bundle::compressed, cases::Case};
 use anyhow::{Context, Result, ensure};
 use axum::{
     Router,
@@ -105,7 +105,15 @@ struct Files {
     /// What `Host` may say, and `Origin` with the scheme before it.
     hosts: Vec<String>,
     origins: Vec<String>,
-    by_path: HashMap<String, PathBuf>,
+    by_path: HashMap<String, Resource>,
+}
+
+/// What is behind a path.
+enum Resource {
+    /// A file of the page, with compressed copies of it beside it where `bundle` made some.
+    Page(PathBuf),
+    /// A file of a model: read in ranges, and never in another form.
+    Model(PathBuf),
 }
 
 impl Server {
@@ -130,7 +138,8 @@ impl Server {
         for served in folders {
             for file in &served.files {
                 let path = format!("/{token}/cases/{}/{}", served.name, file.name);
-                by_path.insert(encode(&path), served.folder.join(&file.name));
+                let file = Resource::Model(served.folder.join(&file.name));
+                by_path.insert(encode(&path), file);
             }
         }
         let Listen { bind, public_url } = listen;
@@ -216,25 +225,31 @@ async fn file(files: &Files, request: Request) -> Response {
     if let Some(status) = refusal(files, &request) {
         return status.into_response();
     }
-    let Some(path) = files.by_path.get(request.uri().path()) else {
+    let Some(resource) = files.by_path.get(request.uri().path()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    match ServeFile::new(path).oneshot(request).await {
+    let file = match resource {
+        // The form that the browser prefers of those that are there.
+        Resource::Page(path) => ServeFile::new(path).precompressed_br().precompressed_gzip(),
+        Resource::Model(path) => ServeFile::new(path),
+    };
+    match file.oneshot(request).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
     }
 }
 
-/// Every file below `folder`, hidden ones left out.
-fn list(folder: &Path, prefix: &str, by_path: &mut HashMap<String, PathBuf>) -> Result<()> {
+/// Every file of a page below `folder`; hidden ones and compressed copies are left out.
+fn list(folder: &Path, prefix: &str, by_path: &mut HashMap<String, Resource>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
-        if entry.path().is_dir() {
-            list(&entry.path(), &format!("{prefix}{name}/"), by_path)?;
-        } else {
-            by_path.insert(encode(&format!("{prefix}{name}")), entry.path());
+        let path = entry.path();
+        if path.is_dir() {
+            list(&path, &format!("{prefix}{name}/"), by_path)?;
+        } else if !compressed::is_copy(&path) {
+            by_path.insert(encode(&format!("{prefix}{name}")), Resource::Page(path));
         }
     }
     Ok(())

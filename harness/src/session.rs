@@ -6,6 +6,7 @@
 
 use crate::{
     browser::{Launch, Look, Wish, driver::Driver},
+    bundle::Module,
     grid::{self, Grid, Held},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -35,7 +36,7 @@ const POLL: Duration = Duration::from_secs(2);
 /// Most bytes of an answer to a request for a session.
 const LARGEST_ANSWER: usize = 1 << 20;
 
-const RUN: &str = "window.run(arguments[0])";
+const RUN: &str = "window.run(arguments[0], arguments[1])";
 const NEXT: &str = "const [wait, done] = arguments; window.next(wait).then(done)";
 const STOP: &str = "window.stop()";
 
@@ -179,7 +180,9 @@ impl Session {
         let started = Instant::now();
         let (mut stage, mut hidden) = ("session".to_owned(), false);
         let text = json!(request).to_string();
-        self.command(&stage, GRACE, self.client.execute(RUN, vec![json!(text)])).await?;
+        let module = Module::of(request).to_string();
+        self.command(&stage, GRACE, self.client.execute(RUN, vec![json!(text), json!(module)]))
+            .await?;
         loop {
             // A session whose guard was killed works on, and nothing would end it with the harness.
             if let Keeper::Driver(driver) = &self.keeper

@@ -15,7 +15,9 @@
 //! this; pages, files for machines, known failures and comparisons all ask it or [`latest`].
 
 use crate::Error;
-use record::{Axes, Backend, Browser, Cell, Class, Precision, Record, Reference, SCHEMA_VERSION};
+use record::{
+    Axes, Axis, Backend, Browser, Cell, Class, Precision, Record, Reference, SCHEMA_VERSION,
+};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -44,6 +46,9 @@ pub struct Column<'a> {
 pub struct Platform<'a> {
     /// Who hosts the page.
     pub browser: Browser,
+    /// Its label, where several browsers are of one family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<&'a str>,
     /// Where the arithmetic runs.
     pub backend: Backend,
     /// Operating system of the host.
@@ -82,8 +87,9 @@ pub struct Row<'a> {
     pub class: Class,
     /// Name of the case.
     pub case: &'a str,
-    /// Sizes and whatever else its cells have in common beside their precision.
-    pub axes: &'a Axes,
+    /// Sizes and whatever else its cells have in common beside their precision; what tells browsers
+    /// apart tells columns apart.
+    pub axes: Axes,
     /// Whether any of its weights were seeded numbers.
     pub synthetic_weights: bool,
     /// Whether any of its inputs were, though its weights were not.
@@ -148,8 +154,10 @@ impl<'a> Grid<'a> {
         let mut rows = BTreeMap::new();
         for (platform, entry) in entries(records) {
             let cell = &records[entry.latest()].cell;
+            let mut axes = cell.axes.clone();
+            axes.remove(&Axis::Channel);
             let boxes = rows
-                .entry((cell.class, cell.case.as_str(), &cell.axes))
+                .entry((cell.class, cell.case.as_str(), axes))
                 .or_insert_with(|| vec![Vec::<Entry>::new(); distinct.len()]);
             boxes[place[&platform]].push(entry);
         }
@@ -219,12 +227,12 @@ fn platforms(records: &[Record]) -> Vec<Platform<'_>> {
     let mut seen = BTreeMap::<_, BTreeSet<_>>::new();
     for platform in &platforms {
         if platform.hardware != Hardware::Unknown {
-            let place = (platform.browser, platform.backend, platform.os);
+            let place = (platform.browser, platform.channel, platform.backend, platform.os);
             seen.entry(place).or_default().insert(platform.hardware);
         }
     }
     for platform in &mut platforms {
-        let place = (platform.browser, platform.backend, platform.os);
+        let place = (platform.browser, platform.channel, platform.backend, platform.os);
         if let (Hardware::Unknown, Some(hardware)) = (platform.hardware, seen.get(&place))
             && let (1, Some(only)) = (hardware.len(), hardware.first())
         {
@@ -249,6 +257,7 @@ fn platform(record: &Record) -> Platform<'_> {
     };
     Platform {
         browser: record.cell.browser,
+        channel: record.cell.axis(Axis::Channel),
         backend: record.cell.backend,
         os: &environment.host.os,
         hardware,

@@ -76,7 +76,8 @@ function open(number, all) {
   const { cell, outcome } = record;
   const whole = JSON.parse(records[number], exact);
   whole.environment = JSON.parse(environments[record.environment], exact);
-  $("detail-title").textContent = `${cell.case}, ${cell.bits}-bit, ${cell.backend}, ${cell.browser}`;
+  const browser = [cell.browser, cell.axes?.channel].filter(Boolean).join("@");
+  $("detail-title").textContent = `${cell.case}, ${cell.bits}-bit, ${cell.backend}, ${browser}`;
   const stage = outcome.stage ? ` in ${outcome.stage}` : "";
   $("detail-verdict").textContent = `${outcome.status}${stage}${outcome.reason ? ": " + outcome.reason : ""}`;
   $("detail-message").textContent = outcome.message && outcome.message !== outcome.reason ? outcome.message : "";

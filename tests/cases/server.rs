@@ -90,6 +90,49 @@ async fn what_is_listed_is_served_with_types_and_isolation() {
 }
 
 #[tokio::test]
+async fn the_page_is_sent_compressed_and_models_never_are() {
+    let folder = TempDir::new().unwrap();
+    let (web, tiny) = (folder.path().join("web"), folder.path().join("tiny"));
+    fs::create_dir_all(&web).unwrap();
+    tests::write_case(&tiny);
+    for (file, text) in [("engine_bg.wasm", "plain"), ("engine_bg.wasm.br", "brotli")] {
+        fs::write(web.join(file), text).unwrap();
+        fs::write(tiny.join(file), text).unwrap();
+    }
+    fs::write(web.join("engine_bg.wasm.gz"), "gzip").unwrap();
+    let case = Case::open(&tiny, vec![]).unwrap();
+    let server = Server::start(Some(&web), &[case], &Listen::default()).await.unwrap();
+    let fixture = Fixture { server, folder };
+    let root = fixture.root();
+    for (accepted, encoding, body) in [
+        ("gzip, deflate, br, zstd", Some("br"), "brotli"),
+        ("gzip, deflate", Some("gzip"), "gzip"),
+        ("br;q=0, gzip", Some("gzip"), "gzip"),
+        ("zstd", None, "plain"),
+        ("identity", None, "plain"),
+    ] {
+        let accepted = format!("Accept-Encoding: {accepted}\r\n");
+        let (status, answer) = fixture.get(&format!("{root}/engine_bg.wasm"), &accepted).await;
+        assert_eq!(status, 200, "{answer}");
+        assert!(answer.ends_with(body), "{accepted}{answer}");
+        assert!(answer.contains("content-type: application/wasm"), "{answer}");
+        let said = encoding.map(|encoding| format!("content-encoding: {encoding}\r\n"));
+        assert_eq!(answer.contains("content-encoding"), said.is_some(), "{answer}");
+        assert!(said.is_none_or(|said| answer.contains(&said)), "{answer}");
+
+        // A model may have a file of such a name; it is a file of the model, and ranges are its own.
+        let headers = format!("{accepted}Range: bytes=1-2\r\n");
+        let path = format!("{root}/cases/tiny/engine_bg.wasm");
+        let (status, answer) = fixture.get(&path, &headers).await;
+        assert!(status == 206 && answer.ends_with("\r\n\r\nla"), "{answer}");
+        assert!(!answer.contains("content-encoding"), "{answer}");
+    }
+    // The copies have no addresses of their own.
+    assert_eq!(fixture.get(&format!("{root}/engine_bg.wasm.br"), "").await.0, 404);
+    assert_eq!(fixture.get(&format!("{root}/cases/tiny/engine_bg.wasm.br"), "").await.0, 200);
+}
+
+#[tokio::test]
 async fn nothing_else_is_served() {
     let fixture = Fixture::new().await;
     let root = fixture.root();

@@ -135,6 +135,14 @@ impl Cell {
     pub fn axis(&self, axis: Axis) -> Option<&str> {
         self.axes.get(&axis).map(String::as_str)
     }
+
+    /// The browser, with its label where a run has several of one family: `chrome`, `chrome@beta`.
+    pub fn browser_name(&self) -> String {
+        match self.axis(Axis::Channel) {
+            Some(label) => format!("{}@{label}", self.browser),
+            None => self.browser.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Cell {

@@ -43,6 +43,7 @@ pub fn choices() -> Vec<Choice> {
         super::group_norm::choices(),
         super::kv_append::choices(),
         super::layer_norm::choices(),
+        #[cfg(feature = "infer")]
         super::log_mel::choices(),
         super::matmul::choices(),
         super::mean_pool::choices(),

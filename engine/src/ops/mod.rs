@@ -21,6 +21,7 @@ mod group_norm;
 mod host;
 mod kv_append;
 mod layer_norm;
+#[cfg(feature = "infer")]
 mod log_mel;
 mod matmul;
 mod mean_pool;
@@ -49,6 +50,7 @@ pub use gather_rows::gather_rows;
 pub use group_norm::group_norm;
 pub use kv_append::kv_append;
 pub use layer_norm::layer_norm;
+#[cfg(feature = "infer")]
 pub use log_mel::log_mel;
 pub use matmul::matmul;
 pub use mean_pool::mean_pool;
@@ -122,6 +124,7 @@ pub fn checks() -> Vec<Check> {
         group_norm::checks(),
         kv_append::checks(),
         layer_norm::checks(),
+        #[cfg(feature = "infer")]
         log_mel::checks(),
         matmul::checks(),
         mean_pool::checks(),

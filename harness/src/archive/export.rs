@@ -61,7 +61,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
         true => store.all_records()?,
         false => store.records(&store::select(&store.runs()?, &args.run, ui)?)?,
     };
-    ensure!(!records.is_empty(), "no run is stored yet; `cargo harness run` makes one");
+    let harness = crate::home::command();
+    ensure!(!records.is_empty(), "no run is stored yet; `{harness} run` makes one");
     let bytes = render(&records, args.format)?;
     match &args.output {
         Some(path) => {

@@ -1,6 +1,6 @@
 //! Google Chrome and Chromium, driven by chromedriver; their flags and quirks are in `chromium.rs`.
 
-use super::{Launch, Look, Port, chromium, find, version};
+use super::{Launch, Look, Programs, chromium};
 use crate::{
     host::is_root,
     setup::search::{Os, Places, Program},
@@ -41,24 +41,12 @@ const REMEDY: &str = "upgrade both from one place, or put the chromedriver of th
                       (https://googlechromelabs.github.io/chrome-for-testing/) into a folder and \
                       name that in CHROMEWEBDRIVER";
 
-pub(super) fn launch(look: Look, places: &Places) -> Result<Launch> {
-    let binary = find(Browser::Chrome, &BROWSER, places)?;
-    let driver = find(Browser::Chrome, &DRIVER, places)?;
-    let driver_version = version::of_driver(&driver);
-    version::must_match(
-        ("chrome", version::of_browser(&binary, places.os).as_deref()),
-        ("chromedriver", driver_version.as_deref()),
-        REMEDY,
-    )?;
+pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result<Launch> {
     let flags = chromium::flags(look, places.os, is_root());
-    let capabilities = capabilities(&binary.to_string_lossy(), &flags);
-    Ok(Launch {
-        driver_args: chromium::DRIVER_ARGS.iter().map(|arg| (*arg).to_owned()).collect(),
-        driver_version,
-        answers_while_waiting: true,
-        flags,
-        ..Launch::of(driver, capabilities, Port::Printed(chromium::listening))
-    })
+    let pair =
+        chromium::Pair::find(Browser::Chrome, (&BROWSER, &DRIVER), programs, places, REMEDY)?;
+    let capabilities = capabilities(&pair.binary.to_string_lossy(), &flags);
+    Ok(Launch { flags, ..pair.launch(capabilities) })
 }
 
 /// What a grid is asked for.

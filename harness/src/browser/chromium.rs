@@ -8,15 +8,67 @@
 //!   (<https://github.com/ungoogled-software/ungoogled-chromium/issues/3126>).
 //! - The first `requestAdapter` can answer null while the GPU process starts; the page asks again.
 
-use super::{Gpu, Look, port_after};
-use crate::setup::search::Os;
+use super::{Gpu, Launch, Look, Port, Programs, choice::given_or, find, port_after, version};
+use crate::setup::search::{Os, Places, Program};
+use anyhow::Result;
+use record::Browser;
+use serde_json::{Map, Value};
+use std::path::PathBuf;
 
-/// Arguments of the driver: it picks a port and prints it.
-pub(super) const DRIVER_ARGS: &[&str] = &["--port=0"];
+/// A browser and its driver.
+pub(super) struct Pair {
+    /// The browser's program.
+    pub binary: PathBuf,
+    driver: PathBuf,
+    driver_version: Option<String>,
+    warning: Option<String>,
+}
+
+impl Pair {
+    /// Finds both. Versions of programs that were found must match; of those that were named nothing
+    /// is known but that somebody wants them together, so the driver is told to try.
+    pub(super) fn find(
+        browser: Browser,
+        (binary, driver): (&Program, &Program),
+        programs: &Programs,
+        places: &Places,
+        remedy: &str,
+    ) -> Result<Pair> {
+        let driver_name = driver.names[0];
+        let binary = given_or(&programs.binary, || find(browser, binary, places))?;
+        let driver = given_or(&programs.driver, || find(browser, driver, places))?;
+        let driver_version = version::of_driver(&driver);
+        let matches = version::must_match(
+            (browser.name(), version::of_browser(&binary, places.os).as_deref()),
+            (driver_name, driver_version.as_deref()),
+            remedy,
+        );
+        let warning = match matches {
+            Err(error) if *programs != Programs::default() => {
+                Some(format!("{error:#}; it is tried all the same"))
+            }
+            other => other.map(|()| None)?,
+        };
+        Ok(Pair { binary, driver, driver_version, warning })
+    }
+
+    /// Starts the driver, which picks a port and prints it.
+    pub(super) fn launch(self, capabilities: Map<String, Value>) -> Launch {
+        let any_version = self.warning.is_some().then_some("--disable-build-check");
+        let args = ["--port=0"].into_iter().chain(any_version);
+        Launch {
+            driver_args: args.map(str::to_owned).collect(),
+            driver_version: self.driver_version,
+            answers_while_waiting: true,
+            warning: self.warning,
+            ..Launch::of(self.driver, capabilities, Port::Printed(listening))
+        }
+    }
+}
 
 /// The port in a line that the driver prints. It first says that it starts on port 0, so only the
 /// line with the port it took counts.
-pub(super) fn listening(line: &str) -> Option<u16> {
+fn listening(line: &str) -> Option<u16> {
     port_after(line, "started successfully on port ")
 }
 

@@ -6,7 +6,7 @@
 //! - Edge updates itself in the background and its driver stays behind: the versions are compared
 //!   before a session is asked for.
 
-use super::{Launch, Look, Port, chromium, find, version};
+use super::{Launch, Look, Programs, chromium};
 use crate::{
     host::is_root,
     setup::search::{Os, Places, Program},
@@ -37,24 +37,14 @@ const REMEDY: &str = "put the msedgedriver of the browser's version \
                       (https://developer.microsoft.com/microsoft-edge/tools/webdriver) into a \
                       folder and name that in EDGEWEBDRIVER";
 
-pub(super) fn launch(look: Look, places: &Places) -> Result<Launch> {
-    let binary = find(Browser::Edge, &BROWSER, places)?;
-    let driver = find(Browser::Edge, &DRIVER, places)?;
-    let driver_version = version::of_driver(&driver);
-    version::must_match(
-        ("edge", version::of_browser(&binary, places.os).as_deref()),
-        ("msedgedriver", driver_version.as_deref()),
-        REMEDY,
-    )?;
+pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result<Launch> {
     let flags = chromium::flags(look, places.os, is_root());
-    let capabilities = capabilities(&binary.to_string_lossy(), &flags);
+    let pair = chromium::Pair::find(Browser::Edge, (&BROWSER, &DRIVER), programs, places, REMEDY)?;
+    let capabilities = capabilities(&pair.binary.to_string_lossy(), &flags);
     Ok(Launch {
-        driver_args: chromium::DRIVER_ARGS.iter().map(|arg| (*arg).to_owned()).collect(),
-        driver_version,
-        answers_while_waiting: true,
         flags,
         remedy: |said| said.contains("only supports Microsoft Edge version").then_some(REMEDY),
-        ..Launch::of(driver, capabilities, Port::Printed(chromium::listening))
+        ..pair.launch(capabilities)
     })
 }
 

@@ -10,7 +10,7 @@
 //! - One session a geckodriver (<https://github.com/mozilla/geckodriver/issues/1946>), which does
 //!   not matter here: each session has a driver of its own.
 
-use super::{Gpu, Launch, Look, Port, find, port_after, version};
+use super::{Gpu, Launch, Look, Port, Programs, choice::given_or, find, port_after, version};
 use crate::setup::search::{Os, Places, Program};
 use anyhow::Result;
 use record::Browser;
@@ -35,9 +35,9 @@ pub(crate) static DRIVER: Program = Program {
     windows: &[],
 };
 
-pub(super) fn launch(look: Look, places: &Places) -> Result<Launch> {
-    let binary = find(Browser::Firefox, &BROWSER, places)?;
-    let driver = find(Browser::Firefox, &DRIVER, places)?;
+pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result<Launch> {
+    let binary = given_or(&programs.binary, || find(Browser::Firefox, &BROWSER, places))?;
+    let driver = given_or(&programs.driver, || find(Browser::Firefox, &DRIVER, places))?;
     let listening = |line: &str| port_after(line, "Listening on 127.0.0.1:");
     let capabilities = capabilities(&binary.to_string_lossy(), look);
     Ok(Launch {

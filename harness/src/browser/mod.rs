@@ -2,8 +2,8 @@
 //!
 //! A browser file knows where its binary and driver lie on each system, the capabilities and flags
 //! that give WebGPU in it, how its driver comes to a port, and its known quirks. It knows nothing
-//! about sessions, which are the same for all (`session.rs`). `chromium.rs` is what Chrome and Edge
-//! share, `gpu.rs` looks for a real GPU, `version.rs` compares browser and driver, and `turn.rs` makes
+//! about sessions, which are the same for all (`session.rs`). `choice.rs` says which browsers a run
+//! drives, `chromium.rs` is what Chrome and Edge share, `gpu.rs` looks for a real GPU, `version.rs` compares browser and driver, and `turn.rs` makes
 //! sessions wait for each other where only one can be had. `driver.rs` starts the driver, and
 //! `guard` is the process between the harness and the driver that lets neither driver nor browser
 //! outlive a run:
@@ -14,6 +14,7 @@
 //!                      └─spawns──> Xvfb, for a browser without a headless mode
 //! ```
 
+mod choice;
 pub(crate) mod chrome;
 mod chromium;
 pub mod driver;
@@ -26,9 +27,13 @@ mod turn;
 mod version;
 pub(crate) mod webkitgtk;
 
+pub use choice::{BrowserArg, BrowserArgs, BrowserId, ProgramArg, Programs, Target};
 pub use gpu::{Gpu, GpuChoice};
 
-use crate::setup::search::{Places, Program};
+use crate::{
+    home,
+    setup::search::{Places, Program},
+};
 use anyhow::{Context, Result, bail};
 use record::{Browser, BrowserInfo};
 use serde_json::{Map, Value};
@@ -73,6 +78,8 @@ pub struct Launch {
     pub flags: Vec<String>,
     /// What to do about a session that was refused with this message.
     pub remedy: fn(&str) -> Option<&'static str>,
+    /// What may go wrong with these programs, where it is not certain.
+    pub warning: Option<String>,
 }
 
 /// What is asked of a grid, whose nodes know where their browsers and drivers are.
@@ -116,13 +123,18 @@ pub enum Port {
 impl Launch {
     /// Finds binary and driver of `browser` on this machine.
     pub fn find(browser: Browser, look: Look) -> Result<Launch> {
+        Launch::of_target(&browser.into(), look)
+    }
+
+    /// Finds what of a browser's programs is not named.
+    pub fn of_target(Target { id, programs }: &Target, look: Look) -> Result<Launch> {
         let places = Places::of_this_process();
-        match browser {
-            Browser::Chrome => chrome::launch(look, &places),
-            Browser::Firefox => firefox::launch(look, &places),
-            Browser::Edge => edge::launch(look, &places),
+        match id.family {
+            Browser::Chrome => chrome::launch(look, programs, &places),
+            Browser::Firefox => firefox::launch(look, programs, &places),
+            Browser::Edge => edge::launch(look, programs, &places),
             Browser::Safari => safari::launch(&places),
-            Browser::Webkitgtk => webkitgtk::launch(look, &places),
+            Browser::Webkitgtk => webkitgtk::launch(look, programs, &places),
             Browser::Host => bail!("the host is no browser; it runs the native backend"),
         }
     }
@@ -142,6 +154,7 @@ impl Launch {
             capabilities,
             flags: Vec::new(),
             remedy: |_| None,
+            warning: None,
         }
     }
 
@@ -170,7 +183,7 @@ fn find(browser: Browser, program: &Program, places: &Places) -> Result<PathBuf>
 
 /// What to do about a program of `browser` that is absent.
 fn setup(browser: Browser) -> String {
-    format!("`cargo harness setup --browsers {browser}` installs it or says how")
+    format!("`{} setup --browsers {browser}` installs it or says how", home::command())
 }
 
 /// The digits that follow `before` in `line`.

@@ -10,7 +10,7 @@
 //! - The driver takes a port and tells neither when it listens nor its version; it is part of the
 //!   same build as the engine.
 
-use super::{Launch, Look, Port, find};
+use super::{Launch, Look, Port, Programs, choice::given_or, find};
 use crate::{
     host::is_root,
     setup::search::{Os, Places, Program},
@@ -49,11 +49,11 @@ pub(crate) static DRIVER: Program = Program {
 pub(crate) static DISPLAY: Program =
     Program { names: &["Xvfb"], folder_variable: None, linux: &[], macos: &[], windows: &[] };
 
-pub(super) fn launch(look: Look, places: &Places) -> Result<Launch> {
+pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result<Launch> {
     let is_here = places.os == Os::Linux || places.find(&DRIVER).is_some();
     ensure!(is_here, "not on this platform: WebKitGTK's driver runs on Linux only");
-    let binary = find(Browser::Webkitgtk, &BROWSER, places)?;
-    let driver = find(Browser::Webkitgtk, &DRIVER, places)?;
+    let binary = given_or(&programs.binary, || find(Browser::Webkitgtk, &BROWSER, places))?;
+    let driver = given_or(&programs.driver, || find(Browser::Webkitgtk, &DRIVER, places))?;
     if !look.headed {
         let there = places.find(&DISPLAY).is_some();
         ensure!(there, "Xvfb is not there; {}, or use --headed", super::setup(Browser::Webkitgtk));

@@ -150,9 +150,10 @@ async fn start(args: &Args, ui: &Ui) -> Result<Vec<Part>> {
 
     let browsers: Vec<&str> = args.browsers.iter().map(|browser| browser.name()).collect();
     let text = format!(
-        "{} nodes, each for one session of {}; use them with: cargo harness run --grid {}",
+        "{} nodes, each for one session of {}; use them with: {} run --grid {}",
         args.nodes,
         browsers.join(" or "),
+        crate::home::command(),
         hub.as_str().trim_end_matches('/')
     );
     ui.result(text, json!({"grid": hub.as_str(), "nodes": addresses}));

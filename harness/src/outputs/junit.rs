@@ -8,19 +8,22 @@ use anyhow::{Context, Result};
 use quick_junit::{
     FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite,
 };
-use record::{Attempt, Record, Status, Verdict};
+use record::{Attempt, Axis, Record, Status, Verdict};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The whole report.
 pub fn render(records: &[Record]) -> Result<String> {
     let mut suites: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
     for record in records {
-        suites.entry((record.cell.browser, record.cell.backend)).or_default().push(record);
+        let cell = &record.cell;
+        let place = (cell.browser, cell.axis(Axis::Channel), cell.backend);
+        suites.entry(place).or_default().push(record);
     }
     let mut report = Report::new("fewbit");
     report.set_time(time_of(records));
     report.timestamp = records.first().and_then(|record| record.started_at.parse().ok());
-    for ((browser, backend), records) in suites {
+    for ((_, _, backend), records) in suites {
+        let browser = records[0].cell.browser_name();
         let mut suite = TestSuite::new(format!("{browser} {backend}"));
         suite.set_time(time_of(records.iter().copied()));
         suite.timestamp = records[0].started_at.parse().ok();

@@ -2,7 +2,7 @@
 
 use super::{is_failure, reason, verdict};
 use anyhow::{Context, Result};
-use record::{Backend, Browser, Class, Record, Status, Verdict};
+use record::{Axis, Class, Record, Status, Verdict};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -84,7 +84,7 @@ fn environments(records: &[Record]) -> String {
         .filter(|record| !record.environment.browser.version.is_empty())
         .map(|record| {
             let environment = &record.environment;
-            let browser = format!("{} {}", record.cell.browser, environment.browser.version);
+            let browser = format!("{} {}", record.cell.browser_name(), environment.browser.version);
             format!("{browser} on {}", environment.host.os)
         })
         .collect();
@@ -140,7 +140,7 @@ impl Page {
                 let words = [
                     cell.case.clone(),
                     record.cell.precision.to_string(),
-                    format!("{} {}", cell.backend, cell.browser),
+                    format!("{} {}", cell.backend, cell.browser_name()),
                     record.outcome.status.name().to_owned(),
                     why(record),
                 ];
@@ -153,8 +153,17 @@ impl Page {
 
     /// A row a case, a column for each browser and backend, the bits of each status in the boxes.
     fn matrix(&mut self, records: &[Record]) {
-        let place = |record: &Record| (record.cell.browser, record.cell.backend);
-        let columns: BTreeSet<(Browser, Backend)> = records.iter().map(place).collect();
+        let place = |record: &Record| {
+            let cell = &record.cell;
+            (cell.browser, cell.axis(Axis::Channel).map(str::to_owned), cell.backend)
+        };
+        let columns: BTreeMap<_, String> = records
+            .iter()
+            .map(|record| {
+                let cell = &record.cell;
+                (place(record), format!("{} {}", cell.browser_name(), cell.backend))
+            })
+            .collect();
         let mut rows: BTreeMap<(Class, &str), BTreeMap<_, Bits>> = BTreeMap::new();
         for record in records {
             let row = rows.entry((record.cell.class, &record.cell.case)).or_default();
@@ -167,7 +176,7 @@ impl Page {
         let rows: Vec<_> = rows
             .into_iter()
             .map(|((class, case), boxes)| {
-                let texts = columns.iter().map(|column| {
+                let texts = columns.keys().map(|column| {
                     let statuses = boxes.get(column).into_iter().flatten();
                     let texts = statuses
                         .map(|(status, bits)| format!("{} {}", status.name(), bits.join(" ")));
@@ -177,8 +186,7 @@ impl Page {
                 format!("| {class} {} | {} |\n", escape(case), texts.join(" | "))
             })
             .collect();
-        let names: Vec<_> =
-            columns.iter().map(|(browser, backend)| format!("{browser} {backend}")).collect();
+        let names: Vec<_> = columns.values().map(|name| escape(name)).collect();
         let lines = "---|".repeat(columns.len() + 1);
         let head = format!("\n### Cells\n\n| case | {} |\n|{lines}\n", names.join(" | "));
         self.rows(&head, &rows);

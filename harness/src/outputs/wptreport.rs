@@ -6,7 +6,7 @@
 
 use super::reason;
 use anyhow::Result;
-use record::{Browser, Record, Status, Tolerances, Verdict};
+use record::{Axis, Browser, Record, Status, Tolerances, Verdict};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -25,6 +25,8 @@ struct Report<'a> {
 #[derive(Serialize)]
 struct RunInfo<'a> {
     product: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    browser_channel: Option<&'a str>,
     browser_version: &'a str,
     os: &'static str,
     os_version: &'a str,
@@ -60,25 +62,27 @@ struct Subtest {
 /// Each file with its text: `path` itself for one browser, with the browser's name before the
 /// extension for several.
 pub fn render(records: &[Record], path: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let mut products: BTreeMap<Browser, Vec<&Record>> = BTreeMap::new();
+    let mut products: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
     for record in records {
-        products.entry(record.cell.browser).or_default().push(record);
+        let cell = &record.cell;
+        products.entry((cell.browser, cell.axis(Axis::Channel))).or_default().push(record);
     }
     let several = products.len() > 1;
     products
         .into_iter()
-        .map(|(browser, records)| {
+        .map(|((browser, channel), records)| {
             let mut path = path.to_owned();
             if several {
                 let extension = path.extension().and_then(|extension| extension.to_str());
-                path.set_extension(format!("{browser}.{}", extension.unwrap_or("json")));
+                let name = records[0].cell.browser_name();
+                path.set_extension(format!("{name}.{}", extension.unwrap_or("json")));
             }
-            Ok((path, serde_json::to_string(&report(browser, &records))?))
+            Ok((path, serde_json::to_string(&report(browser, channel, &records))?))
         })
         .collect()
 }
 
-fn report<'a>(browser: Browser, records: &[&'a Record]) -> Report<'a> {
+fn report<'a>(browser: Browser, channel: Option<&'a str>, records: &[&'a Record]) -> Report<'a> {
     // Those that had no session know no version.
     let told = records.iter().find(|record| !record.environment.browser.version.is_empty());
     let environment = &told.unwrap_or(&records[0]).environment;
@@ -86,6 +90,7 @@ fn report<'a>(browser: Browser, records: &[&'a Record]) -> Report<'a> {
     Report {
         run_info: RunInfo {
             product: browser.name(),
+            browser_channel: channel,
             browser_version: &environment.browser.version,
             os: os(&environment.host.os),
             os_version: &environment.host.os,

@@ -8,6 +8,7 @@ mod aliases;
 
 use crate::{
     cli::{Cli, Command::Run},
+    home,
     suggest::did_you_mean,
     ui::Ui,
 };
@@ -154,7 +155,7 @@ impl Layers {
 
     /// Takes the values of a profile; `origin` says where the one of an option stands.
     fn add(&mut self, values: &Table, origin: &dyn Fn(&str) -> String) -> Result<()> {
-        let options = options(&Cli::command());
+        let options = options(&definition());
         for (name, value) in values {
             let origin = origin(name);
             if !options.contains(name) {
@@ -180,7 +181,7 @@ impl Layers {
         // The definition that made the matches is the one that reads them.
         let mut cli = Cli::from_arg_matches_mut(matches)?;
         if let Run(args) = &mut cli.command {
-            args.cells.browsers_are_default = is_default;
+            args.cells.browsers.are_default = is_default;
         }
         Ok(cli)
     }
@@ -216,7 +217,7 @@ impl Layers {
 
     /// The definition of the command line, with what lies under it as its defaults.
     fn command(&self) -> Command {
-        let command = Cli::command();
+        let command = definition();
         let options = options(&command);
         let names: Vec<String> =
             command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
@@ -247,7 +248,7 @@ impl Layers {
     /// Every option of `run` that has a value, with that value and who set it.
     fn effective(&self, run: &ArgMatches) -> Vec<(String, Set)> {
         let mut all = Vec::new();
-        let command = Cli::command();
+        let command = definition();
         for name in options(&command) {
             let id = name.replace('-', "_");
             let Ok(Some(raw)) = run.try_get_raw(&id) else { continue };
@@ -265,6 +266,21 @@ impl Layers {
         }
         all
     }
+}
+
+/// The definition of the command line, in the words by which this program is called.
+fn definition() -> Command {
+    in_words(Cli::command(), home::command()).bin_name(home::command())
+}
+
+/// Help texts are written for a checkout.
+fn in_words(command: Command, harness: &str) -> Command {
+    let examples = command.get_after_help().map(ToString::to_string);
+    let command = match examples {
+        Some(examples) => command.after_help(examples.replace("cargo harness", harness)),
+        None => command,
+    };
+    command.mut_subcommands(|sub| in_words(sub, harness))
 }
 
 /// The value of `--name VALUE` or `--name=VALUE`, which decides what lies under the command line

@@ -25,7 +25,7 @@ fn the_definition_is_consistent() {
 fn lists_take_several_values() {
     let cli = parse("harness run --browsers chrome firefox --bits 4,adaptive --models a b");
     let Command::Run(args) = cli.unwrap().command else { panic!("another command") };
-    assert_eq!(args.cells.browsers, [Browser::Chrome, Browser::Firefox]);
+    assert_eq!(args.cells.browsers.families(), [Browser::Chrome, Browser::Firefox]);
     assert_eq!(args.cells.bits, [Bits::Fixed(4), Bits::Adaptive]);
     assert_eq!(args.cells.models, ["a", "b"]);
     assert_eq!(args.cells.backends, [Backend::Webgpu, Backend::Wasm]);
@@ -140,7 +140,7 @@ fn browsers_are_named_by_whoever_sets_them() {
         let Command::Run(args) = layers.read(&mut matches).unwrap().command else {
             panic!("another command")
         };
-        args.cells.browsers_are_default
+        args.cells.browsers.are_default
     };
     assert!(is_default("harness run") && is_default("harness run --profile ci"));
     assert!(!is_default("harness run --browsers chrome"));
@@ -183,7 +183,7 @@ fn every_value_says_where_it_comes_from() {
 
 #[test]
 fn the_manual_tells_of_every_option() {
-    for option in options(&Cli::command()) {
+    for option in options(&definition()) {
         let is_told =
             |line: &str| line.trim_start_matches("# ").starts_with(&format!("{option} = "));
         assert!(DEFAULT.lines().any(is_told), "default.toml says nothing of {option}");

@@ -16,6 +16,7 @@ mod seat;
 mod worker;
 
 use crate::{
+    browser::BrowserId,
     config::Config,
     environments::Environments,
     grid::Grid,
@@ -171,8 +172,8 @@ impl Runner<'_> {
     /// Works through one queue after the other until all are empty.
     async fn work(&self) -> Result<()> {
         while let Some((browser, first)) = self.queues.join() {
-            let worked = self.work_on(browser, first).await;
-            self.queues.leave(browser);
+            let worked = self.work_on(&browser, first).await;
+            self.queues.leave(&browser);
             if !worked? {
                 break;
             }
@@ -181,10 +182,10 @@ impl Runner<'_> {
     }
 
     /// Works through the queue of a browser; says whether this worker is of further use.
-    async fn work_on(&self, browser: Browser, first: Visit) -> Result<bool> {
+    async fn work_on(&self, browser: &BrowserId, first: Visit) -> Result<bool> {
         let rounds = self.config.rounds;
         let left = self.queues.left(browser, rounds) + u64::from(first.left(rounds));
-        let bar = self.ui.bar(browser.name(), Some(left), Unit::Cells);
+        let bar = self.ui.bar(browser.to_string(), Some(left), Unit::Cells);
         let mut worker = Worker::default();
         let mut is_useful = Ok(true);
         let mut done = 0;

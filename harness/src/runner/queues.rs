@@ -1,6 +1,7 @@
 //! The visits that are left, by browser, shared by the workers.
 
 use super::rounds::Visit;
+use crate::browser::BrowserId;
 use record::Browser;
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,7 +11,7 @@ use std::{
 pub(super) struct Queues(Mutex<Vec<Queue>>);
 
 struct Queue {
-    browser: Browser,
+    browser: BrowserId,
     visits: VecDeque<Visit>,
     workers: usize,
     /// Sessions that can be had at a time.
@@ -23,17 +24,17 @@ impl Queues {
     pub(super) fn of(visits: Vec<Visit>, slots: Option<HashMap<Browser, usize>>) -> Queues {
         let mut queues: Vec<Queue> = Vec::new();
         for visit in visits {
-            let browser = visit.cell.browser;
+            let browser = BrowserId::of(&visit.cell);
             match queues.iter_mut().find(|queue| queue.browser == browser) {
                 Some(queue) => queue.visits.push_back(visit),
                 None => queues.push(Queue {
+                    most: match &slots {
+                        Some(slots) => slots.get(&browser.family).copied().unwrap_or(1),
+                        None => most(browser.family),
+                    },
                     browser,
                     visits: VecDeque::from([visit]),
                     workers: 0,
-                    most: match &slots {
-                        Some(slots) => slots.get(&browser).copied().unwrap_or(1),
-                        None => most(browser),
-                    },
                 }),
             }
         }
@@ -43,7 +44,7 @@ impl Queues {
     /// The browser that a free worker is of most use to, and its first cell there: a browser that
     /// nobody works with, or else the one with the most cells left for each worker. None when no cell
     /// is left that another session may have.
-    pub(super) fn join(&self) -> Option<(Browser, Visit)> {
+    pub(super) fn join(&self) -> Option<(BrowserId, Visit)> {
         let mut queues = self.lock();
         let waiting = queues
             .iter_mut()
@@ -59,35 +60,36 @@ impl Queues {
         })?;
         let visit = queue.visits.pop_front()?;
         queue.workers += 1;
-        Some((queue.browser, visit))
+        Some((queue.browser.clone(), visit))
     }
 
     /// Whether a worker is not the only one of its browser.
-    pub(super) fn is_shared(&self, browser: Browser) -> bool {
-        self.lock().iter().any(|queue| queue.browser == browser && queue.workers > 1)
+    pub(super) fn is_shared(&self, browser: &BrowserId) -> bool {
+        self.lock().iter().any(|queue| queue.browser == *browser && queue.workers > 1)
     }
 
-    pub(super) fn leave(&self, browser: Browser) {
-        for queue in self.lock().iter_mut().filter(|queue| queue.browser == browser) {
+    pub(super) fn leave(&self, browser: &BrowserId) {
+        for queue in self.lock().iter_mut().filter(|queue| queue.browser == *browser) {
             queue.workers -= 1;
         }
     }
 
-    pub(super) fn next(&self, browser: Browser) -> Option<Visit> {
-        self.lock().iter_mut().find(|queue| queue.browser == browser)?.visits.pop_front()
+    pub(super) fn next(&self, browser: &BrowserId) -> Option<Visit> {
+        self.lock().iter_mut().find(|queue| queue.browser == *browser)?.visits.pop_front()
     }
 
     /// Puts another visit behind all that are left.
     pub(super) fn add(&self, visit: Visit) {
         let mut queues = self.lock();
-        let queue = queues.iter_mut().find(|queue| queue.browser == visit.cell.browser);
+        let browser = BrowserId::of(&visit.cell);
+        let queue = queues.iter_mut().find(|queue| queue.browser == browser);
         queue.expect("its cell came from there").visits.push_back(visit);
     }
 
     /// Visits that are left in all of `rounds`.
-    pub(super) fn left(&self, browser: Browser, rounds: u32) -> u64 {
+    pub(super) fn left(&self, browser: &BrowserId, rounds: u32) -> u64 {
         let queues = self.lock();
-        let visits = queues.iter().filter(|queue| queue.browser == browser);
+        let visits = queues.iter().filter(|queue| queue.browser == *browser);
         visits.flat_map(|queue| &queue.visits).map(|visit| u64::from(visit.left(rounds))).sum()
     }
 
@@ -132,7 +134,7 @@ mod tests {
     #[test]
     fn browsers_come_first_and_then_the_longest_queue() {
         let queues = queues(&[(Browser::Chrome, 4), (Browser::Firefox, 9)]);
-        let joined: Vec<_> = (0..4).map(|_| queues.join().unwrap().0).collect();
+        let joined: Vec<_> = (0..4).map(|_| queues.join().unwrap().0.family).collect();
         let (chrome, firefox) = (Browser::Chrome, Browser::Firefox);
         assert_eq!(joined, [chrome, firefox, firefox, firefox]);
     }
@@ -143,20 +145,20 @@ mod tests {
         let joined: Vec<_> = (0..2).map(|_| queues.join().unwrap().1.cell.case).collect();
         assert_eq!(joined, ["0", "1"]);
         assert!(queues.join().is_none());
-        assert!(queues.is_shared(Browser::Chrome));
-        queues.leave(Browser::Chrome);
-        assert!(!queues.is_shared(Browser::Chrome));
+        assert!(queues.is_shared(&Browser::Chrome.into()));
+        queues.leave(&Browser::Chrome.into());
+        assert!(!queues.is_shared(&Browser::Chrome.into()));
     }
 
     #[test]
     fn a_worker_goes_where_cells_are_left() {
         let queues = queues(&[(Browser::Chrome, 1), (Browser::Safari, 5)]);
-        assert_eq!(queues.join().unwrap().0, Browser::Chrome);
-        assert_eq!(queues.join().unwrap().0, Browser::Safari);
+        assert_eq!(queues.join().unwrap().0.family, Browser::Chrome);
+        assert_eq!(queues.join().unwrap().0.family, Browser::Safari);
         assert!(queues.join().is_none(), "Safari has one session, Chrome no cell left");
-        assert!(queues.next(Browser::Chrome).is_none());
-        queues.leave(Browser::Chrome);
-        queues.leave(Browser::Safari);
-        assert_eq!(queues.join().unwrap().0, Browser::Safari);
+        assert!(queues.next(&Browser::Chrome.into()).is_none());
+        queues.leave(&Browser::Chrome.into());
+        queues.leave(&Browser::Safari.into());
+        assert_eq!(queues.join().unwrap().0.family, Browser::Safari);
     }
 }

@@ -1,7 +1,7 @@
 //! Where cells run: a browser session or the host, with what its page has said about itself.
 
 use crate::{
-    browser::{Launch, Look},
+    browser::{Launch, Look, Target},
     cases::Case,
     grid::Grid,
     native,
@@ -24,18 +24,18 @@ enum Place {
 
 impl Seat {
     pub(super) async fn open(
-        browser: Browser,
+        target: &Target,
         look: Look,
         grid: Option<&Grid>,
         page_url: &str,
     ) -> Result<Seat> {
-        let place = match (browser, grid) {
+        let place = match (target.id.family, grid) {
             (Browser::Host, _) => Place::Host,
-            (_, Some(grid)) => {
+            (browser, Some(grid)) => {
                 Place::Page(Box::new(Session::open_on(grid, browser, look, page_url).await?))
             }
             (_, None) => {
-                let launch = Launch::find(browser, look)?;
+                let launch = Launch::of_target(target, look)?;
                 Place::Page(Box::new(Session::open(&launch, look, page_url).await?))
             }
         };

@@ -1,10 +1,10 @@
 //! One cell after another in one session: its attempts, its verdict, its record.
 
 use super::{Runner, progress::show, retry, seat::Seat};
-use crate::{session::Fault, ui::Bar};
+use crate::{browser::BrowserId, session::Fault, ui::Bar};
 use record::{
-    Answer, Attempt, Backend, Browser, Cell, Environment, Event, Outcome, PageReport, Record,
-    Request, RunRequest, SCHEMA_VERSION, Status,
+    Answer, Attempt, Backend, Cell, Environment, Event, Outcome, PageReport, Record, Request,
+    RunRequest, SCHEMA_VERSION, Status,
 };
 use std::{collections::HashMap, time::Instant};
 use tokio::time::sleep;
@@ -107,7 +107,7 @@ impl Runner<'_> {
         bar: &Bar,
     ) -> Result<Outcome, Fault> {
         let case = self.config.case(cell).expect("the plan is made of the cases of the config");
-        let seat = self.seat(worker, cell.browser).await?;
+        let seat = self.seat(worker, cell).await?;
         environment.browser = seat.info();
         let report = match seat.report(cell.backend) {
             Some(report) => report.clone(),
@@ -124,7 +124,7 @@ impl Runner<'_> {
             let message = format!("op {}: {error}", check.op);
             return Ok(Outcome::without_figures(Status::Error, "self-test", message));
         }
-        let seat = self.seat(worker, cell.browser).await?;
+        let seat = self.seat(worker, cell).await?;
         let request = Request::Run(RunRequest {
             cell: cell.clone(),
             case_url: seat.case_url(case, &self.server),
@@ -142,11 +142,7 @@ impl Runner<'_> {
     }
 
     /// The session of the worker; a new one if there is none.
-    async fn seat<'d>(
-        &self,
-        worker: &'d mut Worker,
-        browser: Browser,
-    ) -> Result<&'d mut Seat, Fault> {
+    async fn seat<'d>(&self, worker: &'d mut Worker, cell: &Cell) -> Result<&'d mut Seat, Fault> {
         if worker.seat.is_none() {
             let none = |message: String| Fault {
                 status: Status::Infra,
@@ -155,11 +151,12 @@ impl Runner<'_> {
                 is_fatal: false,
             };
             if worker.sessions_missed >= PATIENCE {
+                let browser = BrowserId::of(cell);
                 return Err(none(format!("no session of {browser} could be had before")));
             }
-            match Seat::open(browser, self.config.look, self.grid.as_ref(), &self.server.page_url())
-                .await
-            {
+            let target = self.config.target(cell);
+            let page = self.server.page_url();
+            match Seat::open(&target, self.config.look, self.grid.as_ref(), &page).await {
                 Ok(seat) => {
                     worker.sessions_missed = 0;
                     worker.seat = Some(seat);
@@ -184,7 +181,7 @@ impl Runner<'_> {
         if let Some((PATIENCE.., fault)) = worker.probes_broken.get(&backend) {
             return Err(Fault { is_fatal: false, ..fault.clone() });
         }
-        let seat = self.seat(worker, cell.browser).await?;
+        let seat = self.seat(worker, cell).await?;
         let request = Request::Probe { backend, self_test: true };
         let show = &mut |event: &Event| show(bar, cell, event);
         let fault = match seat.ask(&request, self.config.timeout, show).await {

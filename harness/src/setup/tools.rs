@@ -7,11 +7,12 @@ use super::{
 };
 use crate::{
     browser::{chrome, edge, firefox, safari, webkitgtk},
+    home::{self, Home},
     ui::{Ui, Unit},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use record::Browser;
-use std::{path::PathBuf, process::Command};
+use std::{env, ffi::OsString, path::PathBuf, process::Command};
 
 /// Something outside this repository that a command runs.
 pub(super) struct Tool {
@@ -32,8 +33,8 @@ pub(super) struct Tool {
 pub(super) enum Install {
     /// Packages of Debian.
     Packages(&'static [&'static str]),
-    /// A program on crates.io.
-    Crate(&'static str),
+    /// Its crate, by cargo.
+    Geckodriver,
     /// The npm package that [`selenium::install`] knows.
     Selenium,
     /// Whatever [`wasm::install`] finds to work.
@@ -49,7 +50,7 @@ impl Tool {
             Install::Packages(packages) if apt::is_here() => {
                 format!("{} (or {})", apt::line(packages), self.by_hand)
             }
-            _ => self.by_hand.to_owned(),
+            _ => self.by_hand.replace("cargo harness", home::command()),
         }
     }
 }
@@ -89,8 +90,9 @@ const FIREFOX: Tool = Tool {
 const GECKODRIVER: Tool = Tool {
     what: "geckodriver",
     find: |places| shown(places.find(&firefox::DRIVER)),
-    install: Install::Crate("geckodriver"),
-    by_hand: "cargo install geckodriver --locked",
+    install: Install::Geckodriver,
+    by_hand: "cargo install geckodriver --locked, or put the one that Mozilla releases \
+              (https://github.com/mozilla/geckodriver/releases) on PATH",
     optional: None,
 };
 
@@ -208,6 +210,8 @@ static GRID_TOOLS: [Tool; 3] = [JAVA, NPM, SELENIUM];
 /// The tools that `need` takes.
 pub(super) fn of(need: Need) -> &'static [Tool] {
     match need {
+        // A program that has its page builds none.
+        Need::WasmBundle if matches!(Home::find(), Ok(Home::Share(_))) => &[],
         Need::WasmBundle => &BUNDLE,
         Need::Browser(Browser::Chrome) => &CHROME_TOOLS,
         Need::Browser(Browser::Firefox) => &FIREFOX_TOOLS,
@@ -215,6 +219,9 @@ pub(super) fn of(need: Need) -> &'static [Tool] {
         Need::Browser(Browser::Safari) => &SAFARI_TOOLS,
         Need::Browser(Browser::Webkitgtk) => &WEBKITGTK_TOOLS,
         Need::Browser(Browser::Host) => &[],
+        // The browser is the first of its tools, except where it is part of the system.
+        Need::Driver(Browser::Safari) => &SAFARI_TOOLS,
+        Need::Driver(browser) => of(Need::Browser(browser)).get(1..).unwrap_or_default(),
         Need::Grid => &GRID_TOOLS,
     }
 }
@@ -225,12 +232,23 @@ pub(super) fn all() -> impl Iterator<Item = &'static Tool> {
     [Need::WasmBundle].into_iter().chain(browsers).chain([Need::Grid]).flat_map(of)
 }
 
-/// Builds and installs the program `name` from crates.io.
-pub(super) fn cargo_install(name: &str, ui: &Ui) -> Result<()> {
-    let bar = ui.bar(format!("building {name}, a minute or two"), None, Unit::Steps);
-    let mut command = Command::new("cargo");
-    command.args(["install", "--locked", name]);
-    command::run(command, &bar).with_context(|| format!("cannot install {name}"))
+/// The geckodriver that is installed and packed.
+pub(crate) const GECKODRIVER_VERSION: &str = "0.37.1";
+
+/// The cargo that runs this program, or the one on PATH.
+pub(crate) fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Builds and installs geckodriver from its crate.
+pub(super) fn install_geckodriver(ui: &Ui) -> Result<()> {
+    if Places::of_this_process().program(&["cargo"], None).is_none() {
+        bail!("geckodriver is built from its crate, and there is no cargo here");
+    }
+    let bar = ui.bar("building geckodriver, a minute or two", None, Unit::Steps);
+    let mut install = Command::new(cargo());
+    install.args(["install", "--locked", "--version", GECKODRIVER_VERSION, "geckodriver"]);
+    command::run(install, &bar).context("cannot install geckodriver")
 }
 
 fn shown(path: Option<PathBuf>) -> Option<String> {

@@ -4,7 +4,7 @@
 //! sources of the standard library, from which cargo builds it together with the engine; that takes
 //! a linker and a minute more the first time, and gives the same bundle.
 
-use super::{apt, command, search::Places};
+use super::{apt, command, search::Places, tools::cargo};
 use crate::ui::{Ui, Unit};
 use anyhow::{Context, Result, anyhow, bail};
 use std::{
@@ -78,9 +78,7 @@ impl Toolchain {
     /// `cargo build` for a page, to be completed with what to build.
     pub(crate) fn cargo_build(&self) -> Command {
         let mut cargo = match self {
-            Toolchain::Ready { .. } => {
-                Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            }
+            Toolchain::Ready { .. } => Command::new(cargo()),
             Toolchain::FromSource { .. } => Command::new("/usr/bin/cargo"),
         };
         cargo.args(["build", "--target", TRIPLE]);

@@ -61,7 +61,7 @@ pub fn select(runs: &[Run], name: &str, ui: &Ui) -> Result<String> {
         0 if runs.iter().any(|run| run.records > 0) => {
             "of no stored run had a cell a session; name one by its id to see it".to_owned()
         }
-        0 => "no run is stored yet; `cargo harness run` makes one".to_owned(),
+        0 => format!("no run is stored yet; `{} run` makes one", crate::home::command()),
         _ => format!("{name} goes too far back: there are {count} runs"),
     })?;
     let newer = runs.iter().take_while(|other| other.run_id != run.run_id);

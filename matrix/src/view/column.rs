@@ -7,8 +7,8 @@ use serde::Serialize;
 /// The head of a column.
 #[derive(Clone, Debug, Serialize)]
 pub struct ColumnHead {
-    /// The browser as people write it.
-    pub browser: &'static str,
+    /// The browser as people write it, with its label where it has one.
+    pub browser: String,
     /// Its versions, that of the latest record first.
     pub versions: Vec<String>,
     /// Where the arithmetic runs.
@@ -38,7 +38,7 @@ impl ColumnHead {
         let platform = column.platform;
         let (hardware, kind) = hardware(platform.hardware, platform.backend);
         ColumnHead {
-            browser: browser(platform.browser),
+            browser: browser(platform.browser, platform.channel),
             versions,
             backend: platform.backend.name(),
             hardware,
@@ -61,14 +61,18 @@ impl ColumnHead {
     }
 }
 
-fn browser(browser: Browser) -> &'static str {
-    match browser {
+fn browser(browser: Browser, label: Option<&str>) -> String {
+    let name = match browser {
         Browser::Chrome => "Chrome",
         Browser::Firefox => "Firefox",
         Browser::Edge => "Edge",
         Browser::Safari => "Safari",
         Browser::Webkitgtk => "WebKitGTK",
         Browser::Host => "Host",
+    };
+    match label {
+        Some(label) => format!("{name} {label}"),
+        None => name.to_owned(),
     }
 }
 

@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! index.html page.js worker.js …   copied from web/
-//! pkg/engine.js pkg/engine_bg.wasm made from engine/ and shaders/
+//! pkg/engine.js pkg/engine_bg.wasm made from engine/ and shaders/, for cells
+//! pkg/infer.js pkg/infer_bg.wasm   the same with what a question needs (`module`)
+//! *.br *.gz                        what `compressed` makes of the larger ones
 //! ```
 //!
 //! It is made anew only when something that goes into it has changed: the sources, the dependencies,
@@ -12,11 +14,17 @@
 //! hash of all of these lies beside the folder. The folder is replaced in one step, under a lock, so a run never
 //! serves half of one.
 //!
-//! Where a wasm-opt of version 116 or later is on PATH, it makes the module a sixth smaller
-//! (1,554 to 1,302 KB); `npm install --global binaryen` brings one. Older ones, Debian 12's among
-//! them, write modules that browsers refuse, and are left alone.
+//! Nothing is left to wasm-opt: version 132 made 3.71 MB to 3.39, in minutes, and what is sent of them
+//! larger.
+
+pub(crate) mod compressed;
+mod module;
+
+pub(crate) use module::Module;
 
 use crate::{
+    home::{self, Home},
+    pack,
     setup::{
         command,
         search::Places,
@@ -35,19 +43,20 @@ use wasm_bindgen_cli_support::Bindgen;
 /// What the bundle is made from, below the root of the repository.
 const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "engine", "shaders", "web"];
 
-/// The first version of wasm-opt that is known to keep what wasm-bindgen's modules need.
-const OLDEST_WASM_OPT: u32 = 116;
-
-/// Gives the folder of the page, building it first if anything in it has changed.
+/// Gives the folder of the page; in a checkout it is built first if anything in it has changed.
 pub fn ensure(ui: &Ui) -> Result<PathBuf> {
-    // Not in its canonical form, which on Windows is one that compilers and git stumble over.
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the root has no parent")?;
-    if !root.is_dir() {
-        bail!("{} is gone; the page is built from a checkout of the repository", root.display());
+    match Home::find()? {
+        Home::Checkout(root) => build(&root, ui),
+        Home::Installed(root) => pack::keep(&build(&root, ui)?, &root, ui),
+        Home::Share(share) => Ok(share.join("web")),
     }
+}
+
+/// Builds the page in `target/web` of the checkout, unless it is there and as it should be.
+fn build(root: &Path, ui: &Ui) -> Result<PathBuf> {
     let places = Places::of_this_process();
     let toolchain = Toolchain::find(&places).with_context(|| {
-        format!("no compiler for {TRIPLE} is here; `cargo harness setup` installs one")
+        format!("no compiler for {TRIPLE} is here; `{} setup` installs one", home::command())
     })?;
     let commit = commit(root);
 
@@ -57,23 +66,25 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     let lock = fs::File::create(target.join("web.lock")).context("cannot make target/web.lock")?;
     lock.lock().context("cannot lock target/web.lock")?;
 
-    let optimiser = optimiser(&places);
-    let stamp = stamp(root, &toolchain, commit.as_deref(), optimiser.as_deref())?;
+    let stamp = stamp(root, &toolchain, commit.as_deref())?;
     let stamp_file = target.join("web.stamp");
     if bundle.is_dir() && fs::read_to_string(&stamp_file).is_ok_and(|last| last == stamp) {
         return Ok(bundle);
     }
 
-    let bar = ui.bar("building the engine for WebAssembly", None, Unit::Steps);
-    let engine = compile(root, &toolchain, commit.as_deref(), &bar)?;
+    let bar =
+        ui.bar("building the engine for WebAssembly, minutes the first time", None, Unit::Steps);
     let new = target.join("web.new");
     remove(&new)?;
     copy_folder(&root.join("web"), &new)?;
-    bar.message("wasm-bindgen");
-    bind(&engine, &new.join("pkg"))?;
-    if let Some(optimiser) = &optimiser {
-        bar.message("wasm-opt");
-        optimise(optimiser, &new.join("pkg/engine_bg.wasm"), &bar)?;
+    for module in Module::ALL {
+        let engine = compile(root, *module, &toolchain, commit.as_deref(), &bar)?;
+        bar.message("wasm-bindgen");
+        bind(&engine, *module, &new.join("pkg"))?;
+    }
+    bar.message("compressing");
+    for file in files(&new)? {
+        compressed::copies(&file)?;
     }
     bar.finish();
 
@@ -82,8 +93,12 @@ pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     remove(&bundle)?;
     fs::rename(&new, &bundle).context("cannot move the new bundle to target/web")?;
     fs::write(&stamp_file, stamp).context("cannot write target/web.stamp")?;
-    let size = fs::metadata(bundle.join("pkg/engine_bg.wasm"))?.len();
-    ui.say(format!("the engine for WebAssembly takes {} KB", size / 1000));
+    for module in Module::ALL {
+        let file = bundle.join(format!("pkg/{module}_bg.wasm"));
+        let size = |path: &Path| fs::metadata(path).map(|meta| meta.len() / 1000);
+        let (whole, sent) = (size(&file)?, size(&compressed::brotli(&file))?);
+        ui.say(format!("{module}_bg.wasm takes {whole} KB, of which {sent} KB are sent"));
+    }
     Ok(bundle)
 }
 
@@ -100,23 +115,19 @@ fn commit(root: &Path) -> Option<String> {
 }
 
 /// A hash of everything that decides what the bundle is.
-fn stamp(
-    root: &Path,
-    toolchain: &Toolchain,
-    commit: Option<&str>,
-    optimiser: Option<&Path>,
-) -> Result<String> {
+fn stamp(root: &Path, toolchain: &Toolchain, commit: Option<&str>) -> Result<String> {
     let mut hash = Sha256::new();
     // Each part ends with a byte that no text has, so that parts cannot run into each other.
     let mut add = |part: &[u8]| {
         hash.update(part);
         hash.update([0xff]);
     };
-    add(include_bytes!("bundle.rs"));
+    add(include_bytes!("mod.rs"));
+    add(include_bytes!("compressed.rs"));
+    add(include_bytes!("module.rs"));
     add(toolchain.version()?.as_bytes());
     add(toolchain.rustflags().join(" ").as_bytes());
     add(commit.unwrap_or_default().as_bytes());
-    add(optimiser.map(Path::to_string_lossy).unwrap_or_default().as_bytes());
     for source in SOURCES {
         for file in files(&root.join(source))? {
             let bytes =
@@ -128,16 +139,18 @@ fn stamp(
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Compiles the engine and gives the `.wasm` file.
+/// Compiles the engine and gives the `.wasm` file, which the next module takes the place of.
 fn compile(
     root: &Path,
+    module: Module,
     toolchain: &Toolchain,
     commit: Option<&str>,
     bar: &crate::ui::Bar,
 ) -> Result<PathBuf> {
     let target = root.join("target/web-build");
     let mut cargo = toolchain.cargo_build();
-    cargo.args(["--package", "engine", "--lib", "--profile", "web", "--target-dir"]);
+    cargo.args(["--package", "engine", "--lib", "--profile", "web"]).args(module.features());
+    cargo.arg("--target-dir");
     cargo.arg(&target).current_dir(root);
     if let Some(commit) = commit {
         cargo.env("ENGINE_COMMIT", commit);
@@ -146,48 +159,19 @@ fn compile(
     Ok(target.join(TRIPLE).join("web/engine.wasm"))
 }
 
-/// Writes the JavaScript bindings of `engine` and the module that they load.
-fn bind(engine: &Path, folder: &Path) -> Result<()> {
+/// Writes the JavaScript bindings of a module and the module that they load, without the names of
+/// functions: a seventh of it, which only stacks of traps would show.
+fn bind(engine: &Path, module: Module, folder: &Path) -> Result<()> {
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(engine).out_name("engine").typescript(false);
+    bindgen.input_path(engine).out_name(&module.to_string()).typescript(false);
+    bindgen.remove_name_section(true).remove_producers_section(true);
     // The page calls the module's `default()` without an address: it loads its own neighbour.
     bindgen.omit_default_module_path(false);
     bindgen.web(true)?.generate(folder).context("wasm-bindgen cannot make the bindings")
 }
 
-/// A wasm-opt that can be trusted with the module.
-fn optimiser(places: &Places) -> Option<PathBuf> {
-    let program = places.program(&["wasm-opt"], None)?;
-    let version = command::answer(program.to_str()?, &["--version"])?;
-    (wasm_opt_version(&version)? >= OLDEST_WASM_OPT).then_some(program)
-}
-
-/// The number in `wasm-opt version 132 (version_132)`.
-fn wasm_opt_version(answer: &str) -> Option<u32> {
-    answer.split_whitespace().find_map(|word| word.parse().ok())
-}
-
-/// Makes a module smaller in place.
-fn optimise(optimiser: &Path, module: &Path, bar: &crate::ui::Bar) -> Result<()> {
-    let mut command = std::process::Command::new(optimiser);
-    command.arg("-O2");
-    for feature in [
-        "simd",
-        "bulk-memory",
-        "sign-ext",
-        "nontrapping-float-to-int",
-        "mutable-globals",
-        "reference-types",
-        "multivalue",
-    ] {
-        command.arg(format!("--enable-{feature}"));
-    }
-    command.arg(module).arg("-o").arg(module);
-    command::run(command, bar).context("wasm-opt cannot optimise the engine")
-}
-
 /// Every file at or below `path`, sorted; none if nothing is there.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(path.exists().then(|| path.to_owned()).into_iter().collect());
     }
@@ -201,10 +185,10 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(below?.concat())
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let files = files(from)?;
     if files.is_empty() {
-        bail!("{} has no files; the page is made from them", from.display());
+        bail!("{} has no files", from.display());
     }
     for file in files {
         let copy = to.join(file.strip_prefix(from)?);
@@ -217,7 +201,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Removes a file or folder that may be there.
-fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = match path.is_dir() {
         true => fs::remove_dir_all(path),
         false if path.exists() => fs::remove_file(path),
@@ -248,14 +232,7 @@ mod tests {
 
     fn stamp_of(root: &Path) -> String {
         let toolchain = Toolchain::Ready { library: PathBuf::new() };
-        stamp(root, &toolchain, Some("0123abc"), None).unwrap()
-    }
-
-    #[test]
-    fn the_version_of_wasm_opt_is_read_from_what_it_says() {
-        assert_eq!(wasm_opt_version("wasm-opt version 132 (version_132)"), Some(132));
-        assert_eq!(wasm_opt_version("wasm-opt version 108"), Some(108));
-        assert_eq!(wasm_opt_version("no such thing"), None);
+        stamp(root, &toolchain, Some("0123abc")).unwrap()
     }
 
     #[test]
