@@ -3,8 +3,9 @@
 //! `kernel.rs` says what a kernel is and how one is chosen; `adapter.rs` asks for a GPU and describes
 //! it; `pool.rs` lends its buffers, `bind.rs` shows them to kernels, and `pipelines.rs` keeps its
 //! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `plan.rs` keeps
-//! the work of one decode step so that each token only replays it; `clock.rs` measures what passes
-//! take on the GPU itself; `problems.rs` hears what the GPU refuses, and when it is lost.
+//! the work of one decode step so that each token only replays it; `modes.rs` has what ends with its
+//! scope, poison and laps; `clock.rs` measures what passes take on the GPU itself; `problems.rs` hears
+//! what the GPU refuses, and when it is lost.
 
 mod adapter;
 mod bind;

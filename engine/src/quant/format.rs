@@ -120,13 +120,7 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Format, String> {
-        let all = [8, 4, 3, 2].into_iter().flat_map(|bits| {
-            let schemes = [false, true].into_iter();
-            schemes.flat_map(move |asymmetric| {
-                [32, 64, 128].map(|group| Format::Grouped { bits, asymmetric, group })
-            })
-        });
-        let mut all = [Format::F32, Format::F16].into_iter().chain(all);
+        let mut all = Format::all().into_iter();
         all.find(|format| format.to_string() == text).ok_or_else(|| {
             format!("{text:?} is no format; formats are like f16 or \"q4 symmetric g32\"")
         })
