@@ -261,6 +261,11 @@ impl<'a> MatrixBuilder<'a> {
             (layout.code_words(format, chunks) * rows, scales)
         };
         let rows = packed.codes.len() / words(1).0;
+        let room = self.shard_rows - self.done % self.shard_rows;
+        assert!(
+            rows <= room || self.shard_rows.is_multiple_of(32),
+            "shards that a piece goes across end where words of scales do"
+        );
         let mut row = 0;
         while row < rows {
             let count = (rows - row).min(self.shard_rows - self.done % self.shard_rows);
