@@ -5,7 +5,7 @@ use crate::{
     browser::{BrowserArgs, GpuChoice, Look},
     cases::Size,
     check,
-    config::{Config, SIZES, Selection},
+    config::{Config, Selection},
     expectations,
     grid::local,
     infer,
@@ -13,9 +13,11 @@ use crate::{
     models, outputs, pack,
     profile::ConfigCommand,
     reference,
+    report::ReportArgs,
     server::{Listen, PublicUrl},
     setup, shaders,
     shard::Part,
+    sizes::Sizes,
     suggest,
     ui::Ui,
     weights,
@@ -178,21 +180,9 @@ pub struct CellArgs {
     #[command(flatten)]
     pub groups: Groups,
 
-    /// Run decoders of text with prompts of so many tokens each, made of the case's own [default: as
-    /// the case has them].
-    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub prompt_tokens: Vec<u32>,
-
-    /// Let decoders generate exactly so many tokens [default: as the case expects].
-    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub new_tokens: Vec<u32>,
-
-    /// Run decoders with so many prompts at once [default: as the case has them].
-    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch: Vec<u32>,
+    /// At which sizes decoders run.
+    #[command(flatten)]
+    pub sizes: Sizes,
 
     /// Measured passes of each visit to a cell, at least: a cell that is quick is measured up to ten
     /// times within a tenth of a second.
@@ -299,10 +289,7 @@ impl CellArgs {
             cases: selection.cases(ui)?,
             precisions: self.bits.iter().map(|bits| self.groups.precision(*bits)).collect(),
             backends: self.backends.clone(),
-            sizes: SIZES
-                .into_iter()
-                .zip([&self.prompt_tokens, &self.new_tokens, &self.batch].map(Vec::clone))
-                .collect(),
+            sizes: self.sizes.clone(),
             repeat: self.repeat,
             rounds: self.rounds,
             timeout: Duration::from_secs(self.timeout),
@@ -396,32 +383,4 @@ pub struct OutputArgs {
     /// Files for machines.
     #[command(flatten)]
     pub formats: outputs::Args,
-}
-
-/// What `report` takes.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-Examples:
-  cargo harness report
-      the latest run
-  cargo harness report --list
-      the runs that are stored
-  cargo harness report --records nightly.jsonl --output-matrix nightly.html
-      a run that was recorded elsewhere")]
-pub struct ReportArgs {
-    /// Where records and reports are.
-    #[command(flatten)]
-    pub outputs: OutputArgs,
-
-    /// Read this file of JSON lines instead of the database.
-    #[arg(long, value_name = "FILE", conflicts_with = "db")]
-    pub records: Option<PathBuf>,
-
-    /// The run to render [default: the latest].
-    #[arg(long, value_name = "ID")]
-    pub run: Option<String>,
-
-    /// List the runs instead.
-    #[arg(long, conflicts_with = "run")]
-    pub list: bool,
 }

@@ -12,18 +12,16 @@ use crate::{
     },
     reference,
     server::Listen,
+    sizes::Sizes,
     suggest::did_you_mean,
     ui::Ui,
 };
 use anyhow::{Result, bail, ensure};
-use record::{Axis, Backend, Browser, Cell, Class, Precision};
+use record::{Backend, Browser, Cell, Class, Precision};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-
-/// The axes that have an option of their name.
-pub(crate) const SIZES: [Axis; 3] = [Axis::PromptTokens, Axis::NewTokens, Axis::Batch];
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -36,8 +34,8 @@ pub struct Config {
     pub precisions: Vec<Precision>,
     /// Backends to run each case on.
     pub backends: Vec<Backend>,
-    /// Sizes to run each decoder at, by axis; none where a case has its own.
-    pub sizes: Vec<(Axis, Vec<u32>)>,
+    /// Sizes to run each decoder at.
+    pub sizes: Sizes,
     /// Measured passes.
     pub repeat: u32,
     /// Visits to each cell.
@@ -88,8 +86,8 @@ impl Config {
             option("scheme", precision.scheme.to_string());
             option("group-size", precision.group_size.to_string());
         }
-        for (axis, value) in cell.axes.iter().filter(|(axis, _)| SIZES.contains(axis)) {
-            option(&axis.name().replace('_', "-"), value.clone());
+        for (name, value) in Sizes::options(&cell.axes) {
+            option(&name, value);
         }
         option("repeat", self.repeat.to_string());
         if self.rounds > 1 {
@@ -205,7 +203,7 @@ impl Selection<'_> {
         if is_path || has_name || is_repository(name) {
             let selector = vec!["--models".to_owned(), name.to_owned()];
             let model = Located::find(name, self.may_fetch, ui)?;
-            if model.files.len() > 1 && model.folder.join("case.json").is_file() {
+            if model.files.iter().any(|file| file.name == "case.json") {
                 // The cache may call the folder by another name than the command line does.
                 let case = Case::open(&model.folder, selector)?;
                 return Ok(vec![Case { name: model.name, ..case }]);

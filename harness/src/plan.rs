@@ -1,7 +1,7 @@
 //! Which cells a configuration asks for, in the order in which they run. Pure.
 
 use crate::config::Config;
-use record::{Axes, Axis, Backend, Browser, Cell, Class};
+use record::{Backend, Browser, Cell};
 
 /// Every cell of `config`: browser by browser and backend by backend, so that one session after the
 /// other serves all its cells. The native backend has no browser, so it runs once, on the host.
@@ -20,10 +20,12 @@ pub fn plan(config: &Config) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (browser, backend) in places {
         for case in &config.cases {
-            for (precision, axes) in config.precisions.iter().flat_map(|precision| {
-                let sizes = sizes(case.class, &config.sizes);
-                sizes.into_iter().map(move |axes| (precision, axes))
-            }) {
+            let sizes = config.sizes.of(case.class);
+            let pairs = config
+                .precisions
+                .iter()
+                .flat_map(|precision| sizes.iter().map(move |axes| (precision, axes.clone())));
+            for (precision, axes) in pairs {
                 let cell = Cell {
                     class: case.class,
                     case: case.name.clone(),
@@ -41,22 +43,6 @@ pub fn plan(config: &Config) -> Vec<Cell> {
     cells
 }
 
-/// Every combination of sizes that a class has; one without any where none is asked for.
-fn sizes(class: Class, asked: &[(Axis, Vec<u32>)]) -> Vec<Axes> {
-    let mut all = vec![Axes::new()];
-    for (axis, values) in asked.iter().filter(|(axis, _)| class.varies_in(*axis)) {
-        let with = |axes: &Axes, value: &u32| {
-            let mut axes = axes.clone();
-            axes.insert(*axis, value.to_string());
-            axes
-        };
-        if !values.is_empty() {
-            all = all.iter().flat_map(|axes| values.iter().map(move |v| with(axes, v))).collect();
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,7 +50,7 @@ mod tests {
         browser::{Look, Target},
         cases::Case,
     };
-    use record::{Bits, Precision, Scheme};
+    use record::{Bits, Class, Precision, Scheme};
     use std::time::Duration;
 
     fn grouped(bits: Bits) -> Precision {
@@ -85,7 +71,7 @@ mod tests {
             cases: vec![case("bert-tiny", Class::Bert), case("my llama", Class::Llama)],
             precisions: [16, 4].map(|bits| grouped(Bits::Fixed(bits))).to_vec(),
             backends: vec![Backend::Webgpu, Backend::Wasm],
-            sizes: vec![],
+            sizes: Default::default(),
             repeat: 3,
             rounds: 1,
             timeout: Duration::from_secs(120),
@@ -176,7 +162,8 @@ mod tests {
         config.browsers.truncate(1);
         config.backends.truncate(1);
         config.precisions.truncate(1);
-        config.sizes = vec![(Axis::PromptTokens, vec![64, 512]), (Axis::Batch, vec![1, 4])];
+        config.sizes.prompt_tokens = vec![64, 512];
+        config.sizes.batch = vec![1, 4];
         let cells = plan(&config);
         let named: Vec<_> = cells.iter().map(ToString::to_string).collect();
         assert_eq!(named.len(), 5);

@@ -1,13 +1,42 @@
 //! `harness report`: the files of a run again, from what is stored.
 
 use crate::{
-    cli::ReportArgs,
+    cli::OutputArgs,
     outputs,
     store::{self, Source},
     ui::Ui,
 };
 use anyhow::Result;
 use serde_json::json;
+use std::path::PathBuf;
+
+/// What `report` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo harness report
+      the latest run
+  cargo harness report --list
+      the runs that are stored
+  cargo harness report --records nightly.jsonl --output-matrix nightly.html
+      a run that was recorded elsewhere")]
+pub struct ReportArgs {
+    /// Where records and reports are.
+    #[command(flatten)]
+    pub outputs: OutputArgs,
+
+    /// Read this file of JSON lines instead of the database.
+    #[arg(long, value_name = "FILE", conflicts_with = "db")]
+    pub records: Option<PathBuf>,
+
+    /// The run to render [default: the latest].
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+
+    /// List the runs instead.
+    #[arg(long, conflicts_with = "run")]
+    pub list: bool,
+}
 
 /// Renders a stored run, or lists the runs.
 pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {

@@ -1,6 +1,13 @@
 //! Models as they were published, each with one command: the committed cases without what makes them
 //! cases, in browsers and on the host.
 
+use axum::{
+    Router,
+    extract::{Path as UrlPath, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use record::{Browser, Class, Record, Reference, Status};
 use std::{
     collections::HashSet,
@@ -45,15 +52,22 @@ impl Place {
 
     fn harness(&self) -> Command {
         let mut command = Command::new(&*HARNESS);
-        command.current_dir(self.folder.path()).env("FEWBIT_CACHE", self.path("cache"));
+        command
+            .current_dir(self.folder.path())
+            .env("FEWBIT_CACHE", self.path("cache"))
+            .env("HF_HOME", self.path("hub"))
+            .env_remove("HF_TOKEN");
         command
     }
 
     /// Runs cells and gives their records.
     fn run(&self, args: &[&str]) -> Vec<Record> {
-        let output = self
-            .harness()
-            .args(["run", "--no-setup", "--bits", "4", "--repeat", "1"])
+        self.run_by(self.harness(), &[&["--no-setup"], args].concat())
+    }
+
+    fn run_by(&self, mut harness: Command, args: &[&str]) -> Vec<Record> {
+        let output = harness
+            .args(["run", "--bits", "4", "--repeat", "1"])
             .args(["--db", "records.sqlite", "--records", "records.jsonl"])
             .args(args)
             .output()
@@ -64,6 +78,48 @@ impl Place {
         fs::remove_file(self.path("records.jsonl")).unwrap();
         records
     }
+}
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// A mirror of the Hub that has the files of one folder in every repository.
+fn mirror(folder: PathBuf) -> (tokio::runtime::Runtime, String) {
+    let router = Router::new()
+        .route("/api/models/{owner}/{name}/revision/{revision}", get(listed))
+        .route("/{owner}/{name}/resolve/{revision}/{file}", get(resolved))
+        .with_state(folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    runtime.spawn(async { axum::serve(listener, router).await });
+    (runtime, endpoint)
+}
+
+async fn listed(State(folder): State<PathBuf>) -> Response {
+    let names = folder.read_dir().unwrap();
+    let names = names.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let siblings: Vec<_> = names.map(|name| serde_json::json!({"rfilename": name})).collect();
+    let info = serde_json::json!({"sha": COMMIT, "siblings": siblings});
+    ([(header::CONTENT_TYPE, "application/json")], info.to_string()).into_response()
+}
+
+/// The range of a file that is asked for.
+async fn resolved(
+    State(folder): State<PathBuf>,
+    UrlPath((_, _, _, file)): UrlPath<(String, String, String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(bytes) = fs::read(folder.join(&file)) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let range = headers[header::RANGE].to_str().unwrap().strip_prefix("bytes=").unwrap();
+    let (start, end) = range.split_once('-').unwrap();
+    let start: usize = start.parse().unwrap();
+    let end = end.parse::<usize>().unwrap().min(bytes.len() - 1);
+    let range = format!("bytes {start}-{end}/{}", bytes.len());
+    let etag = format!("\"{file}\"");
+    let told = [("x-repo-commit", COMMIT), ("etag", &etag), ("content-range", &range)];
+    (StatusCode::PARTIAL_CONTENT, told, bytes[start..=end].to_vec()).into_response()
 }
 
 /// What every record of such a model says.
@@ -117,6 +173,22 @@ fn models_of_a_few_classes_run_in_browsers() {
         check(record);
         assert_ne!(record.cell.browser, Browser::Host);
     }
+}
+
+/// What is not on this machine comes from the Hub, at the revision that is asked for.
+#[test]
+fn a_repository_of_the_hub_runs_by_its_name() {
+    let place = Place::new();
+    place.add(Class::Qwen2, 1);
+    let model = place.path("models").read_dir().unwrap().next().unwrap().unwrap().path();
+    let (_runtime, endpoint) = mirror(model);
+    let mut harness = place.harness();
+    harness.env("HF_ENDPOINT", endpoint);
+    let records = place.run_by(harness, &["--models", "owner/tiny@v1", "--backends", "native"]);
+    assert_eq!((records.len(), records[0].cell.case.as_str()), (1, "owner/tiny@v1"));
+    check(&records[0]);
+    // It is here now, so nobody is asked.
+    check(&place.run(&["--models", "owner/tiny@v1", "--backends", "native"])[0]);
 }
 
 /// A reference is computed once, and again when the model is another, be its files as large and old.

@@ -7,7 +7,7 @@
 use super::Grid;
 use crate::{
     browser::{GpuChoice, Launch, Look, Port, driver::Driver},
-    runner,
+    interruption,
     setup::{self, Need, search::Places, selenium},
     ui::Ui,
 };
@@ -89,7 +89,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
 }
 
 async fn keep(args: &Args, ui: &Ui) -> Result<()> {
-    let mut stop = pin!(runner::interruption());
+    let mut stop = pin!(interruption::interruption());
     let mut parts = tokio::select! {
         parts = start(args, ui) => parts?,
         signal = &mut stop => return Ok(signal?),

@@ -6,7 +6,6 @@
 //! more use (`worker.rs`, `seat.rs`). Cells may be visited in several rounds (`rounds.rs`). Records are
 //! stored in a thread of its own (`kept.rs`), so that no cell waits for another's.
 
-mod interruption;
 mod kept;
 mod progress;
 mod queues;
@@ -21,13 +20,13 @@ use crate::{
     environments::Environments,
     grid::Grid,
     host,
+    interruption::interruption,
     server::Server,
     store::Store,
     ui::{Bar, Ui, Unit},
 };
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-pub(crate) use interruption::interruption;
 use kept::Kept;
 use progress::line;
 use queues::Queues;
@@ -57,7 +56,7 @@ pub struct Finished {
 /// What ended a run before its last cell.
 #[derive(Debug)]
 pub enum Cut {
-    /// Ctrl-C, or the system or its user in another way (`interruption.rs`).
+    /// Ctrl-C, or the system or its user in another way ([`crate::interruption`]).
     Signal,
     /// The time allowed for the whole run is over.
     Time,

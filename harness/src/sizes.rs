@@ -1,0 +1,55 @@
+//! Sizes at which decoders run: of the prompt, of the text, of the batch. Each is an axis of a cell.
+
+use record::{Axes, Axis, Class};
+
+/// What is asked for; where nothing is, a case has its own.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Sizes {
+    /// Run decoders of text with prompts of so many tokens each, made of the case's own [default: as
+    /// the case has them].
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt_tokens: Vec<u32>,
+
+    /// Let decoders generate exactly so many tokens [default: as the case expects].
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub new_tokens: Vec<u32>,
+
+    /// Run decoders with so many prompts at once [default: as the case has them].
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Vec<u32>,
+}
+
+impl Sizes {
+    /// Every combination that a class has; one without any axis where none is asked for.
+    pub(crate) fn of(&self, class: Class) -> Vec<Axes> {
+        let asked = [
+            (Axis::PromptTokens, &self.prompt_tokens),
+            (Axis::NewTokens, &self.new_tokens),
+            (Axis::Batch, &self.batch),
+        ];
+        let mut all = vec![Axes::new()];
+        for (axis, values) in asked {
+            if values.is_empty() || !class.varies_in(axis) {
+                continue;
+            }
+            let with = |axes: &Axes, value: &u32| {
+                let mut axes = axes.clone();
+                axes.insert(axis, value.to_string());
+                axes
+            };
+            all = all.iter().flat_map(|axes| values.iter().map(move |v| with(axes, v))).collect();
+        }
+        all
+    }
+
+    /// Names and values of the options that ask for these axes.
+    pub(crate) fn options(axes: &Axes) -> impl Iterator<Item = (String, String)> + '_ {
+        let is_size =
+            |axis: &Axis| matches!(axis, Axis::PromptTokens | Axis::NewTokens | Axis::Batch);
+        let sizes = axes.iter().filter(move |(axis, _)| is_size(axis));
+        sizes.map(|(axis, value)| (axis.name().replace('_', "-"), value.clone()))
+    }
+}
