@@ -111,7 +111,7 @@ pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
     let (mut written, mut failed) = (Vec::new(), Vec::new());
     let mut note = |path: &Path, result: Result<()>| match result {
         Ok(()) => written.push(path.display().to_string()),
-        Err(error) => failed.push(error),
+        Err(error) => failed.push(error.context(format!("{} is not written", path.display()))),
     };
     let is_judged = records.iter().any(|record| record.outcome.status != Status::Infra);
     let pages: [(&PathBuf, fn(&[Record], &Path) -> Result<()>); 2] =

@@ -32,10 +32,10 @@ fn records() -> Vec<Record> {
     ] {
         let mut record = record("r", status);
         record.cell.case = verdict.name().into();
-        record.cell.precision.bits = Bits::Fixed(16);
+        record.cell.precision.bits = Bits::Fixed(32);
         record.outcome.reason = (status != Status::Pass).then(|| "it broke".into());
         record.outcome.correctness =
-            Some(Correctness { reference_rel_l2: Some(1e-3), ..Correctness::default() });
+            Some(Correctness { reference_rel_l2: Some(1e-5), ..Correctness::default() });
         record.expectation = Some(Expectation {
             verdict,
             status: vec![Status::Fail],
@@ -73,7 +73,7 @@ fn a_junit_consumer_reads_every_status() {
     };
     assert_eq!(case("case-0").original_name, "case-0 4-bit");
     assert!(case("case-0").status.is_success() && case("case-1").status.is_success());
-    assert!(case("newly_passing 16-bit").status.is_success());
+    assert!(case("newly_passing 32-bit").status.is_success());
     let TestStatus::Failure(failure) = &case("case-2").status else { panic!("no failure") };
     assert_eq!((failure.failure_type.as_str(), failure.message.as_str()), ("fail", "reason 2"));
     let TestStatus::Skipped(known) = &case("expected").status else { panic!("not skipped") };

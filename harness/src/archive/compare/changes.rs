@@ -104,7 +104,16 @@ pub fn compare(before: &[Record], after: &[Record], history: &History, rule: Rul
 /// cell on the same machine; nothing where either of the two did not pass.
 pub fn since_before(records: &[Record], rule: Rule) -> Vec<Vec<Finding>> {
     let mut history = History::default();
-    records.iter().rev().for_each(|record| history.add(std::slice::from_ref(record)));
+    let mut runs: Vec<&str> = Vec::new();
+    for record in records.iter().rev() {
+        if !runs.contains(&record.run_id.as_str()) {
+            runs.push(&record.run_id);
+        }
+    }
+    for run in runs {
+        let of_run = records.iter().rev().filter(|record| record.run_id == run);
+        history.add(&of_run.cloned().collect::<Vec<_>>());
+    }
     let before = |place: usize| {
         let record = &records[place];
         let alike = |other: &&Record| {
@@ -174,11 +183,12 @@ impl Comparison {
             })
             .collect();
         let detail = decided.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let samples = decided.iter().flat_map(|finding| finding.samples).max().unwrap_or(0);
+        let samples = decided.iter().flat_map(|finding| finding.samples);
+        let (fewest, most) = (samples.clone().min().unwrap_or(0), samples.max().unwrap_or(0));
         let change = self.say(kind, pair.after, detail);
         if kind == Kind::CannotTell {
             // Where there are enough and they overlap, twice as many may part.
-            let repeat = if samples < rule.least { rule.least } else { 2 * samples };
+            let repeat = if fewest < rule.least { rule.least } else { 2 * most };
             change.to_tell = Some(with_repeat(&pair.after.repro, repeat));
         }
         change.figures = decided;
