@@ -8,11 +8,10 @@ use crate::{
     config::{Config, Selection},
     expectations,
     grid::local,
+    groups::Groups,
     infer,
     merge::MergeArgs,
-    models, outputs, pack,
-    profile::ConfigCommand,
-    reference,
+    models, outputs, pack, reference,
     report::ReportArgs,
     server::{Listen, PublicUrl},
     setup, shaders,
@@ -24,7 +23,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use record::{Backend, Bits, Precision, Scheme};
+use record::{Backend, Bits};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Measures few-bit inference in real browsers.
@@ -248,31 +247,6 @@ pub struct CellArgs {
     pub no_setup: bool,
 }
 
-/// How weights of few bits are stored, beside their bits.
-#[derive(Clone, Debug, Args)]
-pub struct Groups {
-    /// How grouped weights map to values: auto, symmetric or asymmetric.
-    #[arg(long, default_value = "auto")]
-    pub scheme: Scheme,
-
-    /// Weights that share a scale: 32, 64 or 128.
-    #[arg(long, default_value = "32", value_parser = group_size)]
-    pub group_size: u32,
-}
-
-fn group_size(text: &str) -> Result<u32, String> {
-    let size = text.parse().ok().filter(|size| Precision::GROUPS.contains(size));
-    size.ok_or_else(|| "weights share a scale in groups of 32, 64 or 128".to_owned())
-}
-
-impl Groups {
-    /// The precision with so many bits.
-    pub fn precision(&self, bits: Bits) -> Precision {
-        let Groups { scheme, group_size } = *self;
-        Precision { scheme, group_size, ..Precision::of(bits) }.canonical()
-    }
-}
-
 impl CellArgs {
     /// Resolves every name. For a run, models are fetched and become cases; a plan needs neither.
     pub fn config(&self, is_run: bool, ui: &Ui) -> Result<Config> {
@@ -340,7 +314,7 @@ pub struct RunArgs {
 
     /// Where records and reports go.
     #[command(flatten)]
-    pub outputs: OutputArgs,
+    pub outputs: outputs::OutputArgs,
 
     /// Go on with a run that was cut short: its ID, or `latest`. Its own options are used, and those
     /// given here go over them.
@@ -365,22 +339,19 @@ pub struct RunArgs {
     pub bundle: Option<PathBuf>,
 }
 
-/// Where records and reports are.
+/// Options of `config show`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print what `run` with the same options would use, and where each value comes from.
+    Show(ShowArgs),
+    /// Print the built-in profiles, which are the manual of harness.toml.
+    Manual,
+}
+
+/// What `config show` takes.
 #[derive(Clone, Debug, Args)]
-pub struct OutputArgs {
-    /// The database of all runs [default: records.sqlite in the user's data folder].
-    #[arg(long, value_name = "FILE")]
-    pub db: Option<PathBuf>,
-
-    /// The compatibility matrix.
-    #[arg(long, value_name = "FILE")]
-    pub output_matrix: PathBuf,
-
-    /// The performance report.
-    #[arg(long, value_name = "FILE")]
-    pub output_report: PathBuf,
-
-    /// Files for machines.
-    #[command(flatten)]
-    pub formats: outputs::Args,
+pub struct ShowArgs {
+    /// Options of `run`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    pub options: Vec<OsString>,
 }

@@ -24,6 +24,7 @@ pub mod expectations;
 mod fetched;
 pub mod github;
 pub mod grid;
+mod groups;
 pub mod home;
 pub mod host;
 pub mod infer;

@@ -1,8 +1,9 @@
 //! `harness merge`: the parts of a plan that ran on several machines become one run.
 
 use crate::{
-    cli::OutputArgs,
-    outputs, runner, shard,
+    outputs,
+    outputs::OutputArgs,
+    runner, shard,
     store::{self, RunInfo},
     ui::Ui,
 };

@@ -1,8 +1,8 @@
 //! `harness report`: the files of a run again, from what is stored.
 
 use crate::{
-    cli::OutputArgs,
     outputs,
+    outputs::OutputArgs,
     store::{self, Source},
     ui::Ui,
 };

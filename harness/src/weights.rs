@@ -3,7 +3,7 @@
 
 use crate::{
     cases::Size,
-    cli::Groups,
+    groups::Groups,
     models::located::Located,
     ui::{Ui, Unit},
 };

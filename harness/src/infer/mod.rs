@@ -10,8 +10,8 @@ mod screen;
 use crate::{
     browser::{GpuChoice, Launch, Look},
     bundle,
-    cli::Groups,
     exit::Exit,
+    groups::Groups,
     input::Input,
     models::located::Located,
     native,

@@ -14,7 +14,7 @@ pub mod summary;
 pub mod table;
 pub mod wptreport;
 
-use crate::{cli::OutputArgs, ui::Ui};
+use crate::ui::Ui;
 use anyhow::{Context, Result};
 use record::{Record, Status, Verdict};
 use std::{
@@ -24,6 +24,26 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
 };
+
+/// Where records and reports are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OutputArgs {
+    /// The database of all runs [default: records.sqlite in the user's data folder].
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+
+    /// The compatibility matrix.
+    #[arg(long, value_name = "FILE")]
+    pub output_matrix: PathBuf,
+
+    /// The performance report.
+    #[arg(long, value_name = "FILE")]
+    pub output_report: PathBuf,
+
+    /// Files for machines.
+    #[command(flatten)]
+    pub formats: Args,
+}
 
 /// Files for machines.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -7,14 +7,14 @@
 mod aliases;
 
 use crate::{
-    cli::{Cli, Command::Run},
+    cli::{Cli, Command::Run, ConfigCommand},
     home,
     suggest::did_you_mean,
     ui::Ui,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{
-    Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches,
+    Arg, ArgMatches, Command, CommandFactory, FromArgMatches,
     error::{ContextKind, ContextValue},
     parser::ValueSource,
 };
@@ -32,23 +32,6 @@ const PREFIX: &str = "FEWBIT_";
 const BUILT_IN: &str = "the built-in profile";
 /// Where a value is from that nobody has set.
 const DEFAULT_ORIGIN: &str = "the built-in profile default";
-
-/// Options of `config show`.
-#[derive(Clone, Debug, clap::Subcommand)]
-pub enum ConfigCommand {
-    /// Print what `run` with the same options would use, and where each value comes from.
-    Show(ShowArgs),
-    /// Print the built-in profiles, which are the manual of harness.toml.
-    Manual,
-}
-
-/// What `config show` takes.
-#[derive(Clone, Debug, Args)]
-pub struct ShowArgs {
-    /// Options of `run`.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
-    pub options: Vec<OsString>,
-}
 
 /// A value and who set it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ pub(super) mod htsat;
 pub(super) mod patches;
 pub(super) mod pixel_positions;
 pub(super) mod resnet;
+mod strips;
 pub(super) mod swin;
 pub(super) mod tiles;
 
