@@ -14,6 +14,10 @@
 //! the page builds it in the checkout and keeps page and cases in the user's data folder, beside the
 //! hash of this very program; from then on the checkout may go, and may change.
 
+use crate::{
+    folders::{copy_folder, remove},
+    ui::Ui,
+};
 use anyhow::{Context, Result, bail};
 use directories::ProjectDirs;
 use sha2::{Digest, Sha256};
@@ -118,14 +122,46 @@ pub(crate) fn pack() -> Option<PathBuf> {
 }
 
 /// Where an installed program keeps page and cases.
-pub(crate) fn kept() -> Result<PathBuf> {
+fn kept() -> Result<PathBuf> {
     let folders = ProjectDirs::from("", "", "fewbit")
         .context("this user has no home folder in which page and cases could be kept")?;
     Ok(folders.data_dir().join("program"))
 }
 
+/// Keeps page and cases for an installed program, so that it outlives its checkout; gives the page.
+pub(crate) fn keep(page: &Path, checkout: &Path, ui: &Ui) -> Result<PathBuf> {
+    let kept = kept()?;
+    // Another process of the program may be about to read it: it is replaced in one step.
+    let new = kept.with_extension("new");
+    remove(&new)?;
+    share(page, checkout, &new)?;
+    mark(&new)?;
+    remove(&kept)?;
+    fs::rename(&new, &kept).with_context(|| format!("cannot make {}", kept.display()))?;
+    ui.say(format!("page and cases are kept in {}; the checkout may go", kept.display()));
+    Ok(kept.join("web"))
+}
+
+/// The page and the committed cases, as [`Home`] expects them. Recipes and scripts beside the
+/// cases made them and are of no use without the checkout.
+pub(crate) fn share(page: &Path, checkout: &Path, folder: &Path) -> Result<()> {
+    copy_folder(page, &folder.join("web"))?;
+    for kind in ["zoo", "published"] {
+        let from = checkout.join("tests").join(kind);
+        let context = || format!("reading the folder {}", from.display());
+        for entry in from.read_dir().with_context(context)? {
+            let path = entry.with_context(context)?.path();
+            let name = path.file_name().unwrap_or_default();
+            if path.is_dir() && name != "recipes" && name != "__pycache__" {
+                copy_folder(&path, &folder.join("cases").join(kind).join(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Marks a folder as kept for this program.
-pub(crate) fn mark(kept: &Path) -> Result<()> {
+fn mark(kept: &Path) -> Result<()> {
     let program = env::current_exe().context("asking the system where this program is")?;
     let hash = hash(&program).with_context(|| format!("reading {}", program.display()))?;
     let stamp = kept.join(STAMP);

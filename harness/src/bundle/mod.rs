@@ -23,8 +23,8 @@ mod module;
 pub(crate) use module::Module;
 
 use crate::{
+    folders::{copy_folder, files, remove},
     home::{self, Home},
-    pack,
     setup::{
         command,
         search::Places,
@@ -32,7 +32,7 @@ use crate::{
     },
     ui::{Ui, Unit},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -47,7 +47,7 @@ const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "engine", "shaders", "we
 pub fn ensure(ui: &Ui) -> Result<PathBuf> {
     match Home::find()? {
         Home::Checkout(root) => build(&root, ui),
-        Home::Installed(root) => pack::keep(&build(&root, ui)?, &root, ui),
+        Home::Installed(root) => home::keep(&build(&root, ui)?, &root, ui),
         Home::Share(share) => Ok(share.join("web")),
     }
 }
@@ -170,46 +170,6 @@ fn bind(engine: &Path, module: Module, folder: &Path) -> Result<()> {
     bindgen.web(true)?.generate(folder).context("wasm-bindgen cannot make the bindings")
 }
 
-/// Every file at or below `path`, sorted; none if nothing is there.
-pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(path.exists().then(|| path.to_owned()).into_iter().collect());
-    }
-    let read = || format!("cannot read the folder {}", path.display());
-    let mut entries = Vec::new();
-    for entry in path.read_dir().with_context(read)? {
-        entries.push(entry.with_context(read)?.path());
-    }
-    entries.sort();
-    let below: Result<Vec<_>> = entries.iter().map(|entry| files(entry)).collect();
-    Ok(below?.concat())
-}
-
-pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    let files = files(from)?;
-    if files.is_empty() {
-        bail!("{} has no files", from.display());
-    }
-    for file in files {
-        let copy = to.join(file.strip_prefix(from)?);
-        let folder = copy.parent().unwrap_or(to);
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::copy(&file, &copy))
-            .with_context(|| format!("cannot copy {} to {}", file.display(), copy.display()))?;
-    }
-    Ok(())
-}
-
-/// Removes a file or folder that may be there.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    let removed = match path.is_dir() {
-        true => fs::remove_dir_all(path),
-        false if path.exists() => fs::remove_file(path),
-        false => Ok(()),
-    };
-    removed.with_context(|| format!("cannot remove {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,16 +207,6 @@ mod tests {
         assert_ne!(edited, first);
         fs::rename(root.path().join("web/index.html"), root.path().join("web/i.html")).unwrap();
         assert_ne!(stamp_of(root.path()), edited);
-    }
-
-    #[test]
-    fn folders_are_copied_with_what_is_below_them() {
-        let root = checkout();
-        let copy = root.path().join("copy");
-        copy_folder(&root.path().join("web"), &copy).unwrap();
-        assert_eq!(fs::read_to_string(copy.join("more/page.js")).unwrap(), "// page");
-        let error = copy_folder(&root.path().join("absent"), &copy).unwrap_err();
-        assert!(error.to_string().contains("absent has no files"), "{error}");
     }
 
     #[test]

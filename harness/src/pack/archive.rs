@@ -1,6 +1,6 @@
 //! Folders as archives, the same bytes from the same files, and their checksums.
 
-use crate::bundle::files;
+use crate::folders::files;
 use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};

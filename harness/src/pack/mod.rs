@@ -17,7 +17,8 @@ mod licences;
 mod programs;
 
 use crate::{
-    bundle::{self, copy_folder},
+    bundle,
+    folders::remove,
     home::{self, SHARE},
     ui::{Ui, Unit},
 };
@@ -87,8 +88,8 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
 
 /// Makes `folder` anew from its parts.
 pub fn assemble(parts: &Parts, folder: &Path) -> Result<()> {
-    bundle::remove(folder)?;
-    share(parts.page, parts.checkout, &folder.join(SHARE))?;
+    remove(folder)?;
+    home::share(parts.page, parts.checkout, &folder.join(SHARE))?;
     for program in parts.programs {
         copy(program, folder)?;
     }
@@ -97,38 +98,6 @@ pub fn assemble(parts: &Parts, folder: &Path) -> Result<()> {
     }
     write(&folder.join("README.md"), include_str!("README.md"))?;
     write(&folder.join("NOTICE"), parts.notice)
-}
-
-/// Keeps page and cases for an installed program, so that it outlives its checkout; gives the page.
-pub(crate) fn keep(page: &Path, checkout: &Path, ui: &Ui) -> Result<PathBuf> {
-    let kept = home::kept()?;
-    // Another process of the program may be about to read it: it is replaced in one step.
-    let new = kept.with_extension("new");
-    bundle::remove(&new)?;
-    share(page, checkout, &new)?;
-    home::mark(&new)?;
-    bundle::remove(&kept)?;
-    fs::rename(&new, &kept).with_context(|| format!("cannot make {}", kept.display()))?;
-    ui.say(format!("page and cases are kept in {}; the checkout may go", kept.display()));
-    Ok(kept.join("web"))
-}
-
-/// The page and the committed cases, as [`home::Home`] expects them. Recipes and scripts beside the
-/// cases made them and are of no use without the checkout.
-fn share(page: &Path, checkout: &Path, folder: &Path) -> Result<()> {
-    copy_folder(page, &folder.join("web"))?;
-    for kind in ["zoo", "published"] {
-        let from = checkout.join("tests").join(kind);
-        let context = || format!("reading the folder {}", from.display());
-        for entry in from.read_dir().with_context(context)? {
-            let path = entry.with_context(context)?.path();
-            let name = path.file_name().unwrap_or_default();
-            if path.is_dir() && name != "recipes" && name != "__pycache__" {
-                copy_folder(&path, &folder.join("cases").join(kind).join(name))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn copy(file: &Path, folder: &Path) -> Result<()> {

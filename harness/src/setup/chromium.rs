@@ -4,8 +4,8 @@
 
 use super::npm::Package;
 use crate::{
-    bundle::remove,
     fetched::{self, Member},
+    folders::remove,
     ui::{Ui, Unit},
 };
 use anyhow::{Context, Result, ensure};

@@ -5,7 +5,7 @@
 
 use super::{command, search::Places};
 use crate::{
-    bundle::remove,
+    folders::remove,
     ui::{Ui, Unit},
 };
 use anyhow::{Context, Result};
