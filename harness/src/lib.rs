@@ -21,6 +21,7 @@ mod environments;
 pub mod exit;
 pub mod expectations;
 mod fetched;
+mod files;
 pub mod github;
 pub mod grid;
 pub mod host;
