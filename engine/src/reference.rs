@@ -91,18 +91,16 @@ impl LocalModel {
         processor.inputs(&given)
     }
 
-    /// Whether the files are there that say how such a question is prepared.
-    ///
-    /// # Errors
-    /// When one of them is malformed.
-    pub fn can_prepare(&self, question: &Question) -> Result<bool> {
-        let processor = block_on(Processor::of(&self.published, &self.source))?;
-        let says_how = ["preprocessor_config.json", "processor_config.json"]
-            .iter()
-            .any(|file| self.source.size(file).is_some());
+    /// Whether the files are there that say how such a question is prepared. Without them the defaults
+    /// of a class would stand in, and need not fit the model.
+    pub fn can_prepare(&self, question: &Question) -> bool {
+        let has = |file: &str| self.source.size(file).is_some();
+        let metadata = self.published.checkpoint.metadata.as_ref();
+        let has_tokenizer = has("tokenizer.json")
+            || metadata.is_some_and(|metadata| metadata.get("tokenizer.ggml.tokens").is_some());
+        let says_how = has("preprocessor_config.json") || has("processor_config.json");
         let has_media = !question.images.is_empty() || !question.audio.is_empty();
-        let has_texts = question.texts.is_empty() || processor.tokenizer().is_some();
-        Ok(has_texts && (!has_media || says_how))
+        (question.texts.is_empty() || has_tokenizer) && (!has_media || says_how)
     }
 
     /// Inputs that need no such files: seeded numbers in the shapes that the configuration gives.

@@ -101,17 +101,7 @@ impl Config {
             words.push("--headed".to_owned());
         }
         words.extend(self.case(cell).into_iter().flat_map(|case| case.selector.clone()));
-        words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// A word as a POSIX shell reads it back.
-pub(crate) fn quote(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+        shell_words::join(words)
     }
 }
 
@@ -237,18 +227,5 @@ impl Selection<'_> {
             true => reference::case(model, input, selector, ui),
             false => reference::outline(model, selector),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_survive_the_shell() {
-        assert_eq!(quote("tests/zoo/bert-tiny"), "tests/zoo/bert-tiny");
-        assert_eq!(quote("my model"), "'my model'");
-        assert_eq!(quote("it's"), r"'it'\''s'");
-        assert_eq!(quote(""), "''");
     }
 }

@@ -22,6 +22,7 @@ mod environments;
 pub mod exit;
 pub mod expectations;
 mod fetched;
+mod files;
 mod folders;
 pub mod github;
 pub mod grid;

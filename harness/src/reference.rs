@@ -136,7 +136,7 @@ impl Draft {
             }
             None => {
                 let builtin = Input::builtin(opened.class())?;
-                match opened.can_prepare(&builtin.only(&opened.takes()))? {
+                match opened.can_prepare(&builtin.only(&opened.takes())) {
                     true => (given(&builtin)?.1, None),
                     false => {
                         ui.say(format!(

@@ -6,9 +6,11 @@ use std::{fmt, str::FromStr};
 
 names! {
     /// How group-quantised weights map integers to values.
+    #[derive(Default)]
     "scheme" Scheme {
         /// A file whose weights are mostly blocks of the requested bits runs as it is stored, its
         /// other blocks included; all else is quantised symmetrically.
+        #[default]
         Auto = "auto",
         /// `w = d · (q − b)`, one f16 scale a group.
         Symmetric = "symmetric",
@@ -93,16 +95,20 @@ impl<'de> Deserialize<'de> for Bits {
 
 names! {
     /// How codes and scales are chosen.
+    #[derive(Default)]
     "quantizer" Quantizer {
         /// Each weight takes the nearest level of its group, whose scale its largest weight sets.
+        #[default]
         Rtn = "rtn",
     }
 }
 
 names! {
     /// How the key-value cache of a decoder is stored.
+    #[derive(Default)]
     "key-value cache" KvFormat {
         /// One number a word.
+        #[default]
         F32 = "f32",
     }
 }
@@ -137,24 +143,6 @@ const fn default_group() -> u32 {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-impl Default for Scheme {
-    fn default() -> Scheme {
-        Scheme::Auto
-    }
-}
-
-impl Default for Quantizer {
-    fn default() -> Quantizer {
-        Quantizer::Rtn
-    }
-}
-
-impl Default for KvFormat {
-    fn default() -> KvFormat {
-        KvFormat::F32
-    }
 }
 
 impl Precision {

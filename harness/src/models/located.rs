@@ -1,7 +1,7 @@
 //! Which model is meant: a folder, a .gguf file, a name, or a repository of the Hub.
 
 use super::{NAMES, case_folder, fetch};
-use crate::{cases, ui::Ui};
+use crate::{files::files, ui::Ui};
 use anyhow::{Context, Result, ensure};
 use record::CaseFile;
 use std::{
@@ -44,7 +44,7 @@ impl Located {
             let folder = path.parent().context("a file is in a folder")?.to_owned();
             return Ok(Located { name: utf8(path.file_stem())?, folder, files: vec![file] });
         }
-        let files = cases::files(&path)?;
+        let files = files(&path)?;
         Ok(Located { name: utf8(path.file_name())?, folder: path, files })
     }
 

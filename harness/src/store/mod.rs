@@ -68,12 +68,12 @@ pub struct RunInfo {
 impl RunInfo {
     /// A run of this process that begins now.
     pub fn now(run_id: &str, cells: Vec<Cell>) -> RunInfo {
-        let command: Vec<_> = std::env::args().map(|word| crate::config::quote(&word)).collect();
+        let command: Vec<String> = std::env::args().collect();
         RunInfo {
             run_id: run_id.to_owned(),
             started_at: now(),
             finished_at: None,
-            command: command.join(" "),
+            command: shell_words::join(command),
             cells,
         }
     }

@@ -7,7 +7,6 @@ use super::{
     machine::{Machine, builds_differ, machines_differ},
     noise::History,
 };
-use crate::config::quote;
 use record::{Cell, Record, Status};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -229,7 +228,7 @@ fn with_repeat(command: &str, passes: usize) -> String {
         Some(at) if at + 1 < words.len() => words[at + 1] = passes.to_string(),
         _ => words.extend(["--repeat".to_owned(), passes.to_string()]),
     }
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    shell_words::join(words)
 }
 
 impl std::fmt::Display for Finding {
