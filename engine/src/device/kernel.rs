@@ -168,9 +168,10 @@ impl Capabilities {
 
     /// What a kernel needs that is not offered.
     pub fn lacks(&self, kernel: &Kernel) -> Option<&'static str> {
-        if kernel.value("SUBGROUPS") != 0 && !self.subgroups {
+        // Every dispatch asks: a kernel is looked into only where something is lacking.
+        if !self.subgroups && kernel.value("SUBGROUPS") != 0 {
             Some("the adapter has no subgroups")
-        } else if kernel.value("F16") != 0 && !self.f16 {
+        } else if !self.f16 && kernel.value("F16") != 0 {
             Some("the adapter has no shader-f16")
         } else if u64::from(kernel.geometry.workgroup) > self.max_invocations {
             Some("the adapter allows no workgroup as large")

@@ -1,7 +1,8 @@
 //! Pipelines side by side: `createComputePipelineAsync`, which wgpu has no name for.
 //!
 //! A browser compiles one pipeline after another where they are asked for synchronously. Here all are
-//! asked for at once; when wgpu then wants one of them, it is given what was made.
+//! asked for at once; when wgpu then wants one of them, it is given what was made. Chrome would find
+//! it in its own cache; Firefox has none and compiles one after another in any case.
 
 use crate::device::{Makers, Recipe};
 use serde::Serialize;
