@@ -71,7 +71,7 @@ pub enum Command {
     /// Run cells in browsers and render the reports.
     Run(Box<RunArgs>),
     /// Print the cells that `run` with the same options would run.
-    Plan(PlanArgs),
+    Plan(Box<PlanArgs>),
     /// Pack the weights of a model into a file that is loaded as it is.
     PackWeights(weights::PackArgs),
     /// Put a question to a model: a text, a sound, an image.

@@ -123,6 +123,9 @@ fn step_summary() -> Option<PathBuf> {
     env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// Writes a page of records.
+type Page = fn(&[Record], &Path) -> Result<()>;
+
 /// Writes every file that is asked for, whatever becomes of the others; fails with [`Unwritten`].
 ///
 /// The pages of a run of which no cell had a session would show nothing but that, so they take the place
@@ -134,7 +137,7 @@ pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
         Err(error) => failed.push(error.context(format!("{} is not written", path.display()))),
     };
     let is_judged = records.iter().any(|record| record.outcome.status != Status::Infra);
-    let pages: [(&PathBuf, fn(&[Record], &Path) -> Result<()>); 2] =
+    let pages: [(&PathBuf, Page); 2] =
         [(&outputs.output_matrix, html::matrix), (&outputs.output_report, html::report)];
     for (path, write) in pages {
         match !is_judged && path.exists() {
