@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(cells[8].to_string(), "bert-tiny 16-bit webgpu chrome channel=beta");
         let repro = config.repro(&cells[8]);
         let chosen =
-            "--browsers chrome@beta --browser-binary chrome@beta=/opt/beta/chrome --backends";
+            "--browsers chrome@beta --browser-binary 'chrome@beta=/opt/beta/chrome' --backends";
         assert!(repro.contains(chosen), "{repro}");
     }
 

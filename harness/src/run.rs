@@ -250,7 +250,10 @@ pub fn print_plan(args: &PlanArgs, ui: &Ui) -> Result<()> {
     for cell in &cells {
         ui.result(cell.to_string(), json!(cell));
     }
-    ui.say(format!("{} cells of {} cases", cells.len(), config.cases.len()));
+    // Programs count the lines themselves.
+    if !ui.is_json() {
+        ui.say(format!("{} cells of {} cases", cells.len(), config.cases.len()));
+    }
     Ok(())
 }
 

@@ -44,7 +44,7 @@ fn bad_usage_exits_with_2_and_says_what_to_do() {
             &["run", "--cases", "cases", "--junit", "cases/one/case.json/j.xml", "--db", "db"],
             "name another file with --junit",
         ),
-        (&["plan", "--cases", "empty"], "neither a case folder nor a folder of them"),
+        (&["plan", "--cases", "empty"], "neither a model, nor a case folder, nor a folder of such"),
         (&["plan", "--cases", "absent"], "reading the folder absent"),
         (&["plan", "--bits", "7"], "unknown bit-width \"7\"; known: 32 16 8 4 3 2 adaptive"),
         (
