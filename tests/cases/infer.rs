@@ -117,7 +117,11 @@ fn what_cannot_be_asked_is_refused_by_name() {
     let model = model("vit", "vit-labels", folder.path());
     let model = model.to_str().unwrap();
     for (args, code, said) in [
-        (&["--model", "absent", "--text", "x"][..], 2, "absent is no folder, no .gguf file and no model"),
+        (
+            &["--model", "absent", "--text", "x"][..],
+            2,
+            "absent is no folder, no .gguf file and no model",
+        ),
         (&["--model", model, "--text", "x", "--backend", "webgpu"], 2, "add --browser"),
         (&["--model", model, "--input", "absent.png"], 2, "no file absent.png"),
         (&["--model", model, "--backend", "wasm"], 1, "vit takes images"),
