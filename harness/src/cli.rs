@@ -150,7 +150,7 @@ pub struct CellArgs {
     pub browsers: BrowserArgs,
 
     /// Classes or models to run: names such as `bert` or `smollm2-135m`, folders as Hugging Face
-    /// publishes them, .gguf files, OWNER/NAME[@REVISION] on the Hub [default: all committed cases].
+    /// publishes them, .gguf files, `OWNER/NAME[@REVISION]` on the Hub [default: all committed cases].
     #[arg(long, num_args = 1.., value_delimiter = ',')]
     pub models: Vec<String>,
 

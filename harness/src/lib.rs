@@ -6,7 +6,7 @@
 //! models, [`store`] keeps the records, [`outputs`] writes files
 //! from them, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
 //! commands about what is stored. [`setup`] brings the tools, [`bundle`]
-//! builds the page and [`models`] fetches real models, which [`reference`] makes cases of and to
+//! builds the page and [`models`] fetches real models, which [`mod@reference`] makes cases of and to
 //! which [`infer`] puts a question. [`home`]
 //! knows where the program finds what belongs to it, and [`pack`] takes it elsewhere.
 

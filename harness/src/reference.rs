@@ -304,7 +304,7 @@ Examples:
   cargo harness case OWNER/NAME -o my-case --input photo.jpg")]
 pub struct Args {
     /// A folder as Hugging Face publishes it, a .gguf file, a name that `models list` shows, or
-    /// OWNER/NAME[@REVISION] on the Hub.
+    /// `OWNER/NAME[@REVISION]` on the Hub.
     model: String,
 
     /// The folder to make.

@@ -1,7 +1,7 @@
 //! `harness infer`: one question to one model, on the host or in a page.
 //!
 //! The model is any folder or GGUF file as it is published; nothing of a case is needed. What is
-//! given is copied to a scratch folder ([`crate::input`]), from where the engine reads it as it reads the
+//! given is copied to a scratch folder (`crate::input`), from where the engine reads it as it reads the
 //! model: the page over the server, the host from the disk. Decoding and preparation are the
 //! engine's. Texts are printed as they come, all else when it is there (`screen.rs`).
 

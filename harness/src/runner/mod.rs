@@ -56,7 +56,7 @@ pub struct Finished {
 /// What ended a run before its last cell.
 #[derive(Debug)]
 pub enum Cut {
-    /// Ctrl-C, or the system or its user in another way ([`crate::interruption`]).
+    /// Ctrl-C, or the system or its user in another way (`crate::interruption`).
     Signal,
     /// The time allowed for the whole run is over.
     Time,
