@@ -16,15 +16,12 @@ use crate::{
     time::now_ms,
 };
 use std::{
-    cell::{Cell, Ref, RefCell},
+    cell::{Cell, OnceCell, Ref, RefCell},
     collections::{BTreeSet, VecDeque},
     pin::Pin,
     rc::Rc,
     sync::Arc,
 };
-
-/// What poisoned buffers hold: a large negative number, and an index out of every range.
-const POISON: u32 = 0xDEAD_BEEF;
 
 /// A GPU with its caches and the work that waits to be submitted.
 pub struct Gpu {
@@ -41,6 +38,8 @@ pub struct Gpu {
     /// Bytes of a buffer that was asked for and is larger than a kernel can bind.
     too_large: Cell<Option<u64>>,
     pub(super) poison: Cell<bool>,
+    /// What poisoned buffers are filled from; made when it is first needed.
+    pub(super) rubbish: OnceCell<wgpu::Buffer>,
     pub(super) recording: Cell<bool>,
     pub(super) spent: Cell<Spent>,
     /// What was recorded since someone began to watch.
@@ -100,6 +99,7 @@ impl Gpu {
             problems,
             too_large: Cell::new(None),
             poison: Cell::new(false),
+            rubbish: OnceCell::new(),
             recording: Cell::new(false),
             spent: Cell::default(),
             watched: RefCell::default(),
@@ -194,8 +194,7 @@ impl Gpu {
         }
         let buffer = Pool::take(&self.pool, &self.device, bytes);
         if self.poison.get() {
-            let rubbish = vec![POISON; (buffer.capacity() / 4) as usize];
-            self.write_raw(buffer.raw(), 0, bytemuck::cast_slice(&rubbish));
+            self.fill_with_rubbish(&buffer);
         }
         Tensor::from_gpu(shape, buffer)
     }
@@ -275,7 +274,7 @@ impl Gpu {
     pub fn copy(&self, tensor: &Tensor) -> Tensor {
         let copy = self.alloc(tensor.shape());
         let (from, to) = (tensor.buffer().raw().clone(), copy.buffer().raw().clone());
-        self.push(Work::Copy { from, to, bytes: tensor.count() as u64 * 4 });
+        self.push(Work::Copy { from, to, offset: 0, bytes: tensor.count() as u64 * 4 });
         copy
     }
 

@@ -1,8 +1,13 @@
 //! Modes of a GPU that end with their scope, so that a request that breaks off leaves none behind; and
 //! what the GPU has spent.
 
-use super::gpu::Gpu;
+use super::{gpu::Gpu, pool::Buffer, queue::Work};
 use crate::error::Result;
+
+/// What poisoned buffers hold: a large negative number, and an index out of every range.
+const POISON: u32 = 0xDEAD_BEEF;
+/// Bytes of the buffer that others are filled from, piece by piece.
+const RUBBISH_BYTES: u64 = 1 << 18;
 
 /// What a device has spent, since it was opened, on more than computing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +38,29 @@ impl Gpu {
     pub fn poison(&self) -> Poison<'_> {
         self.poison.set(true);
         Poison(self)
+    }
+
+    /// Fills a buffer with rubbish, after everything recorded before. It is copied on the GPU: bytes from
+    /// the host would cost each buffer a submission, and a recorded step one at each replay.
+    pub(super) fn fill_with_rubbish(&self, buffer: &Buffer) {
+        let rubbish = self.rubbish.get_or_init(|| {
+            let made = self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("rubbish"),
+                size: RUBBISH_BYTES,
+                usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let words = vec![POISON; (RUBBISH_BYTES / 4) as usize];
+            self.queue.write_buffer(&made, 0, bytemuck::cast_slice(&words));
+            made
+        });
+        let mut offset = 0;
+        while offset < buffer.capacity() {
+            let bytes = RUBBISH_BYTES.min(buffer.capacity() - offset);
+            let (from, to) = (rubbish.clone(), buffer.raw().clone());
+            self.push(Work::Copy { from, to, offset, bytes });
+            offset += bytes;
+        }
     }
 
     /// What was spent on uploads and pipelines since the device was opened.

@@ -20,7 +20,7 @@ const SUBMIT_AFTER: usize = 256;
 pub(super) enum Work {
     Dispatch(Dispatch),
     Write { buffer: wgpu::Buffer, offset: u64, bytes: Rc<Vec<u8>> },
-    Copy { from: wgpu::Buffer, to: wgpu::Buffer, bytes: u64 },
+    Copy { from: wgpu::Buffer, to: wgpu::Buffer, offset: u64, bytes: u64 },
     Host(Rc<HostStep>),
 }
 
@@ -134,9 +134,9 @@ impl Gpu {
             };
             match next {
                 Some(Work::Dispatch(dispatch)) => dispatches.push(dispatch),
-                Some(Work::Copy { from, to, bytes }) => {
+                Some(Work::Copy { from, to, offset, bytes }) => {
                     self.encode(&mut encoder, &std::mem::take(&mut dispatches));
-                    encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes);
+                    encoder.copy_buffer_to_buffer(&from, 0, &to, offset, bytes);
                 }
                 Some(Work::Write { buffer, offset, bytes }) => {
                     self.encode(&mut encoder, &std::mem::take(&mut dispatches));
