@@ -82,7 +82,7 @@ impl Case {
     }
 }
 
-async fn read_inputs(source: &dyn Source, file: &str) -> Result<Inputs> {
+pub(crate) async fn read_inputs(source: &dyn Source, file: &str) -> Result<Inputs> {
     let table = Checkpoint::safetensors(source, &[file.to_owned()]).await?;
     let mut inputs = Inputs::default();
     for (name, info) in &table.tensors {

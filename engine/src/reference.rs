@@ -5,6 +5,7 @@
 //! of it says so. It shows what a width costs, and not that the engine is right.
 
 use crate::{
+    case::read_inputs,
     device::Device,
     error::{Error, Result},
     generate::{Options, generate, prompts, stop_tokens},
@@ -201,6 +202,14 @@ impl LocalModel {
         texts.iter_mut().for_each(|text| text.truncate(shortest));
         Ok(texts)
     }
+}
+
+/// The inputs that a file in the folder of a case holds.
+///
+/// # Errors
+/// When the file is missing or malformed.
+pub fn held(folder: &Path, file: &str) -> Result<Inputs> {
+    block_on(read_inputs(&Folder::new(folder), file))
 }
 
 /// The tensors of described inputs.

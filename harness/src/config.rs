@@ -193,7 +193,7 @@ impl Selection<'_> {
         if is_path || has_name || is_repository(name) {
             let selector = vec!["--models".to_owned(), name.to_owned()];
             let model = Located::find(name, self.may_fetch, ui)?;
-            if model.files.iter().any(|file| file.name == "case.json") {
+            if model.is_case() {
                 // The cache may call the folder by another name than the command line does.
                 let case = Case::open(&model.folder, selector)?;
                 return Ok(vec![Case { name: model.name, ..case }]);

@@ -129,6 +129,7 @@ impl Draft {
             Ok((question, inputs))
         };
         let (inputs, seeded) = match input {
+            None if model.is_case() => of_case(&model.folder)?,
             Some(input) => {
                 let (question, inputs) = given(input)?;
                 ensure!(question != Question::default(), "it takes {:?} alone", opened.takes());
@@ -209,6 +210,16 @@ impl Draft {
         bar.finish();
         Ok((computed.by, tensors::of_outputs(&computed)?))
     }
+}
+
+/// What a case gives its model, and how that is described, where it is.
+fn of_case(folder: &Path) -> Result<(Inputs, Option<BTreeMap<String, SeededInput>>)> {
+    let text = fs::read_to_string(folder.join("case.json")).context("reading case.json")?;
+    let case: CaseManifest = serde_json::from_str(&text).context("case.json is malformed")?;
+    Ok(match case.inputs {
+        CaseInputs::File(file) => (engine::reference::held(folder, &file)?, None),
+        CaseInputs::Seeded(seeded) => (engine::reference::described(&seeded)?, Some(seeded)),
+    })
 }
 
 /// Opens a model after its files were linked into an empty folder, so that nothing else is read.
@@ -301,7 +312,9 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<()> {
 #[command(after_help = "\
 Examples:
   cargo harness case ./my-model -o my-case --reference transformers
-  cargo harness case OWNER/NAME -o my-case --input photo.jpg")]
+  cargo harness case OWNER/NAME -o my-case --input photo.jpg
+  cargo harness case my-case -o its-own --reference engine
+      the same case by another reference: how far the two are apart, a run of both shows")]
 pub struct Args {
     /// A folder as Hugging Face publishes it, a .gguf file, a name that `models list` shows, or
     /// `OWNER/NAME[@REVISION]` on the Hub.
@@ -311,8 +324,8 @@ pub struct Args {
     #[arg(long, short, value_name = "FOLDER")]
     output: std::path::PathBuf,
 
-    /// What the model is given: texts, and files and folders of pictures and sounds [default: what is
-    /// built in for its class].
+    /// What the model is given: texts, and files and folders of pictures and sounds [default: what the
+    /// folder has, if it is a case, or else what is built in for its class].
     #[arg(long, num_args = 1.., value_name = "TEXT|FILE")]
     input: Vec<String>,
 

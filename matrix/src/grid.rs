@@ -1,6 +1,6 @@
 //! Records sorted into rows, columns and boxes; pure, and without any text of a report.
 //!
-//! A row is a case of a class. A column is a platform: browser, backend, operating system and the
+//! A row is a case of a class, at one size of prompt, text and batch. A column is a platform: browser, backend, operating system and the
 //! hardware that did the arithmetic, because the same browser on two adapters gives two answers. A
 //! box holds one entry a precision, and an entry all records of that cell in order of time.
 //!
@@ -15,9 +15,7 @@
 //! this; pages, files for machines, known failures and comparisons all ask it or [`latest`].
 
 use crate::Error;
-use record::{
-    Axes, Axis, Backend, Browser, Cell, Class, Precision, Record, Reference, SCHEMA_VERSION,
-};
+use record::{Axis, Backend, Browser, Cell, Class, Precision, Record, Reference, SCHEMA_VERSION};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -87,15 +85,14 @@ pub struct Row<'a> {
     pub class: Class,
     /// Name of the case.
     pub case: &'a str,
-    /// Sizes and whatever else its cells have in common beside their precision; what tells browsers
-    /// apart tells columns apart.
-    pub axes: Axes,
+    /// What reports call it: the case, with what else its cells vary in and have in common.
+    pub title: String,
     /// Whether any of its weights were seeded numbers.
     pub synthetic_weights: bool,
     /// Whether any of its inputs were, though its weights were not.
     pub synthetic_inputs: bool,
-    /// Who computed what is expected: the latest record's.
-    pub reference: Option<Reference>,
+    /// Who computed what is expected of its cells.
+    pub references: Vec<Reference>,
     /// One box a column, each with its entries from wide to narrow.
     pub boxes: Vec<Vec<Entry>>,
 }
@@ -110,17 +107,15 @@ pub struct Entry {
 }
 
 impl Row<'_> {
-    /// What reports call it: the case and its axes.
-    pub fn title(&self) -> String {
-        let axes = self.axes.iter().map(|(axis, value)| format!(" {axis}={value}"));
-        format!("{}{}", self.case, axes.collect::<String>())
-    }
-
     /// What its figures need to be read with, beside [`Row::synthetic_weights`].
     pub fn notes(&self) -> Vec<String> {
         let inputs = self.synthetic_inputs.then(|| "synthetic inputs".to_owned());
-        let own = self.reference.filter(|by| *by != Reference::Transformers);
-        let reference = own.map(|by| format!("reference: {}", by.title()));
+        let titles: Vec<_> = self.references.iter().map(|by| by.title()).collect();
+        let reference = match self.references[..] {
+            [] | [Reference::Transformers] => None,
+            [_] => Some(format!("reference: {}", titles[0])),
+            _ => Some(format!("references: {}", titles.join("; "))),
+        };
         inputs.into_iter().chain(reference).collect()
     }
 }
@@ -154,24 +149,23 @@ impl<'a> Grid<'a> {
         let mut rows = BTreeMap::new();
         for (platform, entry) in entries(records) {
             let cell = &records[entry.latest()].cell;
-            let mut axes = cell.axes.clone();
-            axes.remove(&Axis::Channel);
-            let boxes = rows
-                .entry((cell.class, cell.case.as_str(), axes))
-                .or_insert_with(|| vec![Vec::<Entry>::new(); distinct.len()]);
+            let (_, boxes) = rows
+                .entry((cell.class, cell.case.as_str(), variations(cell)))
+                .or_insert_with(|| (cell.title(), vec![Vec::<Entry>::new(); distinct.len()]));
             boxes[place[&platform]].push(entry);
         }
-        let rows = rows.into_iter().map(|((class, case, axes), mut boxes)| {
+        let rows = rows.into_iter().map(|((class, case, _), (title, mut boxes))| {
             boxes.iter_mut().for_each(|entries| entries.sort_by_key(|e| e.precision.order()));
             let all = boxes.iter().flatten().flat_map(|entry| &entry.records);
             let all = || all.clone().map(|&index| &records[index]);
             let synthetic_weights = all().any(|record| record.synthetic_weights);
             let synthetic_inputs =
                 !synthetic_weights && all().any(|record| record.outcome.synthetic_inputs);
-            let judged = all().filter(|record| record.outcome.reference.is_some());
-            let latest = judged.max_by_key(|record| &record.started_at);
-            let reference = latest.and_then(|record| record.outcome.reference);
-            Row { class, case, axes, synthetic_weights, synthetic_inputs, reference, boxes }
+            let counting = boxes.iter().flatten().map(|entry| &records[entry.latest()]);
+            let references: BTreeSet<_> =
+                counting.filter_map(|record| record.outcome.told_against()).collect();
+            let references = references.into_iter().collect();
+            Row { class, case, title, synthetic_weights, synthetic_inputs, references, boxes }
         });
         Ok(Grid { records, rows: rows.collect(), columns })
     }
@@ -181,6 +175,11 @@ impl<'a> Grid<'a> {
         let entries = self.rows.iter().flat_map(|row| row.boxes.iter().flatten());
         entries.map(|entry| &self.records[entry.latest()])
     }
+}
+
+/// What a cell varies in, in the order of rows: numbers by their size.
+fn variations(cell: &Cell) -> Vec<(Axis, Option<u64>, &str)> {
+    cell.variations().map(|(axis, value)| (axis, value.parse().ok(), value)).collect()
 }
 
 /// Every cell on every platform with all its records, in the order in which `records` first name it.

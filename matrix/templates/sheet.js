@@ -76,8 +76,11 @@ function open(number, all) {
   const { cell, outcome } = record;
   const whole = JSON.parse(records[number], exact);
   whole.environment = JSON.parse(environments[record.environment], exact);
-  const browser = [cell.browser, cell.axes?.channel].filter(Boolean).join("@");
-  $("detail-title").textContent = `${cell.case}, ${cell.bits}-bit, ${cell.backend}, ${browser}`;
+  const { channel, ...axes } = cell.axes ?? {};
+  const varied = Object.entries(axes).map(([axis, value]) => ` ${axis}=${value}`).join("");
+  const browser = [cell.browser, channel].filter(Boolean).join("@");
+  $("detail-title").textContent =
+    `${cell.case}${varied}, ${cell.bits}-bit, ${cell.backend}, ${browser}`;
   const stage = outcome.stage ? ` in ${outcome.stage}` : "";
   $("detail-verdict").textContent = `${outcome.status}${stage}${outcome.reason ? ": " + outcome.reason : ""}`;
   $("detail-message").textContent = outcome.message && outcome.message !== outcome.reason ? outcome.message : "";

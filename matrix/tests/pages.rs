@@ -184,16 +184,40 @@ fn own_references_synthetic_inputs_and_axes_are_named() {
             assert_eq!(html.matches(note).count(), count, "{note}");
         }
     }
+    // A row whose cells have it of two names both, and each chip says whose it is.
+    let first = records.iter_mut().find(|record| record.cell.case == "minilm").unwrap();
+    first.outcome.reference = None;
+    let html = matrix::compatibility(&records).unwrap().to_string();
+    assert!(html.contains(">references: transformers, f32; this engine, f32</span>"));
+    assert_eq!(html.matches("\nreference: this engine, f32").count(), 21);
+
     let mut wide = records.iter().find(|record| record.cell.case == "minilm").unwrap().clone();
     wide.cell.axes.insert(record::Axis::Batch, "4".to_owned());
-    records.push(wide);
-    assert_eq!(rows(&records), before + 1);
-    assert!(
-        matrix::compatibility(&records)
-            .unwrap()
-            .to_string()
-            .contains("data-case=\"minilm batch=4\"")
-    );
+    let mut wider = wide.clone();
+    wider.cell.axes.insert(record::Axis::Batch, "16".to_owned());
+    records.extend([wider, wide]);
+    assert_eq!(rows(&records), before + 2);
+    // Told apart by name, in the order of numbers and not of their text.
+    let titles = ["minilm", "minilm batch=4", "minilm batch=16"];
+    for render in REPORTS {
+        let html = render(&records).unwrap();
+        let at = titles.map(|title| html.find(&format!("data-case=\"{title}\"")).unwrap());
+        assert!(at.is_sorted(), "{at:?}");
+    }
+}
+
+/// A time that misleads has a word beside it, which needs no colour, and whose meaning the legend has.
+#[test]
+fn times_to_be_read_with_care_are_flagged() {
+    let records = records::records();
+    let html = matrix::performance(&records).unwrap().to_string().replace("&#39;", "'");
+    for flag in record::Flag::ALL {
+        let wanted = records.iter().filter(|record| record.flags().contains(flag)).count();
+        // Beside the figure of each record, and once in the legend.
+        assert_eq!(html.matches(&format!("\">{flag}</span> ")).count(), wanted + 1, "{flag}");
+    }
+    assert!(html.contains(">browser's timer</span> 100</td>"));
+    assert!(!matrix::compatibility(&records).unwrap().to_string().contains("class=\"flag\""));
 }
 
 #[test]

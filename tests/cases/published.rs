@@ -8,7 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use record::{Browser, Class, Record, Reference, Status};
+use record::{Backend, Browser, Class, Correctness, Record, Reference, Status};
+use safetensors::SafeTensors;
 use std::{
     collections::HashSet,
     fs,
@@ -37,11 +38,7 @@ impl Place {
 
     /// Puts the first `most` models of a class below `models`.
     fn add(&self, class: Class, most: usize) {
-        let zoo = root().join("tests/zoo").join(class.name());
-        let mut cases: Vec<PathBuf> =
-            fs::read_dir(zoo).unwrap().map(|case| case.unwrap().path()).collect();
-        cases.sort();
-        for case in cases.iter().take(most) {
+        for case in committed(class).iter().take(most) {
             let target = self.path("models").join(case.file_name().unwrap());
             fs::create_dir_all(&target).unwrap();
             for file in PUBLISHED.map(|file| case.join(file)).iter().filter(|file| file.exists()) {
@@ -78,6 +75,15 @@ impl Place {
         fs::remove_file(self.path("records.jsonl")).unwrap();
         records
     }
+}
+
+/// The committed cases of a class.
+fn committed(class: Class) -> Vec<PathBuf> {
+    let zoo = root().join("tests/zoo").join(class.name());
+    let cases = fs::read_dir(zoo).unwrap().map(|case| case.unwrap().path());
+    let mut cases: Vec<PathBuf> = cases.collect();
+    cases.sort();
+    cases
 }
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -154,25 +160,85 @@ fn every_model_runs_on_the_host() {
     records.iter().for_each(check);
 }
 
+/// One command for a model of every class, by folders, by a path and from the Hub. Every verdict is
+/// of numbers, so that however slow the machine is, only a wrong one fails.
 #[test]
-fn models_of_a_few_classes_run_in_browsers() {
+fn a_model_of_every_class_runs_in_browsers() {
     let place = Place::new();
-    for class in [Class::Bert, Class::Llama, Class::Vit, Class::Whisper] {
-        place.add(class, 1);
+    Class::ALL.iter().for_each(|class| place.add(*class, 1));
+    let (_runtime, endpoint) = mirror(place.path("models/qwen2-layer-types"));
+    fs::rename(place.path("models/llama-bias"), place.path("llama-bias")).unwrap();
+    let mut harness = place.harness();
+    harness.env("HF_ENDPOINT", endpoint);
+    let models = ["--cases", "models", "--models", "llama-bias", "owner/tiny@v1"];
+    let places = ["--browsers", "chrome", "firefox", "--backends", "webgpu", "wasm"];
+    let patience = ["--no-setup", "--timeout", "3600"];
+    let records = place.run_by(harness, &[&models[..], &places, &patience].concat());
+    let cells: HashSet<(&str, Browser, Backend)> = records
+        .iter()
+        .map(|record| (record.cell.case.as_str(), record.cell.browser, record.cell.backend))
+        .collect();
+    assert_eq!(cells.len(), (Class::ALL.len() + 1) * 2 * 2);
+    let classes: HashSet<Class> = records.iter().map(|record| record.cell.class).collect();
+    assert_eq!(classes.len(), Class::ALL.len());
+    assert!(cells.contains(&("owner/tiny@v1", Browser::Firefox, Backend::Webgpu)));
+    records.iter().for_each(check);
+}
+
+/// What a width costs is the same by this engine's reference as by transformers', for a model of every
+/// class on the inputs of its committed case.
+#[test]
+fn loss_is_the_same_by_either_reference() {
+    let place = Place::new();
+    let own = |case: &Path| place.path(case.file_name().unwrap().to_str().unwrap());
+    let cases: Vec<PathBuf> =
+        Class::ALL.iter().map(|class| committed(*class).swap_remove(0)).collect();
+    for case in &cases {
+        let status = place.harness().arg("case").args([case, Path::new("-o"), &own(case)]).status();
+        assert!(status.unwrap().success(), "{case:?}");
     }
-    let models = ["models/bert-base-tiny", "models/llama-bias", "models/vit-labels"];
-    let args = [
-        &["--models"],
-        &models[..],
-        &["--cases", "models/whisper-128-untied"],
-        &["--browsers", "chrome", "firefox", "--backends", "webgpu", "wasm"],
+    let losses = |folders: Vec<PathBuf>, by: Reference| -> Vec<Correctness> {
+        let folders: Vec<&str> = folders.iter().map(|folder| folder.to_str().unwrap()).collect();
+        let records = place.run(&[&["--backends", "native", "--cases"], &folders[..]].concat());
+        let loss = |record: &Record| {
+            assert_eq!(record.outcome.reference, Some(by), "{}", record.cell);
+            record.outcome.correctness.unwrap()
+        };
+        records.iter().map(loss).collect()
+    };
+    let theirs = losses(cases.clone(), Reference::Transformers);
+    let owns = losses(cases.iter().map(|case| own(case)).collect(), Reference::EngineF32);
+    assert_eq!((theirs.len(), owns.len()), (cases.len(), cases.len()));
+    let figures: [(&str, fn(&Correctness) -> Option<f64>); 5] = [
+        ("reference error", |found| found.reference_rel_l2),
+        ("cosine", |found| found.cosine),
+        ("KL divergence", |found| found.kl),
+        ("top-1 agreement", |found| found.top1_agreement),
+        ("text repeated", |found| found.generated_match),
     ];
-    let records = place.run(&args.concat());
-    assert_eq!(records.len(), 4 * 2 * 2);
-    for record in &records {
-        check(record);
-        assert_ne!(record.cell.browser, Browser::Host);
+    let mut same_texts = 0;
+    for ((case, theirs), ours) in cases.iter().zip(&theirs).zip(&owns) {
+        assert!(theirs.reference_rel_l2.unwrap() > 1e-3, "{case:?}: four bits cost something");
+        // The last two go along the expected text, and not every committed case expects that of the
+        // prompts that the engine makes of its inputs.
+        let texts = [case, &own(case)].map(|case| expected_tokens(case));
+        same_texts += usize::from(texts[0].is_some() && texts[0] == texts[1]);
+        let count = if texts[0] == texts[1] { 5 } else { 3 };
+        for (name, figure) in &figures[..count] {
+            match (figure(theirs), figure(ours)) {
+                (Some(a), Some(b)) => assert!((a - b).abs() <= 1e-3, "{case:?}: {name} {a}, {b}"),
+                (a, b) => assert_eq!(a, b, "{case:?}: {name}"),
+            }
+        }
     }
+    assert_eq!(same_texts, 2, "those of llama and llava");
+}
+
+/// The bytes of the tokens that the prompts of a case are expected to become.
+fn expected_tokens(case: &Path) -> Option<Vec<u8>> {
+    let bytes = fs::read(case.join("expected.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    file.tensor("generated_ids").ok().map(|ids| ids.data().to_vec())
 }
 
 /// What is not on this machine comes from the Hub, at the revision that is asked for.

@@ -136,6 +136,20 @@ impl Cell {
         self.axes.get(&axis).map(String::as_str)
     }
 
+    /// What it varies in beside case, precision and platform, the label of its browser being part of
+    /// the platform.
+    pub fn variations(&self) -> impl Iterator<Item = (Axis, &str)> {
+        let axes = self.axes.iter().map(|(axis, value)| (*axis, value.as_str()));
+        axes.filter(|(axis, _)| *axis != Axis::Channel)
+    }
+
+    /// What tells it apart from others of one precision on one platform: `smollm2-135m`,
+    /// `smollm2-135m prompt_tokens=64 batch=4`.
+    pub fn title(&self) -> String {
+        let varied = self.variations().map(|(axis, value)| format!(" {axis}={value}"));
+        format!("{}{}", self.case, varied.collect::<String>())
+    }
+
     /// The browser, with its label where a run has several of one family: `chrome`, `chrome@beta`.
     pub fn browser_name(&self) -> String {
         match self.axis(Axis::Channel) {
@@ -187,9 +201,19 @@ mod tests {
         threads.axes.insert(Axis::Threads, "4".to_owned());
         assert_ne!(plain, threads);
         assert_eq!(threads.to_string(), "b 16-bit wasm chrome threads=4");
+        assert_eq!((plain.title(), threads.title()), ("b".to_owned(), "b threads=4".to_owned()));
         let text = serde_json::to_string(&threads).unwrap();
         assert!(text.ends_with(r#""axes":{"threads":"4"}}"#), "{text}");
         assert_eq!(serde_json::from_str::<Cell>(&text).unwrap(), threads);
         assert!(serde_json::from_str::<Cell>(&text.replace("threads", "treads")).is_err());
+    }
+
+    #[test]
+    fn the_label_of_a_browser_is_no_part_of_a_title() {
+        let json = r#"{"class":"llama","case":"l","bits":4,"backend":"wasm","browser":"chrome",
+            "axes":{"batch":"4","channel":"beta","prompt_tokens":"64"}}"#;
+        let cell: Cell = serde_json::from_str(json).unwrap();
+        assert_eq!(cell.title(), "l prompt_tokens=64 batch=4");
+        assert_eq!(cell.browser_name(), "chrome@beta");
     }
 }

@@ -11,7 +11,7 @@ names! {
         CoarseTimer = "coarse timer",
         /// Most of a pass is a wait for a timer of the browser and no work: the GPU time is what it
         /// took.
-        BrowserTimer = "waits on the browser's timer",
+        BrowserTimer = "browser's timer",
     }
 }
 
@@ -39,6 +39,12 @@ impl Record {
             flags.push(Flag::BrowserTimer);
         }
         flags
+    }
+
+    /// Their names in a line: `hidden page, coarse timer`; none where nothing is to be known.
+    pub fn flag_names(&self) -> Option<String> {
+        let names: Vec<_> = self.flags().into_iter().map(Flag::name).collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 }
 
@@ -69,5 +75,8 @@ mod tests {
         assert_eq!(flags(1.5, 1.0, 1.0), [Flag::CoarseTimer]);
         let hidden = record(r#"{"status":"pass","hidden":true}"#, 0.02);
         assert_eq!(hidden.flags(), [Flag::Hidden]);
+        let hidden = record(&timing(1.5, 1.0).replacen('{', r#"{"hidden":true,"#, 1), 1.0);
+        assert_eq!(hidden.flag_names().as_deref(), Some("hidden page, coarse timer"));
+        assert_eq!(record(&timing(3.0, 1.0), 0.02).flag_names(), None);
     }
 }

@@ -128,6 +128,14 @@ impl Outcome {
             ..Outcome::default()
         }
     }
+
+    /// Whose outputs its loss is told against: those of transformers where the record is so old that it
+    /// does not say. None where there is no loss.
+    pub fn told_against(&self) -> Option<Reference> {
+        let found = self.correctness?;
+        let has_loss = found.reference_rel_l2.is_some() || found.cosine.is_some();
+        has_loss.then_some(self.reference.unwrap_or(Reference::Transformers))
+    }
 }
 
 /// How right the numbers are. Kernel error and quantisation loss are never mixed.

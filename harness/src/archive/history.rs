@@ -83,7 +83,9 @@ fn line(record: &Record, changed: &[Finding]) -> String {
     }
     if let Some(timing) = &outcome.timing {
         let interval = timing.ci95_ms.map(|[low, high]| format!(" [{low:.2}, {high:.2}]"));
-        parts.push(format!("{:.2} ms{}", timing.median_ms, interval.unwrap_or_default()));
+        let flags = record.flag_names().map(|names| format!(" ({names})"));
+        let [interval, flags] = [interval, flags].map(Option::unwrap_or_default);
+        parts.push(format!("{:.2} ms{interval}{flags}", timing.median_ms));
         parts.extend(timing.decode_tps.map(|tps| format!("{tps:.1} tok/s")));
     }
     if let Some(memory) = &outcome.memory {
@@ -118,6 +120,8 @@ mod tests {
             "2026-01-02T03:04:05Z  pass         bert-tiny 4-bit wasm chrome  156.0.7000.1  \
              1.50 ms [1.25, 1.75]  r"
         );
+        record.outcome.hidden = true;
+        assert!(line(&record, &[]).contains("1.50 ms [1.25, 1.75] (hidden page)  r"));
         record.outcome.timing = None;
         record.outcome.reason = Some("no navigator.gpu".into());
         assert!(line(&record, &[]).ends_with("156.0.7000.1  no navigator.gpu  r"));

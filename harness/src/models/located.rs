@@ -53,6 +53,11 @@ impl Located {
         self.files.iter().filter(|file| !NOT_PUBLISHED.contains(&file.name.as_str()))
     }
 
+    /// Whether its folder is a case: it says what goes in and what is expected.
+    pub fn is_case(&self) -> bool {
+        self.files.iter().any(|file| file.name == "case.json")
+    }
+
     /// The model of this name or path; one that has a name or is on the Hub is fetched if it is not
     /// here and may be.
     pub fn find(model: &str, may_fetch: bool, ui: &Ui) -> Result<Located> {

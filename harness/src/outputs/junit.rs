@@ -51,7 +51,7 @@ fn test_case(record: &Record) -> TestCase {
     let mut status = status(record);
     let reruns = record.earlier.iter().map(rerun);
     status.add_reruns(reruns);
-    let name = format!("{} {}", record.cell.case, record.cell.precision);
+    let name = format!("{} {}", record.cell.title(), record.cell.precision);
     let mut case = TestCase::new(text(&name), status);
     case.set_classname(record.cell.class.name()).set_time(millis(record.duration_ms));
     case.timestamp = record.started_at.parse().ok();

@@ -95,8 +95,8 @@ fn environments(records: &[Record]) -> String {
     text + "\n"
 }
 
-/// The bits of each status.
-type Bits = BTreeMap<Status, Vec<String>>;
+/// The precisions of each status.
+type Precisions = BTreeMap<Status, Vec<String>>;
 
 struct Page {
     text: String,
@@ -138,7 +138,7 @@ impl Page {
             .map(|record| {
                 let cell = &record.cell;
                 let words = [
-                    cell.case.clone(),
+                    cell.title(),
                     record.cell.precision.to_string(),
                     format!("{} {}", cell.backend, cell.browser_name()),
                     record.outcome.status.name().to_owned(),
@@ -151,7 +151,8 @@ impl Page {
         self.rows(&format!("\n### {title}: {}\n\n{head}", rows.len()), &rows);
     }
 
-    /// A row a case, a column for each browser and backend, the bits of each status in the boxes.
+    /// A row a case and its sizes, a column for each browser and backend, the precisions of each status
+    /// in the boxes.
     fn matrix(&mut self, records: &[Record]) {
         let place = |record: &Record| {
             let cell = &record.cell;
@@ -164,26 +165,26 @@ impl Page {
                 (place(record), format!("{} {}", cell.browser_name(), cell.backend))
             })
             .collect();
-        let mut rows: BTreeMap<(Class, &str), BTreeMap<_, Bits>> = BTreeMap::new();
+        let mut rows: BTreeMap<(Class, String), BTreeMap<_, Precisions>> = BTreeMap::new();
         for record in records {
-            let row = rows.entry((record.cell.class, &record.cell.case)).or_default();
+            let row = rows.entry((record.cell.class, record.cell.title())).or_default();
             let found = row.entry(place(record)).or_default();
-            found
-                .entry(record.outcome.status)
-                .or_default()
-                .push(record.cell.precision.bits.to_string());
+            let precision = &record.cell.precision;
+            let name = format!("{}{}", precision.bits, precision.details());
+            found.entry(record.outcome.status).or_default().push(name);
         }
         let rows: Vec<_> = rows
             .into_iter()
             .map(|((class, case), boxes)| {
                 let texts = columns.keys().map(|column| {
                     let statuses = boxes.get(column).into_iter().flatten();
-                    let texts = statuses
-                        .map(|(status, bits)| format!("{} {}", status.name(), bits.join(" ")));
+                    let texts = statuses.map(|(status, names)| {
+                        format!("{} {}", status.name(), escape(&names.join(", ")))
+                    });
                     texts.collect::<Vec<_>>().join("<br>")
                 });
                 let texts: Vec<_> = texts.collect();
-                format!("| {class} {} | {} |\n", escape(case), texts.join(" | "))
+                format!("| {class} {} | {} |\n", escape(&case), texts.join(" | "))
             })
             .collect();
         let names: Vec<_> = columns.values().map(|name| escape(name)).collect();

@@ -99,6 +99,7 @@ pub const COLUMNS: &[Column] = &[
     ("median_ms", |r| timing(r, |t| Some(t.median_ms))),
     ("ci95_low_ms", |r| timing(r, |t| t.ci95_ms.map(|ends| ends[0]))),
     ("ci95_high_ms", |r| timing(r, |t| t.ci95_ms.map(|ends| ends[1]))),
+    ("flags", |r| Value::Text(r.flag_names().map(Into::into))),
     ("prefill_tps", |r| timing(r, |t| t.prefill_tps)),
     ("decode_tps", |r| timing(r, |t| t.decode_tps)),
     ("energy_joules", |r| Number(r.outcome.energy.map(|energy| energy.joules))),

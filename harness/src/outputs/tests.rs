@@ -5,8 +5,9 @@ use ::parquet::{
     record::Field,
 };
 use junit_parser::{TestCase, TestStatus};
-use record::{Attempt, Bits, Browser, Correctness, Expectation, Memory};
+use record::{Attempt, Axis, Bits, Browser, Correctness, Expectation, Memory};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A record of each status, one that is flaky after a crash, one that fails again after a timeout,
 /// and one of each verdict.
@@ -302,6 +303,50 @@ fn a_summary_names_what_needs_a_look_and_keeps_its_limit() {
         );
     }
     assert_eq!(summary::render(&many, 0), "");
+}
+
+/// Cells of one case and precision have names of their own in every file.
+#[test]
+fn cells_of_other_sizes_have_other_names() {
+    let sized = |tokens: &str| {
+        let mut record = record("r", Status::Fail);
+        record.cell.axes.insert(Axis::PromptTokens, tokens.into());
+        record
+    };
+    let mut grouped = record("r", Status::Fail);
+    grouped.cell.precision.group_size = 64;
+    let records = [record("r", Status::Fail), sized("16"), sized("64"), grouped];
+
+    let names: BTreeSet<_> =
+        junit_cases(&records).into_iter().map(|case| case.original_name).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(names.contains("bert-tiny prompt_tokens=64 4-bit"));
+
+    let report = wpt(&records);
+    let tests = report["results"].as_array().unwrap().iter().map(|test| test["test"].clone());
+    let tests: Vec<_> = tests.collect();
+    assert_eq!(tests[2], "/fewbit/bert/bert-tiny/4-bit/wasm?prompt_tokens=64");
+    assert_eq!(tests.iter().map(|test| test.to_string()).collect::<BTreeSet<_>>().len(), 4);
+
+    let text = summary::render(&records, summary::LIMIT);
+    for row in [
+        "| bert bert-tiny | fail 4, 4 g64 |",
+        "| bert bert-tiny prompt\\_tokens\\=64 | fail 4 |",
+        "| bert-tiny prompt\\_tokens\\=16 | 4-bit |",
+    ] {
+        assert!(text.contains(row), "{row}: {text}");
+    }
+}
+
+#[test]
+fn times_to_be_read_with_care_have_their_flags_in_a_row() {
+    let mut hidden = record("r", Status::Pass);
+    hidden.outcome.hidden = true;
+    let text = csv::render(&[hidden, record("r", Status::Pass)]).unwrap();
+    let mut lines = ::csv::Reader::from_reader(text.as_bytes());
+    let column = lines.headers().unwrap().iter().position(|name| name == "flags").unwrap();
+    let flags: Vec<_> = lines.records().map(|row| row.unwrap()[column].to_owned()).collect();
+    assert_eq!(flags, ["hidden page", ""]);
 }
 
 #[test]

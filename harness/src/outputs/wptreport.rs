@@ -123,13 +123,17 @@ fn test(record: &Record) -> Test {
     let cell = &record.cell;
     let status = harness_status(record.outcome.status);
     let (test, subtests) = expectations(record);
+    // Variants of a web platform test are told apart by its query.
+    let varied = cell.variations().map(|(axis, value)| format!("{axis}={value}"));
+    let query = varied.collect::<Vec<_>>().join("&");
     Test {
         test: format!(
-            "/fewbit/{}/{}/{}/{}",
+            "/fewbit/{}/{}/{}/{}{}{query}",
             cell.class,
             cell.case,
             record.cell.precision.to_string().replace(' ', "-"),
-            cell.backend
+            cell.backend,
+            if query.is_empty() { "" } else { "?" }
         ),
         subsuite: "",
         status,

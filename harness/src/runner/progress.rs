@@ -33,6 +33,7 @@ pub(super) fn line(record: &Record) -> String {
     }
     if let Some(timing) = &outcome.timing {
         line += &format!(", {:.1} ms", timing.median_ms);
+        line += &record.flag_names().map(|names| format!(" ({names})")).unwrap_or_default();
     }
     if let Some(tps) = outcome.timing.as_ref().and_then(|timing| timing.decode_tps) {
         line += &format!(", {tps:.1} tok/s");
@@ -51,4 +52,19 @@ pub(super) fn line(record: &Record) -> String {
         line += &format!(": {stage}{reason}");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+    use record::Status;
+
+    #[test]
+    fn a_time_to_be_read_with_care_says_so() {
+        let mut record = sample::record("r", Status::Pass);
+        assert_eq!(line(&record), "pass bert-tiny 4-bit wasm chrome, 1.5 ms");
+        record.outcome.hidden = true;
+        assert_eq!(line(&record), "pass bert-tiny 4-bit wasm chrome, 1.5 ms (hidden page)");
+    }
 }

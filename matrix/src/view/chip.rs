@@ -2,7 +2,7 @@
 
 use super::{figure, status};
 use crate::grid::{Entry, Grid};
-use record::{Bits, Precision, Record, Tolerances, Verdict};
+use record::{Bits, Precision, Record, Reference, Tolerances, Verdict};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -77,6 +77,9 @@ fn tip(record: &Record, precision: &Precision) -> String {
         lines.push("synthetic weights".to_owned());
     } else if outcome.synthetic_inputs {
         lines.push("synthetic inputs".to_owned());
+    }
+    if let Some(own) = outcome.told_against().filter(|by| *by != Reference::Transformers) {
+        lines.push(format!("reference: {}", own.title()));
     }
     if record.attempts > 1 {
         lines.push(format!("at attempt {}", record.attempts));

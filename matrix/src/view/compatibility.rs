@@ -84,7 +84,7 @@ impl Compatibility<'_> {
 fn compatibility_row(grid: &Grid, row: &Row, labels: &Labels) -> CompatibilityRow {
     let chips = |entries: &Vec<_>| entries.iter().map(|e| Chip::of(grid, e, labels)).collect();
     CompatibilityRow {
-        case: row.title(),
+        case: row.title.clone(),
         synthetic_weights: row.synthetic_weights,
         notes: row.notes(),
         boxes: row.boxes.iter().map(chips).collect(),

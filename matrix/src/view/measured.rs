@@ -1,6 +1,9 @@
 //! The figures of one cell, each as text or as a dash with its reason.
 
-use super::figure::{self, Figure};
+use super::{
+    figure::{self, Figure},
+    flag::FlagNote,
+};
 use record::{Class, Correctness, Energy, EnergySource, Memory, Record, Timing, Tolerances};
 use serde::Serialize;
 
@@ -12,6 +15,9 @@ pub struct Measured {
     pub compile_ms: Figure,
     pub passes: Figure,
     pub median_ms: Figure,
+    /// What is to be known before the times are believed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<FlagNote>,
     pub ci95_ms: Figure,
     pub gpu_ms: Figure,
     /// Median and interval as per cent of the longest time of the case.
@@ -74,6 +80,7 @@ impl Measured {
                 "no pass was measured",
                 figure::plain,
             ),
+            flags: FlagNote::of(record),
             ci95_ms: match (passes, passes.and_then(interval)) {
                 (_, Some(ends)) => {
                     let [low, high] = ends.map(figure::plain);

@@ -2,8 +2,8 @@
 //!
 //! Everything that a reader sees is decided here and serialises to JSON, so the golden tests look at
 //! facts and not at markup: [`sheet`] says what was run, [`mod@column`] names platforms, [`status`] and
-//! [`chip`] a cell's verdict, [`figure`] turns numbers into text with units, [`measured`] a cell
-//! into figures, [`chart`] a case into points, [`platform`] what a browser offers a page.
+//! [`chip`] a cell's verdict, [`figure`] turns numbers into text with units, [`mod@flag`] what makes a time
+//! one to be read with care into words, [`measured`] a cell into figures, [`chart`] a case into points, [`platform`] what a browser offers a page.
 //! The two reports, [`Compatibility`] and [`Performance`], are put together from them.
 
 pub mod chart;
@@ -11,6 +11,7 @@ pub mod chip;
 pub mod column;
 mod compatibility;
 pub mod figure;
+pub mod flag;
 pub mod measured;
 mod performance;
 pub mod platform;

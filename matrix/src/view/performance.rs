@@ -4,6 +4,7 @@ use super::chart::{Chart, Sample};
 use super::chip::{self, Chip, Labels};
 use super::column::ColumnHead;
 use super::compatibility::purpose;
+use super::flag::FlagNote;
 use super::measured::{Measured, ends};
 use super::sheet::Sheet;
 use crate::Error;
@@ -21,6 +22,9 @@ pub struct Performance<'a> {
     pub sheet: Sheet,
     /// One table a case.
     pub cases: Vec<Case>,
+    /// Every flag that a time can have, for the legend.
+    #[serde(skip)]
+    pub flags: Vec<FlagNote>,
     #[serde(skip)]
     data: Data<'a>,
 }
@@ -88,7 +92,8 @@ impl Performance<'_> {
         let grid = &Grid::of(records)?;
         let (labels, columns) = (Labels::of(grid), ColumnHead::all(grid));
         let cases = grid.rows.iter().map(|row| Case::of(grid, row, &labels, &columns)).collect();
-        Ok(Performance { sheet: Sheet::of(records), cases, data: Data::of(records)? })
+        let (sheet, data) = (Sheet::of(records), Data::of(records)?);
+        Ok(Performance { sheet, cases, flags: FlagNote::all(), data })
     }
 }
 
@@ -113,7 +118,7 @@ impl Case {
         Case {
             class: row.class.name(),
             purpose: purpose(row.class),
-            case: row.title(),
+            case: row.title.clone(),
             synthetic_weights: row.synthetic_weights,
             notes: row.notes(),
             groups,

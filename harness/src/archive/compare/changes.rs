@@ -42,6 +42,8 @@ pub struct Comparison {
     pub differs: BTreeMap<String, usize>,
     /// Figures that a run has once and that too few earlier runs have, with the number of their cells.
     pub unjudged: BTreeMap<&'static str, usize>,
+    /// Cells whose loss is told against different references, and so is not compared.
+    pub apart: usize,
     /// Cells whose earlier runs differ so much that a change of 20% would not show.
     pub noisy: usize,
 }
@@ -151,6 +153,10 @@ impl Comparison {
     }
 
     fn add(&mut self, pair: &Pair, findings: Vec<Finding>, rule: Rule) {
+        let references = [pair.before, pair.after].map(|record| record.outcome.told_against());
+        if references[0] != references[1] && references.iter().all(Option::is_some) {
+            self.apart += 1;
+        }
         let of_passes = |finding: &&Finding| finding.kind == FigureKind::Passes;
         if findings.iter().filter(of_passes).any(|finding| finding.needed > 0.2) {
             self.noisy += 1;
@@ -258,114 +264,4 @@ impl std::fmt::Display for Finding {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample;
-    use record::{Adapter, Timing};
-    use std::sync::Arc;
-
-    fn compared(before: &[Record], after: &[Record]) -> Comparison {
-        compare(before, after, &History::default(), Rule::default())
-    }
-
-    fn timed(samples_ms: Vec<f64>) -> Record {
-        let mut record = sample::record("r", Status::Pass);
-        record.repro = "cargo harness run --repeat 3 --models 'my model'".into();
-        record.outcome.timing = Some(Timing { samples_ms, ..Timing::default() });
-        record
-    }
-
-    #[test]
-    fn statuses_are_good_bad_or_neither() {
-        for (was, is, expected) in [
-            (Status::Pass, Status::Fail, Kind::Regressed),
-            (Status::Flaky, Status::Unsupported, Kind::Regressed),
-            (Status::Crash, Status::Pass, Kind::Improved),
-            (Status::Pass, Status::Flaky, Kind::StatusChanged),
-            (Status::Fail, Status::Timeout, Kind::StatusChanged),
-            (Status::Pass, Status::Infra, Kind::StatusChanged),
-        ] {
-            let [old, new] = [was, is].map(|status| sample::record("r", status));
-            let found = compared(&[old], &[new]);
-            assert_eq!(found.changes[0].change, expected, "{was:?} {is:?}");
-            assert_eq!(found.same(), 0);
-        }
-        let failed = [sample::record("r", Status::Fail)];
-        assert!(compared(&failed, &failed).changes.is_empty());
-    }
-
-    #[test]
-    fn cells_of_one_side_are_listed_and_the_last_record_of_a_cell_counts() {
-        let mut other = sample::record("r", Status::Pass);
-        other.cell.case = "other".into();
-        let [fail, pass] = [Status::Fail, Status::Pass].map(|status| sample::record("r", status));
-        let of = |found: &Comparison, wanted: Kind| -> Vec<_> {
-            let changes = found.changes.iter().filter(|change| change.change == wanted);
-            changes.map(|change| (change.cell.case.clone(), change.detail.clone())).collect()
-        };
-        let found = compared(&[fail, pass.clone()], &[pass.clone(), other.clone()]);
-        assert_eq!(of(&found, Kind::New), [("other".to_owned(), "pass".to_owned())]);
-        assert_eq!((of(&found, Kind::Improved).len(), found.common), (0, 1));
-        let found = compared(&[other, pass.clone()], &[pass]);
-        assert_eq!(of(&found, Kind::Gone), [("other".to_owned(), "was pass".to_owned())]);
-    }
-
-    #[test]
-    fn too_few_samples_say_so_and_name_the_command_that_would_tell() {
-        let found = compared(&[timed(vec![9.0, 10.0, 11.0])], &[timed(vec![19.0, 20.0, 21.0])]);
-        let [change] = &found.changes[..] else { panic!("{found:?}") };
-        assert_eq!(change.change, Kind::CannotTell);
-        assert_eq!(change.detail, "pass 10.00 -> 20.00 ms (+100%, n = 3 and 3)");
-        let command = "cargo harness run --repeat 10 --models 'my model'";
-        assert_eq!(change.to_tell.as_deref(), Some(command));
-        assert_eq!(with_repeat("cargo harness run", 7), "cargo harness run --repeat 7");
-    }
-
-    #[test]
-    fn another_machine_is_not_compared_and_another_build_is_told() {
-        let old = timed(vec![1.0; 10]);
-        let mut new = timed(vec![9.0; 10]);
-        let environment = Arc::make_mut(&mut new.environment);
-        environment.engine.variant = "subgroups".into();
-        let found = compared(std::slice::from_ref(&old), std::slice::from_ref(&new));
-        assert_eq!(found.changes[0].change, Kind::Regressed);
-        assert_eq!(found.changes[0].differs, ["kernel variant:  -> subgroups"]);
-        assert_eq!(found.differs["kernel variant:  -> subgroups"], 1);
-        let environment = Arc::make_mut(&mut new.environment);
-        environment.adapter = Some(Adapter { description: "H200".into(), ..Default::default() });
-        let found = compared(std::slice::from_ref(&old), std::slice::from_ref(&new));
-        assert_eq!(found.changes[0].change, Kind::Incomparable);
-        assert_eq!(found.changes[0].detail, "adapter: none -> H200");
-        // A verdict is one on any machine.
-        new.outcome.status = Status::Fail;
-        assert_eq!(compared(&[old], &[new]).changes[0].change, Kind::Regressed);
-    }
-
-    #[test]
-    fn each_record_is_held_against_the_one_before_it() {
-        let run = |number: usize, ms: f64| Record {
-            run_id: number.to_string(),
-            started_at: format!("2026-01-{number:02}T00:00:00Z"),
-            ..timed((0..10).map(|pass| ms + 0.01 * f64::from(pass)).collect())
-        };
-        let times = [10.0, 10.1, 10.0, 10.1, 10.0, 13.0, 13.1, 10.0];
-        let mut records: Vec<_> = (1..).zip(times).map(|(number, ms)| run(number, ms)).collect();
-        records.reverse();
-        let changed = since_before(&records, Rule::default());
-        let verdicts: Vec<_> =
-            changed.iter().map(|found| found.first().map(|one| one.verdict)).collect();
-        let (worse, better) = (Some(Verdict::Worse), Some(Verdict::Better));
-        assert_eq!(verdicts, [better, None, worse, None, None, None, None, None]);
-    }
-
-    #[test]
-    fn of_a_run_of_several_machines_like_is_compared_with_like() {
-        let on = |cpu: &str, ms: f64| {
-            let mut record = timed(vec![ms; 10]);
-            Arc::make_mut(&mut record.environment).host.cpu = cpu.into();
-            record
-        };
-        let found = compared(&[on("a", 1.0), on("b", 5.0)], &[on("b", 5.0), on("a", 1.0)]);
-        assert_eq!((found.common, found.changes.len(), found.same()), (2, 0, 2));
-    }
-}
+mod tests;

@@ -13,6 +13,8 @@ pub struct Figure {
     pub less_is_worse: bool,
     /// How it comes about, which decides how it is judged.
     pub kind: Kind,
+    /// Whether it is told against what is expected, and so against somebody's outputs.
+    pub is_of_reference: bool,
     from: From,
 }
 
@@ -62,8 +64,8 @@ pub const FIGURES: [Figure; 15] = [
     size("WASM heap", PEAK, |memory| memory.wasm_heap_bytes),
     error("kernel error", |found| found.kernel_rel_l2),
     error("largest kernel error", |found| found.kernel_max_abs),
-    error("reference error", |found| found.reference_rel_l2),
-    error("KL divergence", |found| found.kl),
+    loss("reference error", |found| found.reference_rel_l2),
+    loss("KL divergence", |found| found.kl),
     agreement("cosine", |found| found.cosine),
     agreement("top-1 agreement", |found| found.top1_agreement),
     agreement("text repeated", |found| found.generated_match),
@@ -132,19 +134,27 @@ const fn time(
     kind: Kind,
     values: fn(&Timing) -> Vec<f64>,
 ) -> Figure {
-    Figure { name, unit, less_is_worse: false, kind, from: From::Timing(values) }
+    Figure { kind, ..figure(name, unit, From::Timing(values)) }
 }
 
 const fn size(name: &'static str, kind: Kind, value: fn(&Memory) -> Option<u64>) -> Figure {
-    Figure { name, unit: "bytes", less_is_worse: false, kind, from: From::Memory(value) }
+    Figure { kind, ..figure(name, "bytes", From::Memory(value)) }
 }
 
 const fn error(name: &'static str, value: fn(&Correctness) -> Option<f64>) -> Figure {
-    Figure { name, unit: "", less_is_worse: false, kind: ERROR, from: From::Correctness(value) }
+    figure(name, "", From::Correctness(value))
+}
+
+const fn loss(name: &'static str, value: fn(&Correctness) -> Option<f64>) -> Figure {
+    Figure { is_of_reference: true, ..error(name, value) }
 }
 
 const fn agreement(name: &'static str, value: fn(&Correctness) -> Option<f64>) -> Figure {
-    Figure { less_is_worse: true, ..error(name, value) }
+    Figure { less_is_worse: true, ..loss(name, value) }
+}
+
+const fn figure(name: &'static str, unit: &'static str, from: From) -> Figure {
+    Figure { name, unit, less_is_worse: false, kind: ERROR, is_of_reference: false, from }
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@
 //! value is held against those of ten earlier runs, by Student's prediction interval, under the same
 //! procedure and the same two other conditions. What is computed and not measured (bytes, errors, agreement)
 //! has no noise: any difference beyond rounding is a change, unless equal builds differed as much before.
-//! A wall time that is mostly a wait for a timer of the browser is left out where the GPU's own is there.
+//! A wall time that is mostly a wait for a timer of the browser is left out where the GPU's own is there,
+//! and a loss where the two records have it against different references.
 //!
 //! The second condition is that of rustc-perf (`noise`), the first that of Mozilla's Treeherder, which
 //! compares by Mann and Whitney's test, with the share of false findings controlled on top.
@@ -156,10 +157,10 @@ fn verdict(figure: &Figure, finding: &Finding, is_believed: bool) -> Verdict {
 /// A figure with what it takes to judge it; none where a side does not have it.
 fn measure(place: usize, figure: &Figure, pair: &Pair, rule: Rule) -> Option<Finding> {
     let [before, after] = [pair.before, pair.after].map(|record| figure.values(&record.outcome));
-    if before.is_empty() || after.is_empty() || is_misled(figure, pair) {
+    if before.is_empty() || after.is_empty() || is_misled(figure, pair) || is_apart(figure, pair) {
         return None;
     }
-    let past = noise::values(&pair.past, place);
+    let past = noise::values(&pair.past, place, pair.after.outcome.told_against());
     let moves = noise::moves(&past, |a, b| figure.moved(a, b));
     let from_runs = noise::fence(&moves);
     let (was, is) = (median(&before), median(&after));
@@ -215,6 +216,12 @@ fn is_misled(figure: &Figure, pair: &Pair) -> bool {
     let waits = |record: &Record| record.flags().contains(&Flag::BrowserTimer);
     let is_wall = figure.kind == Kind::Passes && !figure.is_on_the_gpu();
     is_wall && (waits(pair.before) || waits(pair.after))
+}
+
+/// Whether it is told against the outputs of one on one side, and of another on the other.
+fn is_apart(figure: &Figure, pair: &Pair) -> bool {
+    let [before, after] = [pair.before, pair.after].map(|record| record.outcome.told_against());
+    figure.is_of_reference && before != after
 }
 
 /// The median of each visit.

@@ -1,6 +1,6 @@
 //! What must be equal for two times to be comparable, and what else may be why they differ.
 
-use record::Record;
+use record::{Record, Reference};
 
 /// What computed a cell: times and memory of two machines are never held against each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ const MACHINE: [Condition; 5] = [
 ];
 
 /// What may change between two runs on one machine, and be the cause of a difference.
-const BUILD: [Condition; 7] = [
+const BUILD: [Condition; 8] = [
     ("engine", |record| record.environment.engine.commit.clone()),
     ("kernel variant", |record| record.environment.engine.variant.clone()),
     ("browser", |record| record.environment.browser.version.clone()),
@@ -60,6 +60,9 @@ const BUILD: [Condition; 7] = [
     ("load plan", |record| {
         let hash = record.outcome.plan_hash.as_deref().unwrap_or("unknown");
         hash.chars().take(12).collect()
+    }),
+    ("reference", |record| {
+        record.outcome.told_against().map_or("none", Reference::title).to_owned()
     }),
     ("hidden page", |record| record.outcome.hidden.to_string()),
     ("browser's flags", |record| record.environment.browser.flags.join(" ")),

@@ -38,7 +38,7 @@ use std::{
 A time counts as changed only if a rank test over all samples says so, with at most 5% of such findings
 false; if the medians moved by more than earlier runs of the cell on the same machine did, and by 15% (10%
 where there are five such runs, 5% where there are 21); and if both sides have ten samples. Bytes, errors and agreement count as
-changed by any difference beyond rounding. From good (pass, flaky) to bad (fail, error, crash, timeout,
+changed by any difference beyond rounding, and loss only where both runs have it against one reference. From good (pass, flaky) to bad (fail, error, crash, timeout,
 unsupported) is a regression. Times and sizes of different machines or adapters are not compared.
 
 Runs that are to be compared are best taken with --repeat 10, or with --rounds 3 --repeat 4.
@@ -175,6 +175,13 @@ fn show(compared: &Comparison, ui: &Ui) {
         ui.say(format!(
             "{figure} of {cells} cells is not judged: a run has it once, and fewer earlier runs than \
              --min-samples have it"
+        ));
+    }
+    if compared.apart > 0 {
+        ui.say(format!(
+            "quantisation loss of {} cells is not compared: one run has it against another reference \
+             than the other",
+            compared.apart
         ));
     }
     if compared.noisy > 0 {

@@ -11,7 +11,7 @@ use super::{figure::FIGURES, machine::Machine};
 use crate::store::Source;
 use anyhow::Result;
 use engine::stats::median;
-use record::{Cell, Record, Status};
+use record::{Cell, Record, Reference, Status};
 use std::collections::{HashMap, HashSet};
 
 /// So many runs are looked at, the latest.
@@ -28,6 +28,7 @@ pub struct History(HashMap<(Cell, Machine), Vec<Past>>);
 pub struct Past {
     run_id: String,
     build: String,
+    reference: Option<Reference>,
     /// The median of each figure's values, in the order of [`FIGURES`].
     figures: [Option<f64>; FIGURES.len()],
 }
@@ -87,15 +88,19 @@ impl Past {
         Past {
             run_id: record.run_id.clone(),
             build: format!("{} {}", environment.engine.commit, environment.browser.version),
+            reference: record.outcome.told_against(),
             figures: FIGURES.each_ref().map(figure),
         }
     }
 }
 
-/// The values of a figure in earlier runs, those of one build together.
-pub fn values(past: &[&Past], figure: usize) -> Vec<f64> {
+/// The values of a figure in earlier runs, those of one build together. Where the figure is told
+/// against a reference, runs against another one say nothing about it.
+pub fn values(past: &[&Past], figure: usize, against: Option<Reference>) -> Vec<f64> {
+    let is_alike = |past: &&&Past| !FIGURES[figure].is_of_reference || past.reference == against;
+    let past: Vec<&Past> = past.iter().filter(is_alike).copied().collect();
     let mut builds: Vec<&str> = Vec::new();
-    for past in past {
+    for past in &past {
         if !builds.contains(&past.build.as_str()) {
             builds.push(&past.build);
         }
@@ -154,7 +159,7 @@ mod tests {
         }
         let newest = run(10, "new", 12.0);
         let past = history.of(&newest);
-        let moves = moves(&values(&past, 0), |a, b| (b / a).ln());
+        let moves = moves(&values(&past, 0, None), |a, b| (b / a).ln());
         assert_eq!(moves.iter().filter(|moved| **moved > 0.0).count(), 1);
         assert_eq!(fence(&moves), Some(0.0));
     }
@@ -168,7 +173,7 @@ mod tests {
         Arc::make_mut(&mut elsewhere.environment).host.cpu = "another".into();
         history.add(&[elsewhere]);
         history.add(&[run(4, "a", 11.0)]);
-        assert_eq!(values(&history.of(&run(4, "a", 11.0)), 0), [10.0]);
-        assert_eq!(values(&history.of(&run(5, "a", 11.0)), 0), [10.0, 11.0]);
+        assert_eq!(values(&history.of(&run(4, "a", 11.0)), 0, None), [10.0]);
+        assert_eq!(values(&history.of(&run(5, "a", 11.0)), 0, None), [10.0, 11.0]);
     }
 }

@@ -1,0 +1,167 @@
+use super::*;
+use crate::sample;
+use record::{Adapter, Correctness, Reference, Timing};
+use std::sync::Arc;
+
+fn compared(before: &[Record], after: &[Record]) -> Comparison {
+    compare(before, after, &History::default(), Rule::default())
+}
+
+fn timed(samples_ms: Vec<f64>) -> Record {
+    let mut record = sample::record("r", Status::Pass);
+    record.repro = "cargo harness run --repeat 3 --models 'my model'".into();
+    record.outcome.timing = Some(Timing { samples_ms, ..Timing::default() });
+    record
+}
+
+#[test]
+fn statuses_are_good_bad_or_neither() {
+    for (was, is, expected) in [
+        (Status::Pass, Status::Fail, Kind::Regressed),
+        (Status::Flaky, Status::Unsupported, Kind::Regressed),
+        (Status::Crash, Status::Pass, Kind::Improved),
+        (Status::Pass, Status::Flaky, Kind::StatusChanged),
+        (Status::Fail, Status::Timeout, Kind::StatusChanged),
+        (Status::Pass, Status::Infra, Kind::StatusChanged),
+    ] {
+        let [old, new] = [was, is].map(|status| sample::record("r", status));
+        let found = compared(&[old], &[new]);
+        assert_eq!(found.changes[0].change, expected, "{was:?} {is:?}");
+        assert_eq!(found.same(), 0);
+    }
+    let failed = [sample::record("r", Status::Fail)];
+    assert!(compared(&failed, &failed).changes.is_empty());
+}
+
+#[test]
+fn cells_of_one_side_are_listed_and_the_last_record_of_a_cell_counts() {
+    let mut other = sample::record("r", Status::Pass);
+    other.cell.case = "other".into();
+    let [fail, pass] = [Status::Fail, Status::Pass].map(|status| sample::record("r", status));
+    let of = |found: &Comparison, wanted: Kind| -> Vec<_> {
+        let changes = found.changes.iter().filter(|change| change.change == wanted);
+        changes.map(|change| (change.cell.case.clone(), change.detail.clone())).collect()
+    };
+    let found = compared(&[fail, pass.clone()], &[pass.clone(), other.clone()]);
+    assert_eq!(of(&found, Kind::New), [("other".to_owned(), "pass".to_owned())]);
+    assert_eq!((of(&found, Kind::Improved).len(), found.common), (0, 1));
+    let found = compared(&[other, pass.clone()], &[pass]);
+    assert_eq!(of(&found, Kind::Gone), [("other".to_owned(), "was pass".to_owned())]);
+}
+
+#[test]
+fn too_few_samples_say_so_and_name_the_command_that_would_tell() {
+    let found = compared(&[timed(vec![9.0, 10.0, 11.0])], &[timed(vec![19.0, 20.0, 21.0])]);
+    let [change] = &found.changes[..] else { panic!("{found:?}") };
+    assert_eq!(change.change, Kind::CannotTell);
+    assert_eq!(change.detail, "pass 10.00 -> 20.00 ms (+100%, n = 3 and 3)");
+    let command = "cargo harness run --repeat 10 --models 'my model'";
+    assert_eq!(change.to_tell.as_deref(), Some(command));
+    assert_eq!(with_repeat("cargo harness run", 7), "cargo harness run --repeat 7");
+}
+
+/// The same loss against another's outputs is another figure.
+#[test]
+fn loss_is_not_held_against_loss_of_another_reference() {
+    let lossy = |kl, by| {
+        let mut record = sample::record("r", Status::Pass);
+        record.outcome.timing = None;
+        record.outcome.reference = by;
+        record.outcome.correctness = Some(Correctness {
+            kl: Some(kl),
+            reference_rel_l2: Some(kl),
+            kernel_rel_l2: Some(1e-6),
+            ..Correctness::default()
+        });
+        record
+    };
+    let own = Some(Reference::EngineF32);
+    let found = compared(&[lossy(0.1, None)], &[lossy(0.3, own)]);
+    assert_eq!((found.same(), found.apart), (1, 1), "{found:?}");
+    assert_eq!(found.differs["reference: transformers, f32 -> this engine, f32"], 1);
+    // A record that does not say whose it is has it of transformers.
+    for by in [None, Some(Reference::Transformers)] {
+        let found = compared(&[lossy(0.1, None)], &[lossy(0.3, by)]);
+        assert_eq!((found.changes[0].change, found.apart), (Kind::Regressed, 0));
+    }
+    // What is no loss is compared all the same.
+    let mut wrong = lossy(0.3, own);
+    wrong.outcome.correctness.as_mut().unwrap().kernel_rel_l2 = Some(5e-4);
+    let found = compared(&[lossy(0.1, None)], &[wrong]);
+    assert_eq!(found.changes[0].detail, "kernel error 1.000e-6 -> 5.000e-4");
+}
+
+/// Runs against another reference are no history of a loss.
+#[test]
+fn a_loss_moves_by_runs_of_its_own_reference() {
+    let mut history = History::default();
+    let run = |number: usize, kl, by| {
+        let mut record = sample::record(&number.to_string(), Status::Pass);
+        record.outcome.reference = Some(by);
+        record.outcome.correctness = Some(Correctness {
+            kl: Some(kl),
+            reference_rel_l2: Some(0.5),
+            ..Correctness::default()
+        });
+        record
+    };
+    for number in 0..12 {
+        let (kl, by) = match number % 2 {
+            0 => (0.1, Reference::Transformers),
+            _ => (0.9, Reference::EngineF32),
+        };
+        history.add(&[run(number, kl, by)]);
+    }
+    let [before, after] =
+        [(20, 0.1), (21, 0.2)].map(|(number, kl)| [run(number, kl, Reference::Transformers)]);
+    let found = compare(&before, &after, &history, Rule::default());
+    assert_eq!(found.changes[0].change, Kind::Regressed, "{found:?}");
+}
+
+#[test]
+fn another_machine_is_not_compared_and_another_build_is_told() {
+    let old = timed(vec![1.0; 10]);
+    let mut new = timed(vec![9.0; 10]);
+    let environment = Arc::make_mut(&mut new.environment);
+    environment.engine.variant = "subgroups".into();
+    let found = compared(std::slice::from_ref(&old), std::slice::from_ref(&new));
+    assert_eq!(found.changes[0].change, Kind::Regressed);
+    assert_eq!(found.changes[0].differs, ["kernel variant:  -> subgroups"]);
+    assert_eq!(found.differs["kernel variant:  -> subgroups"], 1);
+    let environment = Arc::make_mut(&mut new.environment);
+    environment.adapter = Some(Adapter { description: "H200".into(), ..Default::default() });
+    let found = compared(std::slice::from_ref(&old), std::slice::from_ref(&new));
+    assert_eq!(found.changes[0].change, Kind::Incomparable);
+    assert_eq!(found.changes[0].detail, "adapter: none -> H200");
+    // A verdict is one on any machine.
+    new.outcome.status = Status::Fail;
+    assert_eq!(compared(&[old], &[new]).changes[0].change, Kind::Regressed);
+}
+
+#[test]
+fn each_record_is_held_against_the_one_before_it() {
+    let run = |number: usize, ms: f64| Record {
+        run_id: number.to_string(),
+        started_at: format!("2026-01-{number:02}T00:00:00Z"),
+        ..timed((0..10).map(|pass| ms + 0.01 * f64::from(pass)).collect())
+    };
+    let times = [10.0, 10.1, 10.0, 10.1, 10.0, 13.0, 13.1, 10.0];
+    let mut records: Vec<_> = (1..).zip(times).map(|(number, ms)| run(number, ms)).collect();
+    records.reverse();
+    let changed = since_before(&records, Rule::default());
+    let verdicts: Vec<_> =
+        changed.iter().map(|found| found.first().map(|one| one.verdict)).collect();
+    let (worse, better) = (Some(Verdict::Worse), Some(Verdict::Better));
+    assert_eq!(verdicts, [better, None, worse, None, None, None, None, None]);
+}
+
+#[test]
+fn of_a_run_of_several_machines_like_is_compared_with_like() {
+    let on = |cpu: &str, ms: f64| {
+        let mut record = timed(vec![ms; 10]);
+        Arc::make_mut(&mut record.environment).host.cpu = cpu.into();
+        record
+    };
+    let found = compared(&[on("a", 1.0), on("b", 5.0)], &[on("b", 5.0), on("a", 1.0)]);
+    assert_eq!((found.common, found.changes.len(), found.same()), (2, 0, 2));
+}
