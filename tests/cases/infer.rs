@@ -76,7 +76,7 @@ fn a_text_is_continued_as_transformers_does() {
     let args = ["--model", model, "--text", &words(&prompt), "--max-new-tokens", &count];
     let answer = ask(&args);
     assert_eq!(answer.class, Some(Class::Llama));
-    let wanted = Finding::Text { text: format!(" {}", words(new)), ids: new.to_vec() };
+    let wanted = Finding::Text { text: format!(" {}", words(new)), ids: new.to_vec(), empty: None };
     assert_eq!(answer.findings, [wanted]);
 
     let output = infer(&[&args[..], &["--bits", "32", "--backend", "wasm"]].concat());

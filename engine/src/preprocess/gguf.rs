@@ -10,7 +10,7 @@ use crate::{
     weights::gguf::{Metadata, Value},
 };
 use serde_json::{Map, Value as Json, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Longest token of a SentencePiece vocabulary; every way to cut one in two is looked up.
 const MAX_PIECE: usize = 256;
@@ -53,6 +53,29 @@ pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<(Json, u32)> {
         None => keys.id("eos_token_id", &tokens)?,
     };
     Ok((json, pad.unwrap_or(0)))
+}
+
+/// Special tokens by the names that transformers has for their roles, such as `bos_token`.
+pub(super) fn special_tokens(
+    metadata: &Metadata,
+    names: &[&str],
+) -> Result<BTreeMap<String, String>> {
+    let keys = Keys(metadata);
+    let tokens = keys.tokens()?;
+    let mut special = BTreeMap::new();
+    for name in names {
+        // llama.cpp spells some of them in its own way, this one wrongly.
+        let key = match *name {
+            "unk_token" => "unknown_token_id".to_owned(),
+            "sep_token" => "seperator_token_id".to_owned(),
+            "pad_token" => "padding_token_id".to_owned(),
+            name => format!("{name}_id"),
+        };
+        if let Some(id) = keys.id(&key, &tokens)? {
+            special.insert((*name).to_owned(), tokens[id as usize].to_owned());
+        }
+    }
+    Ok(special)
 }
 
 #[derive(Clone, Copy, PartialEq)]
