@@ -55,16 +55,20 @@ pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<(Json, u32)> {
     Ok((json, pad.unwrap_or(0)))
 }
 
-/// Special tokens by the names that transformers has for their roles, such as `bos_token`.
+/// Special tokens by the names that transformers has for their roles, such as `bos_token`; none where
+/// the file has no vocabulary.
 pub(super) fn special_tokens(
     metadata: &Metadata,
     names: &[&str],
 ) -> Result<BTreeMap<String, String>> {
+    let mut special = BTreeMap::new();
+    if metadata.get("tokenizer.ggml.tokens").is_none() {
+        return Ok(special);
+    }
     let keys = Keys(metadata);
     let tokens = keys.tokens()?;
-    let mut special = BTreeMap::new();
     for name in names {
-        // llama.cpp spells some of them in its own way, this one wrongly.
+        // Three have names of their own in GGUF files, one of them misspelt.
         let key = match *name {
             "unk_token" => "unknown_token_id".to_owned(),
             "sep_token" => "seperator_token_id".to_owned(),
