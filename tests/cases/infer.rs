@@ -75,10 +75,21 @@ fn a_text_is_continued_as_transformers_does() {
     let model = model.to_str().unwrap();
     let args = ["--model", model, "--text", &words(&prompt), "--max-new-tokens", &count];
     let answer = ask(&args);
-    assert_eq!(answer.class, Some(Class::Llama));
-    let wanted = Finding::Text { text: format!(" {}", words(new)), ids: new.to_vec() };
+    assert_eq!((answer.class, &answer.chat_template), (Some(Class::Llama), &None));
+    let wanted = Finding::Text { text: format!(" {}", words(new)), ids: new.to_vec(), empty: None };
     assert_eq!(answer.findings, [wanted]);
 
+    // The same prompt, of which a template writes the first half.
+    let (first, second) = prompt.split_at(prompt.len() / 2);
+    let template = format!("{} {{{{ messages[0].content }}}}", words(first));
+    let settings = serde_json::json!({"chat_template": template});
+    fs::write(folder.path().join("llama-bias/tokenizer_config.json"), settings.to_string())
+        .unwrap();
+    let chat = ask(&["--model", model, "--text", &words(second), "--max-new-tokens", &count]);
+    assert_eq!(chat.chat_template.as_deref(), Some("tokenizer_config.json"));
+    assert_eq!(chat.findings, answer.findings);
+
+    let args = [&args[..], &["--raw"]].concat();
     let output = infer(&[&args[..], &["--bits", "32", "--backend", "wasm"]].concat());
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(stdout, format!("{}\n", words(new)), "pieces make the text");
@@ -106,6 +117,9 @@ fn a_recording_is_heard_alike_on_the_host_and_in_a_page() {
     writer.finalize().unwrap();
     let (model, sound) = (model.to_str().unwrap(), sound.to_str().unwrap());
     let answer = ask(&["--model", model, "--input", sound, "--max-new-tokens", "8"]);
+    let mp3 = "engine/src/preprocess/fixtures/processors/formats/short.mp3";
+    let mp3 = root().join(mp3).to_str().unwrap().to_owned();
+    ask(&["--model", model, "--input", &mp3, "--max-new-tokens", "8"]);
     let [Finding::Text { ids, .. }] = &answer.findings[..] else { panic!("{answer:?}") };
     assert!([1, 50, 90].contains(&ids[0]), "the others are suppressed at first: {ids:?}");
     assert!(ids.iter().all(|id| *id < 4 || id % 3 != 1), "never chosen: {ids:?}");

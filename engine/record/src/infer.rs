@@ -21,6 +21,8 @@ pub struct InferRequest {
     pub input_files: Vec<CaseFile>,
     /// What is asked.
     pub question: Question,
+    /// How texts are put to a model that has a chat template.
+    pub chat: Chat,
     /// How texts are generated.
     pub generation: Generation,
 }
@@ -38,6 +40,19 @@ pub struct Question {
     /// Language of the recordings, where a model knows several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+}
+
+/// How texts are put to a model that has a chat template.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Chat {
+    /// Whether texts are continued as they are all the same.
+    pub raw: bool,
+    /// What the model is told before the user speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// The time at which it is asked, in RFC 3339: some templates tell the model the date.
+    pub now: String,
 }
 
 /// How texts are generated.
@@ -63,6 +78,10 @@ pub struct Inference {
     pub class: Option<Class>,
     /// What it says; a class has one kind, or two.
     pub findings: Vec<Finding>,
+    /// The file of the chat template by which the texts became prompts; absent where they were
+    /// continued as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
     /// Why it says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -95,6 +114,9 @@ pub enum Finding {
         text: String,
         /// Its tokens: the new ones of a generated text, those that are left of a transcribed one.
         ids: Vec<u32>,
+        /// Why there is nothing to read in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        empty: Option<Empty>,
     },
     /// What an image shows, or what a masked word is: the likeliest first.
     Labels {
@@ -120,6 +142,24 @@ pub enum Finding {
         /// One for each input.
         rows: Vec<Vec<f32>>,
     },
+}
+
+/// Why a text has nothing to read in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Empty {
+    /// Its first token ends the text.
+    EndOfText,
+    /// The prompt takes all positions of the model.
+    NoRoom,
+    /// No new tokens were asked for.
+    NoNewTokens,
+    /// All its tokens are special ones or times, which have no text.
+    SpecialTokens,
+    /// There is nothing but white space in it.
+    WhiteSpace,
+    /// No letter was heard in the recording.
+    NoLetters,
 }
 
 /// A label and its probability.

@@ -25,7 +25,9 @@ pub use environment::{
 };
 pub use expectation::{Expectation, Verdict};
 pub use flag::Flag;
-pub use infer::{Finding, Generation, InferRequest, Inference, Label, Place, Question};
+pub use infer::{
+    Chat, Empty, Finding, Generation, InferRequest, Inference, Label, Place, Question,
+};
 pub use names::UnknownName;
 pub use outcome::{
     Correctness, Energy, EnergySource, Load, Memory, Outcome, PlanEntry, Status, Timing, Tolerances,

@@ -15,12 +15,12 @@ use crate::{
     load::Loaded,
     models::{Inputs, Model},
     open,
-    preprocess::{Given, Processor},
+    preprocess::{ChatTemplate, Given, Processor},
     probe,
     published::Published,
     weights::Source,
 };
-use record::{Event, Finding, InferRequest, Inference, Question};
+use record::{Chat, Event, Finding, InferRequest, Inference, Question};
 use std::collections::BTreeMap;
 use text::Writer;
 
@@ -62,7 +62,8 @@ async fn infer(
     // What is wrong with the question is said before the weights are loaded.
     let processor = processor(&published, source, &request.question).await?;
     let inputs_from = embedder.source(&request.input_url, &request.input_files);
-    let given = Given::read(class, &request.question, inputs_from.as_ref()).await?;
+    let mut given = Given::read(class, &request.question, inputs_from.as_ref()).await?;
+    said.chat_template = put(&request.chat, &published, source, &processor, &mut given).await?;
     let inputs = processor.inputs(&given)?;
 
     let loaded = open::load(&published, source, &device, precision, embedder).await?;
@@ -90,6 +91,32 @@ async fn infer(
     };
     said.answer_ms = embedder.now() - start;
     Ok(())
+}
+
+/// Makes prompts of the texts, if the model has a chat template and it is wanted; says which file
+/// the template is from.
+async fn put(
+    chat: &Chat,
+    published: &Published,
+    source: &dyn Source,
+    processor: &Processor,
+    given: &mut Given,
+) -> Result<Option<String>> {
+    let template = match chat.raw {
+        true => None,
+        false => ChatTemplate::find(published, source).await?,
+    };
+    match (template, &chat.system) {
+        (Some(template), _) => {
+            template.apply(chat, processor, given)?;
+            Ok(Some(template.file))
+        }
+        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            let message = "is for a chat, and no chat template is used; write it into the text";
+            Err(Error::input("system text", message))
+        }
+    }
 }
 
 async fn processor(

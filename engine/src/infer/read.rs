@@ -6,7 +6,7 @@ use crate::{
     preprocess::{Given, Image, Processor, ctc},
     published::{Config, Inputs},
 };
-use record::{Finding, Label, Place};
+use record::{Empty, Finding, Label, Place};
 
 /// Labels that are told of.
 const TOP: usize = 5;
@@ -146,7 +146,9 @@ fn transcripts(
     let blank = config.whole_or("pad_token_id", 0)? as u32;
     let rows = logits.chunks(frames * vocabulary).map(|row| {
         let ids = ctc::greedy(row, vocabulary, blank);
-        Finding::Text { text: processor.decode(&ids), ids }
+        let text = processor.decode(&ids);
+        let empty = text.trim().is_empty().then_some(Empty::NoLetters);
+        Finding::Text { text, ids, empty }
     });
     Ok(rows.collect())
 }

@@ -10,7 +10,7 @@ use crate::{
     preprocess::Processor,
     published::GenerationConfig,
 };
-use record::{Event, Finding, InferRequest, Inference};
+use record::{Empty, Event, Finding, InferRequest, Inference};
 use std::cell::{Cell, RefCell};
 
 /// Generates texts and tells of them piece by piece.
@@ -68,13 +68,24 @@ impl Writer<'_> {
             }
             steps += made.decode_steps;
             decode_ms += made.decode_ms;
-            findings.push(Finding::Text {
-                text: text.told.into_inner(),
-                ids: made.ids[prompt.ids.len()..].to_vec(),
-            });
+            let (text, ids) = (text.told.into_inner(), made.ids[prompt.ids.len()..].to_vec());
+            let empty = empty(&text, &ids, &stop_tokens, wanted.max_new_tokens);
+            findings.push(Finding::Text { text, ids, empty });
         }
         said.decode_tps = (steps > 0).then(|| steps as f64 / (decode_ms / 1e3).max(1e-9));
         Ok(findings)
+    }
+}
+
+/// Why a text of these new tokens has nothing to read in it, if it has not.
+fn empty(text: &str, ids: &[u32], stop_tokens: &[u32], wanted: u32) -> Option<Empty> {
+    match ids.first() {
+        _ if !text.trim().is_empty() => None,
+        None if wanted == 0 => Some(Empty::NoNewTokens),
+        None => Some(Empty::NoRoom),
+        Some(first) if stop_tokens.contains(first) => Some(Empty::EndOfText),
+        Some(_) if text.is_empty() => Some(Empty::SpecialTokens),
+        Some(_) => Some(Empty::WhiteSpace),
     }
 }
 

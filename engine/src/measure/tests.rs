@@ -11,7 +11,7 @@ use crate::{
     weights::{Folder, LocalFuture, Source},
 };
 use record::{
-    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Generation, InferRequest,
+    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Chat, Class, Generation, InferRequest,
     Precision, Question, Request,
 };
 use std::{
@@ -89,6 +89,7 @@ fn what_cannot_fit_is_refused_to_a_question_as_well() {
         input_url: folder.to_owned(),
         input_files: Vec::new(),
         question: Question { texts: vec!["a text".to_owned()], ..Question::default() },
+        chat: Chat::default(),
         generation: Generation {
             max_new_tokens: 1,
             temperature: 0.0,

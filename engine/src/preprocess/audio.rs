@@ -1,5 +1,6 @@
 //! Sounds: WAV files to samples, and from one sampling rate to another.
 
+use super::compressed;
 use crate::error::{Error, Result};
 use std::{f64::consts::PI, io::Cursor};
 
@@ -20,11 +21,19 @@ pub struct Audio {
 }
 
 impl Audio {
-    /// Reads a WAV file of integers (8, 16, 24 or 32 bits) or floats; channels are averaged.
+    /// Reads a FLAC, MP3 or Ogg Vorbis file, or a WAV file of integers (8, 16, 24 or 32 bits) or
+    /// floats; channels are averaged.
     ///
     /// # Errors
     /// When it is no such file, or ends before its header says it does.
     pub fn decode(bytes: &[u8]) -> Result<Audio> {
+        match bytes.starts_with(b"RIFF") {
+            true => Audio::wav(bytes),
+            false => compressed::decode(bytes)?.checked(),
+        }
+    }
+
+    fn wav(bytes: &[u8]) -> Result<Audio> {
         let wrong = |message: String| Error::input("audio", message);
         let mut reader = hound::WavReader::new(Cursor::new(bytes))
             .map_err(|e| wrong(format!("is not a WAV file that can be read: {e}")))?;

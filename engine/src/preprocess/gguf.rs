@@ -10,7 +10,7 @@ use crate::{
     weights::gguf::{Metadata, Value},
 };
 use serde_json::{Map, Value as Json, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Longest token of a SentencePiece vocabulary; every way to cut one in two is looked up.
 const MAX_PIECE: usize = 256;
@@ -53,6 +53,33 @@ pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<(Json, u32)> {
         None => keys.id("eos_token_id", &tokens)?,
     };
     Ok((json, pad.unwrap_or(0)))
+}
+
+/// Special tokens by the names that transformers has for their roles, such as `bos_token`; none where
+/// the file has no vocabulary.
+pub(super) fn special_tokens(
+    metadata: &Metadata,
+    names: &[&str],
+) -> Result<BTreeMap<String, String>> {
+    let mut special = BTreeMap::new();
+    if metadata.get("tokenizer.ggml.tokens").is_none() {
+        return Ok(special);
+    }
+    let keys = Keys(metadata);
+    let tokens = keys.tokens()?;
+    for name in names {
+        // Three have names of their own in GGUF files, one of them misspelt.
+        let key = match *name {
+            "unk_token" => "unknown_token_id".to_owned(),
+            "sep_token" => "seperator_token_id".to_owned(),
+            "pad_token" => "padding_token_id".to_owned(),
+            name => format!("{name}_id"),
+        };
+        if let Some(id) = keys.id(&key, &tokens)? {
+            special.insert((*name).to_owned(), tokens[id as usize].to_owned());
+        }
+    }
+    Ok(special)
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -15,6 +15,8 @@ const MAX_INPUT_BYTES: u64 = 512 << 20;
 pub struct Given {
     /// Texts, one a row of the batch.
     pub texts: Vec<String>,
+    /// Whether they spell out the special tokens that a tokenizer would put around them.
+    pub has_special_tokens: bool,
     /// Images, in the order in which texts name them.
     pub images: Vec<Image>,
     /// Recordings.

@@ -9,6 +9,11 @@ use serde_json::{Value, json};
 const PNG: &[u8] = include_bytes!("fixtures/processors/inputs/odd.png");
 const JPEG: &[u8] = include_bytes!("fixtures/processors/inputs/odd.jpg");
 const WAV: &[u8] = include_bytes!("fixtures/processors/formats/i24.wav");
+const COMPRESSED: [(&str, &[u8]); 3] = [
+    ("flac", include_bytes!("fixtures/processors/formats/short.flac")),
+    ("mp3", include_bytes!("fixtures/processors/formats/short.mp3")),
+    ("ogg", include_bytes!("fixtures/processors/formats/short.ogg")),
+];
 
 fn open(class: Class, config: Value, files: &[(&str, Value)]) -> Result<Processor> {
     let memory = files.iter().fold(Memory::new(), |memory, (name, value)| {
@@ -52,6 +57,19 @@ fn files_that_are_cut_off_are_refused() {
         let error = refusal(Audio::decode(&WAV[..len]));
         assert!(error.starts_with("input audio: "), "{len}: {error}");
     }
+    for (kind, file) in COMPRESSED {
+        let whole = Audio::decode(file).unwrap().samples.len();
+        for len in (0..file.len()).step_by(97).chain(0..200) {
+            match Audio::decode(&file[..len]).map(|audio| audio.samples.len()) {
+                // An Ogg file says nowhere how long it is.
+                Ok(samples) => assert!(kind == "ogg" && samples < whole, "{kind} {len}: {samples}"),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(error.starts_with("input audio: "), "{kind} {len}: {error}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -62,6 +80,17 @@ fn bytes_that_are_changed_do_not_panic() {
                 let mut bytes = file.to_vec();
                 bytes[place] = value;
                 let _ = (Image::decode(&bytes), Audio::decode(&bytes));
+            }
+        }
+    }
+    for (_, file) in COMPRESSED {
+        // Headers come first, and the end of an Ogg file is read before the rest.
+        let places = (0..600).chain(file.len() - 400..file.len());
+        for place in places {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut bytes = file.to_vec();
+                bytes[place] = value;
+                let _ = Audio::decode(&bytes);
             }
         }
     }

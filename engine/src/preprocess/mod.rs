@@ -6,11 +6,11 @@
 //! [`crate::published::Inputs`] under the names of the class's `forward()`.
 //!
 //! - texts: `tokenizer.rs` (`tokenizer.json`), `gguf.rs` (the vocabulary that a GGUF file carries),
-//!   `letters.rs` (Wav2Vec2's `vocab.json`), and back: `ctc.rs`;
+//!   `letters.rs` (Wav2Vec2's `vocab.json`), and back: `ctc.rs`; `chat` writes them as a chat;
 //! - images: `image.rs` decodes, `resize.rs` resizes as torch does, `pixels.rs` crops and normalises,
 //!   `detr.rs` pads to one size, `tiles.rs` cuts for LLaVA-NeXT and writes out `<image>`, `video.rs`
 //!   picks frames, `pictures.rs` knows which class needs which;
-//! - sounds: `audio.rs` decodes and resamples; `whisper.rs` and `clap.rs` cut and scale the log-mel
+//! - sounds: `audio.rs` decodes and resamples, `compressed.rs` decodes what is no WAV; `whisper.rs` and `clap.rs` cut and scale the log-mel
 //!   spectra of [`crate::mel`], and `wav2vec2.rs` takes the samples themselves.
 //!
 //! The reference is transformers 5.23 with torchvision's image processors, which it prefers over
@@ -19,7 +19,9 @@
 //! that a cell can be repeated. Files come from anywhere: sizes are checked before memory is taken.
 
 mod audio;
+mod chat;
 mod clap;
+mod compressed;
 pub mod ctc;
 mod detr;
 mod gguf;
@@ -44,6 +46,7 @@ mod whisper;
 
 pub use crate::mel::Mel;
 pub use audio::Audio;
+pub use chat::ChatTemplate;
 pub use given::{Given, taken};
 pub use image::Image;
 pub use processor::Processor;

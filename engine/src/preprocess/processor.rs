@@ -184,7 +184,7 @@ impl Processor {
             None => {}
         }
         if !texts.is_empty() {
-            self.put_texts(&texts, &mut inputs)?;
+            self.put_texts(&texts, !given.has_special_tokens, &mut inputs)?;
         }
         if !self.prompt.is_empty() {
             let rows = given.texts.len().max(given.audio.len());
@@ -220,7 +220,7 @@ impl Processor {
         tokenizer.decode(&ids, true).unwrap_or_default()
     }
 
-    fn put_texts(&self, texts: &[String], inputs: &mut Inputs) -> Result<()> {
+    fn put_texts(&self, texts: &[String], add_special: bool, inputs: &mut Inputs) -> Result<()> {
         let tokenizer = self.tokenizer.as_ref().ok_or_else(|| Error::Read {
             file: "tokenizer.json".to_owned(),
             message: "texts need it, and it is not there; transformers writes it with \
@@ -231,7 +231,7 @@ impl Processor {
             placeholders.check(tokenizer)?;
         }
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let batch = tokenizer.encode_batch(&texts, true)?;
+        let batch = tokenizer.encode_batch(&texts, add_special)?;
         let shape = vec![batch.rows, batch.len];
         let mut put = |name: &str, values: Vec<i64>| {
             inputs.ints.insert(name.to_owned(), (shape.clone(), values));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 /// An object of a file, whose complaints name that file.
 #[derive(Clone, Debug)]
 pub(super) struct Section {
-    file: &'static str,
+    pub file: &'static str,
     config: Config,
 }
 
@@ -33,17 +33,8 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) async fn read(source: &dyn Source) -> Result<Settings> {
-        let section = async |file: &'static str| {
-            let value = match whole(source, file).await? {
-                None => Value::Object(Map::new()),
-                Some(bytes) => serde_json::from_slice(&bytes)
-                    .map_err(|error| Error::malformed(file, error.to_string()))?,
-            };
-            let wrong = |_| Error::malformed(file, "is not a JSON object");
-            Ok::<_, Error>(Section { file, config: Config::new(value).map_err(wrong)? })
-        };
-        let own = section("preprocessor_config.json").await?;
-        let processor = section("processor_config.json").await?;
+        let own = Section::open(source, "preprocessor_config.json").await?;
+        let processor = Section::open(source, "processor_config.json").await?;
         // transformers 5 writes one file with an object a modality, and prefers it.
         let nested = |names: &[&str]| -> Result<Section> {
             for name in names {
@@ -57,14 +48,25 @@ impl Settings {
             images: nested(&["image_processor", "video_processor"])?,
             audio: nested(&["feature_extractor", "audio_processor"])?,
             processor,
-            tokenizer: section("tokenizer_config.json").await?,
-            special: section("special_tokens_map.json").await?,
-            generation: section("generation_config.json").await?,
+            tokenizer: Section::open(source, "tokenizer_config.json").await?,
+            special: Section::open(source, "special_tokens_map.json").await?,
+            generation: Section::open(source, "generation_config.json").await?,
         })
     }
 }
 
 impl Section {
+    /// The object in a file; an empty one where there is no such file.
+    pub(super) async fn open(source: &dyn Source, file: &'static str) -> Result<Section> {
+        let value = match whole(source, file).await? {
+            None => Value::Object(Map::new()),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| Error::malformed(file, error.to_string()))?,
+        };
+        let wrong = |_| Error::malformed(file, "is not a JSON object");
+        Ok(Section { file, config: Config::new(value).map_err(wrong)? })
+    }
+
     /// Takes something from the object; what is wrong with it is said of this file.
     pub(super) fn read<T>(&self, take: impl FnOnce(&Config) -> Result<T>) -> Result<T> {
         take(&self.config).map_err(|error| match error {

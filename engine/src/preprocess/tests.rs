@@ -71,6 +71,7 @@ fn given(case: &Case) -> Given {
         images: images(&case.images),
         audio: case.audio.iter().map(audio).collect(),
         frames: images(&case.frames),
+        ..Given::default()
     }
 }
 
@@ -213,5 +214,22 @@ fn every_kind_of_wav_holds_the_same_sound() {
         let audio = Audio::decode(&std::fs::read(path).unwrap()).unwrap();
         assert_eq!(audio.samples, [0.25, -0.375, 0.125, -0.1875], "{kind}");
         assert_eq!(audio.rate, 16_000);
+    }
+}
+
+#[test]
+fn compressed_sounds_are_the_recording_they_were_made_of() {
+    let wave = Audio::decode(&input("short.wav")).unwrap();
+    // A second channel of half the level leaves three quarters of it.
+    let wanted: Vec<f64> = wave.samples.iter().map(|x| f64::from(*x) * 0.75).collect();
+    let power = wanted.iter().map(|x| x * x).sum::<f64>();
+    for (kind, bound) in [("flac", 1e-7), ("mp3", 0.03), ("ogg", 0.04)] {
+        let path = fixtures().join("formats").join(format!("short.{kind}"));
+        let audio = Audio::decode(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!((audio.rate, audio.samples.len()), (wave.rate, wanted.len()), "{kind}");
+        let apart = audio.samples.iter().zip(&wanted).map(|(a, b)| (f64::from(*a) - b).powi(2));
+        let apart = (apart.sum::<f64>() / power).sqrt();
+        // One sample too early or too late would be 0.2 away.
+        assert!(apart <= bound, "{kind}: {apart}");
     }
 }

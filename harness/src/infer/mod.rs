@@ -21,7 +21,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Context, Result, bail};
-use record::{Answer, Backend, Bits, Browser, Generation, InferRequest, Request};
+use record::{Answer, Backend, Bits, Browser, Chat, Generation, InferRequest, Request};
 use screen::Screen;
 use std::{path::PathBuf, time::Duration};
 
@@ -34,7 +34,7 @@ Examples:
   cargo harness infer --model whisper-tiny.en --input speech.wav --browser chrome --bits 4
       the same in a page, at 4 bits
   cargo harness infer --model smollm2-135m --input 'The capital of France is' --backend wasm
-      a continuation, computed on the host's CPU
+      a continuation, or an answer if the model has a chat template, computed on the host's CPU
   cargo harness infer --model ./clip --input cat.png --text 'a cat' 'a dog'
       which text fits the picture: your own model, a folder as transformers saves it")]
 pub struct Args {
@@ -42,13 +42,21 @@ pub struct Args {
     #[arg(long)]
     pub model: String,
 
-    /// Files (.wav, .png, .jpg, .txt), folders of frames, or texts.
+    /// Files (.wav, .flac, .mp3, .ogg, .png, .jpg, .txt), folders of frames, or texts.
     #[arg(long, num_args = 1.., value_name = "FILE|TEXT")]
     pub input: Vec<String>,
 
     /// Texts, whatever files may be called so.
     #[arg(long, num_args = 1..)]
     pub text: Vec<String>,
+
+    /// What a model with a chat template is told before each text.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+
+    /// Continue texts as they are, though the model has a chat template.
+    #[arg(long, conflicts_with = "system")]
+    pub raw: bool,
 
     /// Run in a page of this browser instead of on the host.
     #[arg(long)]
@@ -165,6 +173,11 @@ async fn ask(
         input_url: input.served.folder.to_string_lossy().into_owned(),
         input_files: input.served.files.clone(),
         question: input.question.clone(),
+        chat: Chat {
+            raw: args.raw,
+            system: args.system.clone(),
+            now: jiff::Timestamp::now().to_string(),
+        },
         generation: Generation {
             max_new_tokens: args.max_new_tokens,
             temperature: args.temperature,

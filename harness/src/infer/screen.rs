@@ -5,7 +5,7 @@ use crate::{
     exit::Exit,
     ui::{Bar, Ui, Unit},
 };
-use record::{Backend, Event, Finding, Inference};
+use record::{Backend, Class, Empty, Event, Finding, Inference};
 use serde_json::json;
 use std::io::Write;
 
@@ -71,20 +71,52 @@ impl<'a> Screen<'a> {
             self.ui.error(format!("{error}{hint}"));
             return Exit::CellFailed;
         }
+        for (number, finding) in inference.findings.iter().enumerate() {
+            if let Finding::Text { empty: Some(empty), .. } = finding {
+                let which = match inference.findings.len() {
+                    1 => "the answer".to_owned(),
+                    _ => format!("answer {}", number + 1),
+                };
+                self.ui.warn(format!("{which} is empty: {}", reason(*empty)));
+            }
+        }
         for line in inference.findings.iter().flat_map(|finding| lines(finding, texts)) {
             self.ui.result(line, json!(null));
         }
         let speed = inference.decode_tps.map(|tps| format!(", {tps:.1} tok/s"));
         self.ui.say(format!(
-            "{} at {} bits, {:.1} MB: loaded in {:.2} s, answered in {:.2} s{}",
+            "{} at {} bits, {:.1} MB{}: loaded in {:.2} s, answered in {:.2} s{}",
             inference.class.map(|class| class.name()).unwrap_or_default(),
             self.args.bits,
             inference.weights_bytes as f64 / 1e6,
+            prompted(inference),
             inference.load_ms / 1e3,
             inference.answer_ms / 1e3,
             speed.unwrap_or_default(),
         ));
         Exit::Ok
+    }
+}
+
+/// How texts became prompts, of models that continue them.
+fn prompted(inference: &Inference) -> String {
+    match (&inference.chat_template, inference.class) {
+        (Some(file), _) => format!(", chat template of {file}"),
+        (None, Some(Class::Llama | Class::Qwen2 | Class::Llava | Class::LlavaNext)) => {
+            ", without a chat template".to_owned()
+        }
+        (None, _) => String::new(),
+    }
+}
+
+fn reason(empty: Empty) -> &'static str {
+    match empty {
+        Empty::EndOfText => "its first token ends the text",
+        Empty::NoRoom => "the prompt takes all positions that the model has; shorten it",
+        Empty::NoNewTokens => "no new tokens were asked for",
+        Empty::SpecialTokens => "all its tokens are special ones, which have no text",
+        Empty::WhiteSpace => "there is nothing but white space in it",
+        Empty::NoLetters => "no letter was heard",
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use tempfile::TempDir;
 
 const IMAGES: [&str; 3] = ["png", "jpg", "jpeg"];
-const SOUNDS: [&str; 1] = ["wav"];
+const SOUNDS: [&str; 4] = ["wav", "flac", "mp3", "ogg"];
 
 /// What is given, in a scratch folder.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Input {
     fn take(&mut self, path: &Path) -> Result<()> {
         let context = || format!("reading {}", path.display());
         let Some(kind) = kind(path) else {
-            bail!("{} is none of .wav, .png, .jpg and .txt", path.display());
+            bail!("{} is none of .wav, .flac, .mp3, .ogg, .png, .jpg and .txt", path.display());
         };
         if kind == "txt" {
             let text = fs::read_to_string(path).with_context(context)?;
@@ -165,11 +165,11 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_no_text() {
         let folder = tempfile::tempdir().unwrap();
-        let other = folder.path().join("a.mp3");
+        let other = folder.path().join("a.opus");
         fs::write(&other, "").unwrap();
         for (given, said) in [
             ("absent.wav", "no file absent.wav"),
-            (other.to_str().unwrap(), "none of .wav, .png"),
+            (other.to_str().unwrap(), "none of .wav, .flac"),
             (folder.path().to_str().unwrap(), "has no .png or .jpg"),
         ] {
             let error = collect(&[given], &[]).err().unwrap().to_string();
