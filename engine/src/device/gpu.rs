@@ -9,6 +9,7 @@ use super::{
     pool::{Buffer, Pool},
     problems::Problems,
     queue::{Dispatch, HostFn, HostStep, Work},
+    trace::Notes,
 };
 use crate::{
     error::{Error, Result},
@@ -43,6 +44,7 @@ pub struct Gpu {
     pub(super) poison: Cell<bool>,
     pub(super) recording: Cell<bool>,
     pub(super) spent: Cell<Spent>,
+    pub(super) notes: Notes,
     /// What was recorded since someone began to watch.
     watched: RefCell<Watched>,
     /// Counts beginnings and ends of watches.
@@ -102,6 +104,7 @@ impl Gpu {
             poison: Cell::new(false),
             recording: Cell::new(false),
             spent: Cell::default(),
+            notes: Notes::default(),
             watched: RefCell::default(),
             watch: Cell::new(1),
         })
