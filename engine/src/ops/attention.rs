@@ -94,10 +94,13 @@ struct Sizes {
     tokens: usize,
     width: usize,
     keys: usize,
+    /// Of the keys, those from before this pass.
+    before: usize,
 }
 
-/// The keys that query `t` of a pass sees, `before` of them being there already.
-fn seen(how: &Attention<'_>, keys: usize, before: usize, t: usize) -> Range<usize> {
+/// The keys that query `t` of a pass sees.
+fn seen(how: &Attention<'_>, sizes: &Sizes, t: usize) -> Range<usize> {
+    let Sizes { keys, before, .. } = *sizes;
     let end = if how.causal { (before + t + 1).min(keys) } else { keys };
     let start = how.window.map_or(0, |window| (before + t + 1).saturating_sub(window));
     start..end
@@ -106,11 +109,11 @@ fn seen(how: &Attention<'_>, keys: usize, before: usize, t: usize) -> Range<usiz
 /// Of each query and key that it sees: a product and a sum for each of D, for the score and for the
 /// output; the scale, and a bias where there is one; the five operations of a softmax. Padding is
 /// seen, as shapes do not tell it.
-fn analysis(sizes: Sizes, before: usize, how: &Attention<'_>) -> Analysis {
-    let Sizes { batch, tokens, width, keys } = sizes;
-    let pairs: usize = (0..tokens).map(|t| seen(how, keys, before, t).len()).sum();
+fn analysis(sizes: &Sizes, how: &Attention<'_>) -> Analysis {
+    let Sizes { batch, tokens, width, keys, .. } = *sizes;
+    let pairs: usize = (0..tokens).map(|t| seen(how, sizes, t).len()).sum();
     let each = 4 * width + 6 + usize::from(how.bias.is_some());
-    let read = keys - seen(how, keys, before, 0).start;
+    let read = keys - seen(how, sizes, 0).start;
     let q = [batch, tokens, how.heads * width];
     let kv = [batch, read, how.kv_heads * width];
     let mask: &[usize] = if how.mask.is_some() { &[batch, read] } else { &[0] };
@@ -148,19 +151,19 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
         assert_eq!(bias.shape()[1], how.heads);
         assert!(bias.shape()[2] >= tokens && bias.shape()[3] >= keys);
     }
-    let sizes = Sizes { batch, tokens, width, keys };
+    let sizes = Sizes { batch, tokens, width, keys, before };
     let kv_shape = [batch, keys, how.kv_heads * width];
     let shapes = [q.shape(), &kv_shape, &kv_shape];
-    let shape = device.call("attention", &shapes, analysis(sizes, before, &how));
+    let shape = device.call("attention", &shapes, analysis(&sizes, &how));
     match device {
         Device::Cpu(_) => {
             let values = match kv {
                 KeysValues::Plain { k, v } => {
-                    cpu(q.f32s(), k.f32s(), v.f32s(), 0, &sizes, &layout, how)
+                    cpu(q.f32s(), k.f32s(), v.f32s(), &sizes, &layout, how)
                 }
                 KeysValues::Cached(cache, layer) => {
                     let (k, v) = cache.cpu(layer);
-                    cpu(q.f32s(), &k, &v, cache.len(), &sizes, &layout, how)
+                    cpu(q.f32s(), &k, &v, &sizes, &layout, how)
                 }
             };
             Tensor::from_f32(&shape, values)
@@ -188,9 +191,9 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                     // A recorded step is replayed with more keys: the device counts them.
                     let before = next(cached).map_or(0, |step| step.u32s()[0] as usize);
                     let keys = if cached { before + tokens } else { keys };
-                    let sizes = Sizes { keys, ..sizes };
+                    let sizes = Sizes { keys, before, ..sizes };
                     let [q, k, v] = [0, 1, 2].map(|i| x[i].f32s());
-                    Tensor::from_f32(x[0].shape(), cpu(q, k, v, before, &sizes, &layout, how))
+                    Tensor::from_f32(x[0].shape(), cpu(q, k, v, &sizes, &layout, how))
                 });
             };
             let rows = batch * tokens * how.heads;
@@ -229,18 +232,17 @@ fn cpu(
     q: &[f32],
     k: &[f32],
     v: &[f32],
-    before: usize,
     sizes: &Sizes,
     layout: &Layout,
     how: Attention<'_>,
 ) -> Vec<f32> {
-    let Sizes { batch, tokens, width, keys } = *sizes;
+    let Sizes { batch, tokens, width, keys, before } = *sizes;
     let mut y = vec![0.0; q.len()];
     let mut scores = vec![0.0; keys];
     for at in 0..batch * tokens * how.heads {
         let (head, t, b) = (at % how.heads, at / how.heads % tokens, at / (how.heads * tokens));
         let base = b * layout.batch + head / (how.heads / how.kv_heads) * layout.head;
-        let Range { start: first, end: seen } = seen(&how, keys, before, t);
+        let Range { start: first, end: seen } = seen(&how, sizes, t);
         let bias = how.bias.map(|bias| {
             let [groups, heads, rows, columns] = bias.shape()[..] else {
                 panic!("four axes wanted")
