@@ -2,14 +2,17 @@
 #![cfg(not(target_arch = "wasm32"))]
 
 use engine::{
-    device::{Call, Cost, Device, Gpu},
+    device::{Call, Device, Gpu},
     load::LoadPlan,
     models,
     published::{Inputs, Published},
     weights::Folder,
 };
 use pollster::block_on;
-use record::{Bits, Precision};
+use record::{
+    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Cost, Precision, Request,
+    RunRequest,
+};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::{fs, path::Path, rc::Rc};
@@ -217,4 +220,34 @@ fn a_pass_on_a_gpu_is_the_pass_on_the_cpu() {
         let (cpu, _) = trace(&path, &precision, &Device::cpu());
         assert_eq!(trace(&path, &precision, &gpu).0, cpu, "{folder}");
     }
+}
+
+/// A record has the sum of what it timed.
+#[test]
+fn a_cell_tells_what_its_passes_cost() {
+    let (folder, precision) = (zoo("bert/bert-mlm-tied"), Precision::of(Bits::Fixed(4)));
+    let files = Folder::new(&folder).files().unwrap();
+    let request = RunRequest {
+        cell: Cell {
+            class: Class::Bert,
+            case: "bert-mlm-tied".to_owned(),
+            precision: precision.clone(),
+            backend: Backend::Wasm,
+            browser: Browser::Host,
+            axes: Axes::default(),
+        },
+        case_url: folder.to_str().unwrap().to_owned(),
+        files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),
+        repeat: 1,
+        repeat_quick: 0,
+        quick_ms: 0.0,
+        warmup: 0,
+        max_new_tokens: None,
+    };
+    let Answer::Run(outcome) = engine::answer_blocking(Request::Run(request), &mut |_| {}) else {
+        panic!("a run is answered with an outcome")
+    };
+    let (calls, _) = trace(&folder, &precision, &Device::cpu());
+    let cost = calls.iter().map(|call| call.cost).sum();
+    assert_eq!(outcome.timing.unwrap().pass_cost, Some(cost));
 }

@@ -29,7 +29,7 @@ pub use pipelines::Recipe;
 pub use plan::Plan;
 pub use pool::Buffer;
 pub use queue::HostFn;
-pub use trace::{Analysis, Call, Cost, Notes, Trace, numbers};
+pub use trace::{Analysis, Call, Notes, Trace, numbers};
 
 use crate::{
     error::Result,

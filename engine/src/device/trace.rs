@@ -2,48 +2,8 @@
 //! whoever asks for one.
 
 use super::{Device, Gpu};
-use std::{
-    cell::RefCell,
-    iter::Sum,
-    ops::{Add, AddAssign},
-    rc::Rc,
-};
-
-/// What a call takes at least, whatever the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Arithmetic of the op's definition: a product and its sum are two operations, a function such as
-    /// `exp` is one. What a kernel does besides, to find numbers or to unpack them, is not counted.
-    pub operations: u64,
-    /// Bytes of the inputs, each read once; those of packed weights with their scales and padding.
-    pub read_bytes: u64,
-    /// Bytes of the output.
-    pub written_bytes: u64,
-}
-
-impl Add for Cost {
-    type Output = Cost;
-
-    fn add(self, other: Cost) -> Cost {
-        Cost {
-            operations: self.operations + other.operations,
-            read_bytes: self.read_bytes + other.read_bytes,
-            written_bytes: self.written_bytes + other.written_bytes,
-        }
-    }
-}
-
-impl AddAssign for Cost {
-    fn add_assign(&mut self, other: Cost) {
-        *self = *self + other;
-    }
-}
-
-impl Sum for Cost {
-    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
-        costs.fold(Cost::default(), Cost::add)
-    }
-}
+use record::Cost;
+use std::{cell::RefCell, rc::Rc};
 
 /// What an op states of a call before it runs: the shape of its output, which is the one that it
 /// allocates, and the cost.
