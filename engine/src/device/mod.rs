@@ -2,7 +2,7 @@
 //!
 //! `kernel.rs` says what a kernel is and how one is chosen; `adapter.rs` asks for a GPU and describes
 //! it; `pool.rs` lends its buffers, `bind.rs` shows them to kernels, and `pipelines.rs` keeps its
-//! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `plan.rs` keeps
+//! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `command_list.rs` keeps
 //! the work of one decode step so that each token only replays it; `modes.rs` has what ends with its
 //! scope, poison and laps, and `trace.rs` the list of a pass's ops; `clock.rs` measures what passes take on the GPU itself; `problems.rs` hears
 //! what the GPU refuses, and when it is lost.
@@ -10,11 +10,11 @@
 mod adapter;
 mod bind;
 mod clock;
+mod command_list;
 mod gpu;
 mod kernel;
 mod modes;
 mod pipelines;
-mod plan;
 mod pool;
 mod problems;
 mod queue;
@@ -22,11 +22,11 @@ mod trace;
 
 pub use adapter::InPage;
 pub use bind::Bind;
+pub use command_list::CommandList;
 pub use gpu::{Gpu, Makers, Watched};
 pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tuning};
 pub use modes::{Laps, Poison, Spent};
 pub use pipelines::Recipe;
-pub use plan::Plan;
 pub use pool::Buffer;
 pub use queue::HostFn;
 pub use trace::{Analysis, Call, Notes, Trace, numbers};
