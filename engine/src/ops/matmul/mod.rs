@@ -124,7 +124,7 @@ pub(super) fn sample_matrix(
     sample_in_shards(device, rows, columns, format, rows)
 }
 
-/// A matrix of repeatable numbers in shards of `shard_rows`, a multiple of 32: what is large enough
+/// A matrix of repeatable numbers in shards of `shard_rows`, a multiple of 32 or 1: what is large enough
 /// for more than one shard on a real device is too large for a check.
 pub(super) fn sample_in_shards(
     device: &Device,
@@ -209,7 +209,16 @@ pub(super) fn all_checks() -> Vec<Check> {
     let checks = Format::all().into_iter().flat_map(|format| {
         sizes.into_iter().flat_map(move |size| [false, true].map(|bias| check(format, size, bias)))
     });
-    checks.collect()
+    // Three groups a row, so that two rows would share a word of scales.
+    let by_row = shards().map(|(format, _)| {
+        Check::new(format!("matmul {format} in shards of one row"), move |device| {
+            let w = sample_in_shards(device, 5, 72, format, 1);
+            assert_eq!(w.shards.len(), 5);
+            let product = |m| matmul(device, &device.upload(&[m, 72], normal(7, m * 72)), &w, None);
+            vec![product(1), product(9)]
+        })
+    });
+    checks.chain(by_row).collect()
 }
 
 fn check(format: Format, [m, n, k]: [usize; 3], with_bias: bool) -> Check {
