@@ -31,7 +31,8 @@ pub fn median_ci95(samples: &[f64]) -> Option<[f64; 2]> {
     // would be no number at first.
     let (mut below, mut term) = (0.0, -(n as f64) * std::f64::consts::LN_2);
     let mut k = 0;
-    while k < n / 2 && 1.0 - 2.0 * (below + term.exp()) >= CONFIDENCE {
+    // At the middle `below` is a half, so this ends.
+    while 1.0 - 2.0 * (below + term.exp()) >= CONFIDENCE {
         below += term.exp();
         term += ((n - k) as f64 / (k + 1) as f64).ln();
         k += 1;
@@ -53,6 +54,23 @@ mod tests {
 
     fn ranks(n: usize) -> Vec<f64> {
         (1..=n).map(|rank| rank as f64).collect()
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle_of_the_sorted_samples() {
+        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median(&[7.0]), 7.0);
+        assert_eq!(median(&[9.0, 2.0, 4.0]), 4.0);
+        assert_eq!(median(&[9.0, 2.0, 4.0, 5.0]), 4.5);
+        assert_eq!(median(&[1.0, 30.0, 8.0, 3.0, 2.0]), 3.0);
+        assert_eq!(median(&[1.0, 30.0, 8.0, 3.0, 2.0, 6.0]), 4.5);
+    }
+
+    #[test]
+    fn the_first_of_the_largest_is_found() {
+        assert_eq!(argmax(&[]), 0);
+        assert_eq!(argmax(&[1.0, 5.0, 5.0, 2.0]), 1);
+        assert_eq!(argmax(&[-3.0, -2.0, -1.0]), 2);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Source for Weights {
                 let end = range.end.min(first + info.bytes());
                 let words;
                 (words, left) = left.split_at_mut((end - at) as usize);
-                Law::of(info).write(self.seed, (at - first) / 4..(end - first) / 4, words);
+                Distribution::of(info).write(self.seed, (at - first) / 4..(end - first) / 4, words);
                 at = end;
             }
             Ok(bytes)
@@ -71,27 +71,27 @@ impl Source for Weights {
 
 /// What the numbers of a tensor are like.
 #[derive(Debug, PartialEq)]
-enum Law {
+enum Distribution {
     /// All the same.
     Constant(f32),
     /// Bell-shaped around 0.
     Bell { key: u64, spread: f32 },
 }
 
-impl Law {
+impl Distribution {
     /// Activations keep their size on the way through a model: norms do nothing, biases add nothing,
     /// and each output of a matrix is a sum of as many products as its spread makes up for.
-    fn of(info: &TensorInfo) -> Law {
+    fn of(info: &TensorInfo) -> Distribution {
         let last = info.name.rsplit('.').next().unwrap_or_default();
         let inputs = info.row_len();
         match (info.shape.len(), last) {
             // Lengths that the directions of a normed weight are given.
-            (_, "weight_g" | "original0") => Law::Constant(1.0),
-            (1, "weight" | "gamma" | "running_var") => Law::Constant(1.0),
-            (1, "bias" | "beta" | "running_mean") => Law::Constant(0.0),
+            (_, "weight_g" | "original0") => Distribution::Constant(1.0),
+            (1, "weight" | "gamma" | "running_var") => Distribution::Constant(1.0),
+            (1, "bias" | "beta" | "running_mean") => Distribution::Constant(0.0),
             // Scalars are logarithms of what cosines are multiplied by.
-            (0, _) => Law::Constant(1.0),
-            (1, _) => Law::Bell { key: key(&info.name), spread: 0.02 },
+            (0, _) => Distribution::Constant(1.0),
+            (1, _) => Distribution::Bell { key: key(&info.name), spread: 0.02 },
             _ => {
                 let mut spread = 1.0 / (inputs as f32).sqrt();
                 // T5 does not divide scores by the root of a head's width, which is 64: its queries
@@ -100,7 +100,7 @@ impl Law {
                 if info.name.ends_with("Attention.q.weight") {
                     spread /= 8.0;
                 }
-                Law::Bell { key: key(&info.name), spread }
+                Distribution::Bell { key: key(&info.name), spread }
             }
         }
     }
@@ -109,10 +109,10 @@ impl Law {
     fn write(&self, seed: u64, range: Range<u64>, words: &mut [u8]) {
         let words = words.chunks_exact_mut(4);
         match self {
-            Law::Constant(value) => {
+            Distribution::Constant(value) => {
                 words.for_each(|word| word.copy_from_slice(&value.to_le_bytes()));
             }
-            Law::Bell { key, spread } => {
+            Distribution::Bell { key, spread } => {
                 let key = mix(key ^ seed);
                 for (word, at) in words.zip(range) {
                     word.copy_from_slice(&(spread * bell(key, at)).to_le_bytes());

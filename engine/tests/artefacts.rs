@@ -2,14 +2,19 @@
 //! damaged, of another version or of another model is refused by name.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "support/gguf.rs"]
+mod gguf;
+
 use engine::{
     device::{Device, Gpu},
     error::Error,
+    load::Step,
     models,
     packing::Weights,
     published::Published,
     weights::{Folder, Memory, Source},
 };
+use gguf::Gguf;
 use pollster::block_on;
 use record::{Bits, Precision, Scheme};
 use std::{
@@ -21,8 +26,8 @@ use std::{
 
 const FILE: &str = "model.safetensors";
 
-/// Classes whose weights go every way there is: plain, folded, in groups, turned, spread, tied, and
-/// taken from blocks as they are.
+/// Classes whose weights go every way there is, but for blocks of GGUF: plain, folded, in groups, turned,
+/// spread and tied.
 const CASES: [&str; 8] = [
     "bert/bert-mlm-tied",
     "clap/clap-fused",
@@ -90,6 +95,75 @@ fn a_device_gets_the_same_words_as_without_an_artefact() {
     }
 }
 
+/// A layer of a llama whose matrices are blocks of 8 and of 4 bits, those with a minimum among them, and
+/// whose words are numbers of 16 bits.
+fn llama_in_blocks() -> Vec<u8> {
+    const MATRICES: [(&str, u32, u64); 8] = [
+        ("token_embd.weight", 1, 64),
+        ("blk.0.attn_q.weight", 8, 34),
+        ("blk.0.attn_k.weight", 2, 18),
+        ("blk.0.attn_v.weight", 3, 20),
+        ("blk.0.attn_output.weight", 2, 18),
+        ("blk.0.ffn_gate.weight", 3, 20),
+        ("blk.0.ffn_up.weight", 2, 18),
+        ("blk.0.ffn_down.weight", 8, 34),
+    ];
+    const NORMS: [&str; 3] =
+        ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"];
+    let tensors = (MATRICES.len() + NORMS.len()) as u64;
+    let mut gguf = Gguf::new(tensors, 6).key("general.architecture", 8).text(b"llama");
+    let sizes = [
+        ("embedding_length", 32),
+        ("feed_forward_length", 32),
+        ("block_count", 1),
+        ("attention.head_count", 2),
+        ("context_length", 64),
+    ];
+    for (key, size) in sizes {
+        gguf = gguf.key(&format!("llama.{key}"), 4).u32(size);
+    }
+    let mut bytes = 0;
+    for (name, kind, block) in MATRICES {
+        gguf = gguf.tensor(name, &[32, 32], kind, bytes);
+        bytes += 32 * block;
+    }
+    for name in NORMS {
+        gguf = gguf.tensor(name, &[32], 0, bytes);
+        bytes += 32 * 4;
+    }
+    let mut file = gguf.data(bytes as usize);
+    let data = file.len() - bytes as usize;
+    // Small enough to be numbers whatever they are read as.
+    file[data..].iter_mut().enumerate().for_each(|(i, byte)| *byte = (i * 7 % 61) as u8);
+    file
+}
+
+/// Blocks of all three formats that are stored as they are.
+#[test]
+fn blocks_of_a_gguf_come_back_as_they_are() {
+    let gpu = Device::Gpu(Rc::clone(&block_on(Gpu::open(None)).expect("a GPU or lavapipe")));
+    let (folder, files) = (tempfile::tempdir().unwrap(), ["model.gguf".to_owned()]);
+    std::fs::write(folder.path().join(&files[0]), llama_in_blocks()).unwrap();
+    let precision = Precision::of(Bits::Fixed(4));
+    let weights = Weights::open(folder.path(), &files).unwrap();
+    let mut out = Cursor::new(Vec::new());
+    let plan = weights.pack(&precision, FILE, &mut out, &|_, _| {}).unwrap();
+    let taken = plan.entries.iter().filter(|entry| entry.steps.contains(&Step::TakeBlocks));
+    let mut formats: Vec<String> = taken.map(|entry| entry.format.to_string()).collect();
+    formats.sort();
+    let of = |format: &'static str, count| std::iter::repeat_n(format, count);
+    let wanted = of("q4 asymmetric g32", 2).chain(of("q4 symmetric g32", 3));
+    assert!(wanted.chain(of("q8 symmetric g32", 2)).eq(&formats), "{formats:?}");
+
+    let packed = Memory::new().with(FILE, out.into_inner());
+    let source = Folder::new(folder.path());
+    for device in [Device::cpu(), gpu] {
+        let direct = load(&source, &files, &precision, &device).unwrap();
+        let packed = load(&packed, &[FILE.to_owned()], &precision, &device).unwrap();
+        assert_eq!(packed, direct);
+    }
+}
+
 /// Every byte of the data is covered by a checksum, and the name of its entry is said.
 #[test]
 fn a_damaged_artefact_is_refused_by_name() {
@@ -107,6 +181,10 @@ fn a_damaged_artefact_is_refused_by_name() {
             "{error}"
         );
     }
+    // A checksum that is missing.
+    let sums = |from: &str, to: &str| load_packed(with(&whole, from, to), &precision).unwrap_err();
+    let missing = sums(r#"\"model.norm.weight\":\""#, r#"\"model.norm.weighs\":\""#).to_string();
+    assert!(missing.contains("with a checksum; pack it again"), "{missing}");
     let truncated = load_packed(whole[..last].to_vec(), &precision).unwrap_err().to_string();
     assert!(truncated.starts_with("model.safetensors is malformed"), "{truncated}");
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     archive::{compare, export, gc, history},
-    browser::{BrowserArgs, GpuChoice, Look},
+    browser::{BrowserArgs, GpuChoice, SessionOptions},
     cases::Size,
     check,
     config::{Config, Selection},
@@ -271,7 +271,7 @@ impl CellArgs {
             retries: self.retries,
             grid: self.grid.clone(),
             listen: Listen { bind: self.bind, public_url: self.public_url.clone() },
-            look: Look {
+            session: SessionOptions {
                 headed: self.headed,
                 gpu: self.gpu.settle(),
                 webnn: self.backends.contains(&Backend::Webnn),

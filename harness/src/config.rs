@@ -1,7 +1,7 @@
 //! What a run is to do, with every name resolved.
 
 use crate::{
-    browser::{BrowserId, Look, Target},
+    browser::{BrowserId, SessionOptions, Target},
     cases::{self, Case, Size},
     expectations::Expectations,
     home,
@@ -47,7 +47,7 @@ pub struct Config {
     /// How often a cell that failed is tried again.
     pub retries: u32,
     /// Headless or not, and on which GPU.
-    pub look: Look,
+    pub session: SessionOptions,
     /// The address of a Selenium Grid that has the browsers.
     pub grid: Option<String>,
     /// Where the page and the cases are served.
@@ -94,10 +94,10 @@ impl Config {
             option("rounds", self.rounds.to_string());
         }
         option("timeout", self.timeout.as_secs().to_string());
-        if self.look.gpu != crate::browser::Gpu::Software {
+        if self.session.gpu != crate::browser::Gpu::Software {
             option("gpu", "hardware".to_owned());
         }
-        if self.look.headed {
+        if self.session.headed {
             words.push("--headed".to_owned());
         }
         words.extend(self.case(cell).into_iter().flat_map(|case| case.selector.clone()));

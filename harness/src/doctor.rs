@@ -2,7 +2,7 @@
 //! one is started, and its page says which adapter it was given and what else it offers.
 
 use crate::{
-    browser::{Gpu, GpuChoice, Launch, Look},
+    browser::{Gpu, GpuChoice, Launch, SessionOptions},
     bundle,
     exit::Exit,
     home::{self, Home},
@@ -22,7 +22,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Without a window, on software, and with all that browsers keep behind flags.
-const LOOK: Look = Look { headed: false, gpu: Gpu::Software, webnn: true };
+const LOOK: SessionOptions = SessionOptions { headed: false, gpu: Gpu::Software, webnn: true };
 
 /// Prints one line for each tool that any command can use, and whether a plain `run` can start.
 pub fn run(ui: &Ui) -> Exit {

@@ -47,7 +47,7 @@ pub fn plan(config: &Config) -> Vec<Cell> {
 mod tests {
     use super::*;
     use crate::{
-        browser::{Look, Target},
+        browser::{SessionOptions, Target},
         cases::Case,
     };
     use record::{Bits, Class, Precision, Scheme};
@@ -77,7 +77,7 @@ mod tests {
             timeout: Duration::from_secs(120),
             run_timeout: None,
             retries: 0,
-            look: Look::default(),
+            session: SessionOptions::default(),
             grid: None,
             listen: Default::default(),
             jobs: 1,

@@ -182,10 +182,11 @@ fn page(args: &RunArgs, config: &Config, cells: &[Cell], ui: &Ui) -> Result<Opti
         ui.warn(format!("set-up: {error:#}"));
     }
     if !args.keep_going {
-        let find = |target: &Target| Launch::of_target(target, config.look).map(drop);
+        let find = |target: &Target| Launch::of_target(target, config.session).map(drop);
         find_browsers(&targets, args.cells.browsers.are_default, find, ui)?;
     }
-    for launch in targets.iter().filter_map(|target| Launch::of_target(target, config.look).ok()) {
+    for launch in targets.iter().filter_map(|target| Launch::of_target(target, config.session).ok())
+    {
         launch.warning.iter().for_each(|warning| ui.warn(warning));
     }
     let folder = match &args.bundle {

@@ -5,7 +5,7 @@
 //! the browser to quit, and dropping the driver ends whatever is left.
 
 use crate::{
-    browser::{Launch, Look, Wish, driver::Driver},
+    browser::{Launch, SessionOptions, SessionRequest, driver::Driver},
     bundle::Module,
     grid::{self, Grid, Held},
 };
@@ -99,11 +99,11 @@ impl Keeper {
 
 impl Session {
     /// Starts driver and browser and opens the page at `url`.
-    pub async fn open(launch: &Launch, look: Look, url: &str) -> Result<Session> {
+    pub async fn open(launch: &Launch, options: SessionOptions, url: &str) -> Result<Session> {
         let driver = Driver::start(launch, START).await?;
         match Session::connect(launch, &driver, url).await {
             Ok((client, answered)) => {
-                let info = launch.info(look, &answered);
+                let info = launch.info(options, &answered);
                 let must_be_asked = launch.takes_turns.is_some();
                 Ok(Session { client, keeper: Keeper::Driver(driver), info, must_be_asked })
             }
@@ -119,9 +119,14 @@ impl Session {
     }
 
     /// Asks a grid for a browser and opens the page at `url` in it.
-    pub async fn open_on(grid: &Grid, browser: Browser, look: Look, url: &str) -> Result<Session> {
-        let wish = Wish::of(browser, look)?;
-        let ask = async |url: &str| new_session(url, &wish.capabilities).await;
+    pub async fn open_on(
+        grid: &Grid,
+        browser: Browser,
+        options: SessionOptions,
+        url: &str,
+    ) -> Result<Session> {
+        let request = SessionRequest::of(browser, options)?;
+        let ask = async |url: &str| new_session(url, &request.capabilities).await;
         let (id, answered) = grid.session(browser, ask).await?;
         let keeper = Keeper::Grid(grid.hold(id.clone()).await);
         let client = Client::with_existing_session(grid.url(), &id, HttpConnector::new()).await?;
@@ -136,8 +141,8 @@ impl Session {
             version: text("browserVersion").to_owned(),
             driver: "selenium grid".to_owned(),
             driver_version: grid::driver_version(&answered),
-            headless: !look.headed && browser != Browser::Safari,
-            flags: wish.flags,
+            headless: !options.headed && browser != Browser::Safari,
+            flags: request.flags,
         };
         // The node would keep the browser until it is silent for minutes.
         Ok(Session { client, keeper, info, must_be_asked: true })

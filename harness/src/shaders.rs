@@ -5,7 +5,7 @@
 
 use crate::{
     archive::DatabaseArgs,
-    browser::{Gpu, Launch, Look},
+    browser::{Gpu, Launch, SessionOptions},
     bundle, native,
     server::Server,
     session::{Fault, Session},
@@ -27,7 +27,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Without a window and on software, as `run` drives browsers where there is no GPU.
-const LOOK: Look = Look { headed: false, gpu: Gpu::Software, webnn: false };
+const LOOK: SessionOptions = SessionOptions { headed: false, gpu: Gpu::Software, webnn: false };
 
 /// What to show.
 #[derive(Clone, Debug, Subcommand)]

@@ -2,7 +2,7 @@
 //! are forced on it, which is how it is judged.
 
 use crate::{
-    device::{Device, Gpu, Plan},
+    device::{CommandList, Device, Gpu},
     kv::Step,
     models::{Decoder, Rows, State},
     ops,
@@ -12,7 +12,7 @@ use crate::{
 /// A recorded step with what changes from one replay to the next.
 pub(super) struct RecordedStep<'a, T> {
     gpu: &'a Gpu,
-    plan: Plan<T>,
+    commands: CommandList<T>,
     emitted: Tensor,
     /// What replays read and write: buffers that are dropped are lent to others.
     _held: ([Tensor; 2], Option<Step>),
@@ -35,24 +35,24 @@ impl<'a, T> RecordedStep<'a, T> {
         #[cfg(not(test))]
         let (next_input, nobodys) = (input.clone(), None);
         let counts = nobodys.as_ref().unwrap_or(state.cache.step());
-        let plan = gpu.record(|| {
+        let commands = gpu.record(|| {
             let (token, wanted) = step(&input);
             ops::emit_token(gpu, &token, &next_input, &emitted, counts);
             wanted
         });
         #[cfg(test)]
-        let plan = Planted::in_plan(plan);
-        RecordedStep { gpu, plan, emitted, _held: ([input, next_input], nobodys) }
+        let commands = Planted::in_list(commands);
+        RecordedStep { gpu, commands, emitted, _held: ([input, next_input], nobodys) }
     }
 
     /// Runs the step after everything recorded before.
     pub(super) fn replay(&self) {
-        self.gpu.replay(&self.plan);
+        self.gpu.replay(&self.commands);
     }
 
     /// What `step` wanted; it holds new values after every replay.
     fn wanted(&self) -> &T {
-        self.plan.outputs()
+        self.commands.outputs()
     }
 
     /// The tokens so far, in the order in which they came.
@@ -152,11 +152,11 @@ impl Planted {
         }
     }
 
-    fn in_plan<T>(mut plan: Plan<T>) -> Plan<T> {
-        RECORDED.set(plan.dispatches());
+    fn in_list<T>(mut commands: CommandList<T>) -> CommandList<T> {
+        RECORDED.set(commands.dispatches());
         if let Some(Planted::LostDispatch(at)) = PLANTED.get() {
-            plan.leave_out(at);
+            commands.leave_out(at);
         }
-        plan
+        commands
     }
 }

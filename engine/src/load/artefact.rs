@@ -5,7 +5,7 @@ use super::{Entry, LoadPlan, Place, Step, plan::hex, slot::Weight};
 use crate::{
     device::Device,
     error::{Error, Result},
-    quant::{Layout, MatrixBuilder, PackedRows},
+    quant::{MatrixBuilder, PackedRows},
     weights::{Artefact, Dtype, Source, TensorInfo},
 };
 use sha2::{Digest, Sha256};
@@ -96,23 +96,23 @@ impl PackedReader<'_> {
             count => Some(self.open(&scales(name), Dtype::I32, &[entry.matrices() * count])?),
         };
         let groups = entry.format.groups(columns.div_ceil(crate::quant::CHUNK));
-        let scales_to = |row: usize| Layout::Chunks.scale_words(entry.format, groups * row);
         let mut matrices = Vec::new();
         for group in 0..entry.matrices() {
+            let scales = match &mut scales {
+                Some(scales) => {
+                    scales.words(group * scale_words..(group + 1) * scale_words).await?
+                }
+                None => Vec::new(),
+            };
             let mut builder = MatrixBuilder::new(device, name, rows, columns, entry.format);
             let mut row = 0;
             while row < rows {
                 let end = row + builder.piece_rows();
-                let mut packed = PackedRows {
+                let groups = groups * row..groups * end;
+                builder.push(&PackedRows {
                     codes: codes.words(group * rows + row..group * rows + end).await?,
-                    scales: Vec::new(),
-                };
-                if let Some(scales) = &mut scales {
-                    let first = group * scale_words;
-                    packed.scales =
-                        scales.words(first + scales_to(row)..first + scales_to(end)).await?;
-                }
-                builder.push(&packed);
+                    scales: entry.layout.scales_of(entry.format, &scales, groups),
+                });
                 row = end;
             }
             matrices.push(builder.finish());

@@ -195,6 +195,58 @@ mod tests {
         assert_eq!(correctness.top1_agreement, Some(1.0));
     }
 
+    /// What `expected` makes of one output beside a mask of two tokens.
+    fn one(name: &str, shape: &[usize], got: &[f32], want: &[f32], mask: [i64; 2]) -> Correctness {
+        let mut inputs = Inputs::default();
+        inputs.ints.insert("attention_mask".to_owned(), (vec![1, 2], mask.to_vec()));
+        let value = |values: &[f32]| (shape.to_vec(), values.to_vec());
+        let mut wanted = Expected::default();
+        wanted.outputs.insert(name.to_owned(), value(want));
+        let got = Values::from([(name.to_owned(), value(got))]);
+        let mut correctness = Correctness::default();
+        expected(&got, &wanted, &inputs, &mut correctness).unwrap();
+        correctness
+    }
+
+    #[test]
+    fn a_mask_of_tokens_hides_nothing_of_what_has_no_tokens() {
+        let pooled = one("pooler_output", &[1, 2], &[3.0, 0.0], &[0.0, 4.0], [0, 1]);
+        assert_eq!(pooled.reference_rel_l2, Some(1.25));
+        // Three patches beside two tokens; the last one is wrong.
+        let (got, want) = ([1.0, 0.0, 1.0, 0.0, 3.0, 0.0], [1.0, 0.0, 1.0, 0.0, 2.0, 0.0]);
+        let patches = one("image_embeds", &[1, 3, 2], &got, &want, [1, 0]);
+        assert_eq!(patches.reference_rel_l2, Some((1.0f64 / 6.0).sqrt()));
+    }
+
+    #[test]
+    fn loss_is_a_mean_over_rows_and_the_least_cosine() {
+        // One row as it should be, and one of (3/4, 1/4) where (1/2, 1/2) is wanted.
+        let three = 3f32.ln();
+        let got = one("logits", &[1, 2, 2], &[0.0, 1.0, three, 0.0], &[0.0, 1.0, 0.0, 0.0], [1, 1]);
+        assert!((got.kl.unwrap() - 0.143_841 / 2.0).abs() < 1e-6, "{:?}", got.kl);
+        // Of equal logits the first counts, in both.
+        assert_eq!(got.top1_agreement, Some(1.0));
+        assert_eq!(got.cosine, Some(0.0));
+        let got = one("logits", &[1, 2, 2], &[0.0, 1.0, 2.0, 0.0], &[0.0, 1.0, 0.0, 2.0], [1, 1]);
+        assert_eq!((got.top1_agreement, got.cosine), (Some(0.5), Some(0.0)));
+    }
+
+    #[test]
+    fn cosines_are_those_of_the_textbook() {
+        assert!((cosine(&[1.0, 0.0], &[2.0, 2.0]) - 0.5f64.sqrt()).abs() < 1e-12);
+        assert!((cosine(&[3.0, 4.0], &[4.0, 3.0]) - 0.96).abs() < 1e-12);
+        assert_eq!(cosine(&[1.0, -2.0], &[-2.0, 4.0]), -1.0);
+        assert_eq!(cosine(&[0.0, 0.0], &[0.0, 0.0]), 1.0);
+        assert_eq!(cosine(&[0.0, 0.0], &[0.0, 1.0]), 0.0);
+    }
+
+    #[test]
+    fn checksums_are_fnv_1a() {
+        // The hashes of nothing and of "foobar" that Fowler, Noll and Vo publish.
+        assert_eq!(checksum(&Values::new()), "cbf29ce484222325");
+        assert_eq!(checksum(&values(&[("foobar", &[])])), "85944171f73967e8");
+    }
+
     fn values(outputs: &[(&str, &[f32])]) -> Values {
         let value = |(name, values): &(&str, &[f32])| {
             ((*name).to_owned(), (vec![values.len()], values.to_vec()))
@@ -213,11 +265,16 @@ mod tests {
             let worst = kernel(&values(&got), &values(&right), &mut correctness);
             assert_eq!(worst.output, wrong);
             assert!(correctness.kernel_rel_l2.unwrap() > 0.1, "{wrong}");
-            assert!(correctness.kernel_max_abs.unwrap() >= 3.0, "{wrong}");
+            assert_eq!(correctness.kernel_max_abs, Some([8.0, 6.0, 4.0][at]), "{wrong}");
         }
         let mut correctness = Correctness::default();
         kernel(&values(&right), &values(&right), &mut correctness);
         assert_eq!(correctness.kernel_rel_l2, Some(0.0));
+        // Of outputs that are equally wrong the first is named.
+        let doubled = right.map(|(name, _)| (name, &[2.0, 2.0][..]));
+        let single = right.map(|(name, _)| (name, &[1.0, 1.0][..]));
+        let mut correctness = Correctness::default();
+        assert_eq!(kernel(&values(&doubled), &values(&single), &mut correctness).output, "a");
     }
 
     #[test]

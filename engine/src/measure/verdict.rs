@@ -64,6 +64,17 @@ mod tests {
         assert_eq!(of(32, Correctness { generated_match: share, ..right }).0, Status::Fail);
     }
 
+    #[test]
+    fn a_text_must_be_the_expected_one_at_32_bits_alone() {
+        let text = |share| Correctness {
+            kernel_rel_l2: Some(0.0),
+            generated_match: Some(share),
+            ..Default::default()
+        };
+        assert_eq!([of(32, text(1.0)).0, of(32, text(0.9)).0], [Status::Pass, Status::Fail]);
+        assert_eq!(of(4, text(0.1)).0, Status::Pass);
+    }
+
     /// To round weights to 16 bits moves outputs as fewer bits do: it is measured and not judged.
     #[test]
     fn rounding_to_16_bits_is_quantisation_loss() {

@@ -7,7 +7,7 @@
 use super::{
     Config, Inputs, Model, Outputs,
     blocks::{
-        encoder::{Mlp, MultiHead, Sight, heads},
+        encoder::{AttentionMask, Mlp, MultiHead, heads},
         pixel_positions::{PixelPositions, shrink_mask},
         resnet::{ResNet, Spec},
     },
@@ -226,11 +226,11 @@ impl Model for Detr {
         let positions = device.upload(&[batch, pixels, channels], positions);
         let hides = seen.contains(&0.0);
         let mask = hides.then(|| device.upload(&[batch, pixels], seen));
-        let sight = Sight { causal: false, mask: mask.as_ref() };
+        let mask = AttentionMask { causal: false, mask: mask.as_ref() };
 
         let mut memory = x.reshape(&[batch, pixels, channels]);
         for layer in &self.encoder {
-            memory = layer.forward(device, &memory, &positions, sight);
+            memory = layer.forward(device, &memory, &positions, mask);
         }
         let keys = ops::add(device, &memory, &positions);
 
@@ -239,12 +239,12 @@ impl Model for Detr {
         let places = ops::embed(device, &all, &self.queries);
         let own = inputs.mask("decoder_attention_mask", batch, queries)?;
         let own = own.map(|own| device.upload(&[batch, queries], own));
-        let own = Sight { causal: false, mask: own.as_ref() };
+        let own = AttentionMask { causal: false, mask: own.as_ref() };
         let count = batch * queries * channels;
         let mut x = device.upload(&[batch, queries, channels], vec![0.0; count]);
         let mut steps = Vec::new();
         for layer in &self.decoder {
-            x = layer.forward(device, &x, &places, own, [&keys, &memory], sight);
+            x = layer.forward(device, &x, &places, own, [&keys, &memory], mask);
             if self.norm_always {
                 x = self.norm.forward(device, &x);
                 steps.push(x.clone());
@@ -267,9 +267,15 @@ impl Model for Detr {
 }
 
 impl EncoderLayer {
-    fn forward(&self, device: &Device, x: &Tensor, positions: &Tensor, sight: Sight<'_>) -> Tensor {
+    fn forward(
+        &self,
+        device: &Device,
+        x: &Tensor,
+        positions: &Tensor,
+        mask: AttentionMask<'_>,
+    ) -> Tensor {
         let placed = ops::add(device, x, positions);
-        let y = self.attention.forward(device, [&placed, &placed, x], sight);
+        let y = self.attention.forward(device, [&placed, &placed, x], mask);
         let x = self.attention_norm.forward(device, &ops::add(device, x, &y));
         let y = self.mlp.forward(device, &x);
         self.norm.forward(device, &ops::add(device, &x, &y))
@@ -282,15 +288,15 @@ impl DecoderLayer {
         device: &Device,
         x: &Tensor,
         places: &Tensor,
-        own: Sight<'_>,
+        own: AttentionMask<'_>,
         [keys, values]: [&Tensor; 2],
-        sight: Sight<'_>,
+        mask: AttentionMask<'_>,
     ) -> Tensor {
         let placed = ops::add(device, x, places);
         let y = self.attention.forward(device, [&placed, &placed, x], own);
         let x = self.attention_norm.forward(device, &ops::add(device, x, &y));
         let placed = ops::add(device, &x, places);
-        let y = self.across.forward(device, [&placed, keys, values], sight);
+        let y = self.across.forward(device, [&placed, keys, values], mask);
         let x = self.across_norm.forward(device, &ops::add(device, &x, &y));
         let y = self.mlp.forward(device, &x);
         self.norm.forward(device, &ops::add(device, &x, &y))

@@ -6,7 +6,7 @@
 use super::{
     Config, Inputs, Model, Outputs,
     blocks::{
-        encoder::{Layer, Mlp, MultiHead, Sight, heads},
+        encoder::{AttentionMask, Layer, Mlp, MultiHead, heads},
         patches::{Names, Patches},
     },
 };
@@ -120,7 +120,7 @@ impl Model for Vit {
         let mask = inputs.mask("attention_mask", batch, tokens)?;
         let mask = mask.map(|mask| device.upload(&[batch, tokens], mask));
         for layer in &self.layers {
-            x = layer.forward(device, &x, Sight { causal: false, mask: mask.as_ref() });
+            x = layer.forward(device, &x, AttentionMask { causal: false, mask: mask.as_ref() });
         }
         let x = self.norm.forward(device, &x);
         let class = ops::narrow(device, &x, 1, 0, 1).reshape(&[batch, x.columns()]);

@@ -4,7 +4,7 @@
 
 use super::{
     Config, Inputs, Model, Outputs,
-    blocks::encoder::{Mlp, MultiHead, Sight, heads},
+    blocks::encoder::{AttentionMask, Mlp, MultiHead, heads},
 };
 use crate::{
     device::Device,
@@ -232,15 +232,15 @@ impl Extract {
 
 impl Layer {
     fn forward(&self, device: &Device, x: &Tensor, stable: bool, mask: Option<&Tensor>) -> Tensor {
-        let sight = Sight { causal: false, mask };
+        let mask = AttentionMask { causal: false, mask };
         if !stable {
-            let x = ops::add(device, &self.attention.forward(device, [x; 3], sight), x);
+            let x = ops::add(device, &self.attention.forward(device, [x; 3], mask), x);
             let x = self.norm.forward(device, &x);
             let x = ops::add(device, &self.inner.forward(device, &x), &x);
             return self.final_norm.forward(device, &x);
         }
         let h = self.norm.forward(device, x);
-        let x = ops::add(device, &self.attention.forward(device, [&h; 3], sight), x);
+        let x = ops::add(device, &self.attention.forward(device, [&h; 3], mask), x);
         let h = self.final_norm.forward(device, &x);
         let x = ops::add(device, &self.inner.forward(device, &h), &x);
         match &self.adapter {

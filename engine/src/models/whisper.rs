@@ -3,7 +3,7 @@
 
 use super::{
     Config, Decoder, Inputs, Model, Outputs, Rows, State,
-    blocks::encoder::{HeadShape, Layer, Mlp, MultiHead, Sight, heads},
+    blocks::encoder::{AttentionMask, HeadShape, Layer, Mlp, MultiHead, heads},
 };
 use crate::{
     device::Device,
@@ -132,7 +132,7 @@ impl Whisper {
         let x = x.reshape(&[batch, sources, self.words.columns]);
         let mut x = ops::add(device, &x, &self.source_positions);
         for layer in &self.encoder {
-            x = layer.forward(device, &x, Sight::default());
+            x = layer.forward(device, &x, AttentionMask::default());
         }
         Ok(self.encoder_norm.forward(device, &x))
     }

@@ -8,7 +8,7 @@ use super::{
     Config, Inputs, Model, Outputs,
     blocks::{
         clip::{self, End, LayerShape, TextTower, VISION, tower_config},
-        encoder::{Layer, Mlp, MultiHead, Sight, heads},
+        encoder::{AttentionMask, Layer, Mlp, MultiHead, heads},
         patches::Patches,
     },
 };
@@ -133,10 +133,10 @@ impl VisionLayer {
         let class = ops::narrow(device, x, 1, 0, 1).reshape(&[count / frames, frames, width]);
         let message = self.message.forward(device, &class);
         let heard = self.message_norm.forward(device, &message);
-        let heard = self.message_attention.forward(device, [&heard; 3], Sight::default());
+        let heard = self.message_attention.forward(device, [&heard; 3], AttentionMask::default());
         let message = ops::add(device, &message, &heard).reshape(&[count, 1, width]);
         let x = ops::concat(device, &[x, &message], 1);
-        let x = self.layer.attend(device, &x, Sight::default());
+        let x = self.layer.attend(device, &x, AttentionMask::default());
         // The message has been read.
         self.layer.feed(device, &ops::narrow(device, &x, 1, 0, tokens))
     }
@@ -169,7 +169,7 @@ impl Frames {
     fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
         let mut y = ops::add(device, x, &self.positions);
         for layer in &self.layers {
-            y = layer.forward(device, &y, Sight::default());
+            y = layer.forward(device, &y, AttentionMask::default());
         }
         mean(device, &ops::add(device, &y, x))
     }
@@ -235,7 +235,7 @@ impl Prompts {
         let mut x = texts.clone();
         for layer in &self.layers {
             let h = layer.attention_norm.forward(device, &x);
-            let h = layer.attention.forward(device, [&h, &seen, &seen], Sight::default());
+            let h = layer.attention.forward(device, [&h, &seen, &seen], AttentionMask::default());
             x = ops::add(device, &x, &h);
             let h = layer.mlp.forward(device, &layer.mlp_norm.forward(device, &x));
             x = ops::add(device, &x, &h);

@@ -7,7 +7,7 @@ use crate::{
 };
 use record::{Bits, Precision, Scheme};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Range, str::FromStr};
 
 /// Which numbers stand for the weights of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -171,6 +171,20 @@ impl Layout {
         }
     }
 
+    /// The words of the scales of `groups`, out of those of `all` groups of a matrix: two scales of one
+    /// word may come into two words here.
+    pub fn scales_of(self, format: Format, all: &[u32], groups: Range<usize>) -> Vec<u32> {
+        if self.scale_words(format, 2) != 1 {
+            let at = |groups| self.scale_words(format, groups);
+            return all[at(groups.start)..at(groups.end)].to_vec();
+        }
+        let half = |at: usize| match groups.contains(&at) {
+            true => all[at / 2] >> (16 * (at % 2)) & 0xffff,
+            false => 0,
+        };
+        groups.clone().step_by(2).map(|at| half(at) | half(at + 1) << 16).collect()
+    }
+
     /// Bytes of a matrix, scales and padding included.
     pub fn bytes(self, format: Format, rows: usize, columns: usize) -> u64 {
         if self == Layout::Dense {
@@ -220,5 +234,17 @@ mod tests {
         assert_eq!(bytes(format(false, 128)), (3 * 8 + 2) * 4);
         assert_eq!(bytes(Format::F16), 3 * 64 * 2);
         assert_eq!(Layout::Dense.bytes(Format::F32, 3, 40), 3 * 40 * 4);
+    }
+    #[test]
+    fn scales_of_a_part_begin_a_word() {
+        let scales = |asymmetric, groups| {
+            let format = Format::Grouped { bits: 4, asymmetric, group: 32 };
+            Layout::Chunks.scales_of(format, &[0x2_0001, 0x4_0003, 0x5], groups)
+        };
+        assert_eq!(scales(false, 0..5), [0x2_0001, 0x4_0003, 0x5]);
+        assert_eq!(scales(false, 0..3), [0x2_0001, 0x3]);
+        assert_eq!(scales(false, 1..4), [0x3_0002, 0x4]);
+        assert_eq!(scales(true, 1..3), [0x4_0003, 0x5]);
+        assert!(Layout::Chunks.scales_of(Format::F16, &[], 0..0).is_empty());
     }
 }

@@ -242,7 +242,7 @@ impl Embedder for Page {
 #[derive(serde::Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct Described {
+struct AdapterInfo {
     missing: Option<String>,
     vendor: Option<String>,
     architecture: Option<String>,
@@ -254,7 +254,7 @@ struct Described {
 }
 
 fn described(text: &str) -> Result<record::Adapter> {
-    let said: Described = serde_json::from_str(text)
+    let said: AdapterInfo = serde_json::from_str(text)
         .map_err(|error| Error::device("describing the adapter", error.to_string()))?;
     if let Some(missing) = said.missing {
         return Err(Error::unsupported(missing));

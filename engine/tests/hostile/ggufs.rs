@@ -1,6 +1,6 @@
 //! Damaged GGUF files.
 
-use super::{SPARE, measured, open, refuse, safetensors::entry};
+use super::{SPARE, gguf_writer::Gguf, measured, open, refuse, safetensors::entry};
 use engine::{
     error::Error,
     weights::{LocalFuture, Memory, Source, gguf},
@@ -9,47 +9,6 @@ use pollster::block_on;
 use std::ops::Range;
 
 pub const TINY: &[u8] = include_bytes!("../../src/weights/vectors/llama.gguf");
-
-/// Writes the parts of a GGUF header one after the other.
-#[derive(Clone, Default)]
-struct Gguf(Vec<u8>);
-
-impl Gguf {
-    fn new(tensors: u64, keys: u64) -> Gguf {
-        Gguf(b"GGUF".to_vec()).u32(3).u64(tensors).u64(keys)
-    }
-
-    fn u32(mut self, value: u32) -> Gguf {
-        self.0.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
-    fn u64(mut self, value: u64) -> Gguf {
-        self.0.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
-    fn text(mut self, value: &[u8]) -> Gguf {
-        self = self.u64(value.len() as u64);
-        self.0.extend_from_slice(value);
-        self
-    }
-
-    fn key(self, key: &str, kind: u32) -> Gguf {
-        self.text(key.as_bytes()).u32(kind)
-    }
-
-    fn tensor(self, name: &str, sizes: &[u64], kind: u32, offset: u64) -> Gguf {
-        let this = self.text(name.as_bytes()).u32(sizes.len() as u32);
-        sizes.iter().fold(this, |this, &size| this.u64(size)).u32(kind).u64(offset)
-    }
-
-    /// Padding to 32, and this many bytes of data.
-    fn data(mut self, data: usize) -> Vec<u8> {
-        self.0.resize(self.0.len().next_multiple_of(32) + data, 0);
-        self.0
-    }
-}
 
 /// A file with one key `k` of an array type: element type and count, then these bytes.
 fn array(kind: u32, count: u64, bytes: &[u8]) -> Vec<u8> {

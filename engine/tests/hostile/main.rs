@@ -11,6 +11,8 @@ macro_rules! refused {
     };
 }
 
+#[path = "../support/gguf.rs"]
+mod gguf_writer;
 mod ggufs;
 mod mutated;
 mod safetensors;

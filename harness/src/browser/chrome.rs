@@ -1,6 +1,6 @@
 //! Google Chrome and Chromium, driven by chromedriver; their flags and quirks are in `chromium.rs`.
 
-use super::{Launch, Look, Programs, chromium};
+use super::{Launch, Programs, SessionOptions, chromium};
 use crate::{
     host::is_root,
     setup::search::{Os, Places, Program},
@@ -41,8 +41,12 @@ const REMEDY: &str = "upgrade both from one place, or put the chromedriver of th
                       (https://googlechromelabs.github.io/chrome-for-testing/) into a folder and \
                       name that in CHROMEWEBDRIVER";
 
-pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result<Launch> {
-    let flags = chromium::flags(look, places.os, is_root());
+pub(super) fn launch(
+    options: SessionOptions,
+    programs: &Programs,
+    places: &Places,
+) -> Result<Launch> {
+    let flags = chromium::flags(options, places.os, is_root());
     let pair =
         chromium::Pair::find(Browser::Chrome, (&BROWSER, &DRIVER), programs, places, REMEDY)?;
     let capabilities = capabilities(&pair.binary.to_string_lossy(), &flags);
@@ -50,8 +54,8 @@ pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result
 }
 
 /// What a grid is asked for.
-pub(super) fn wish(look: Look, os: Os) -> (Map<String, Value>, Vec<String>) {
-    let flags = chromium::flags(look, os, is_root());
+pub(super) fn request(options: SessionOptions, os: Os) -> (Map<String, Value>, Vec<String>) {
+    let flags = chromium::flags(options, os, is_root());
     (capabilities("", &flags), flags)
 }
 
@@ -69,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_software_session_of_root() {
-        let flags = chromium::flags(Look::default(), Os::Linux, true);
+        let flags = chromium::flags(SessionOptions::default(), Os::Linux, true);
         let json = serde_json::to_string_pretty(&capabilities("/bin/chromium", &flags)).unwrap();
         insta::assert_snapshot!(json);
     }

@@ -8,7 +8,9 @@
 //!   (<https://github.com/ungoogled-software/ungoogled-chromium/issues/3126>).
 //! - The first `requestAdapter` can answer null while the GPU process starts; the page asks again.
 
-use super::{Gpu, Launch, Look, Port, Programs, choice::given_or, find, port_after, version};
+use super::{
+    Gpu, Launch, Port, Programs, SessionOptions, choice::given_or, find, port_after, version,
+};
 use crate::setup::search::{Os, Places, Program};
 use anyhow::Result;
 use record::Browser;
@@ -73,7 +75,7 @@ fn listening(line: &str) -> Option<u16> {
 }
 
 /// The flags of the browser.
-pub(super) fn flags(look: Look, os: Os, root: bool) -> Vec<String> {
+pub(super) fn flags(options: SessionOptions, os: Os, root: bool) -> Vec<String> {
     let mut flags = vec![
         // Linux builds keep WebGPU behind this flag.
         "--enable-unsafe-webgpu",
@@ -85,7 +87,7 @@ pub(super) fn flags(look: Look, os: Os, root: bool) -> Vec<String> {
         "--disable-sync",
     ];
     let mut features = Vec::new();
-    match (look.gpu, os) {
+    match (options.gpu, os) {
         (Gpu::Software, _) => flags.push("--use-webgpu-adapter=swiftshader"),
         (Gpu::Hardware, Os::Linux) => {
             features.push("Vulkan");
@@ -94,10 +96,10 @@ pub(super) fn flags(look: Look, os: Os, root: bool) -> Vec<String> {
         }
         (Gpu::Hardware, Os::Macos | Os::Windows) => flags.push("--ignore-gpu-blocklist"),
     }
-    if look.webnn {
+    if options.webnn {
         features.push("WebMachineLearningNeuralNetwork");
     }
-    if !look.headed {
+    if !options.headed {
         flags.push("--headless=new");
     }
     // The browser refuses to start as root with its sandbox on.
@@ -117,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_window_on_a_real_gpu_keeps_the_sandbox() {
-        let look = Look { headed: true, gpu: Gpu::Hardware, webnn: false };
-        let flags = flags(look, Os::Linux, false);
+        let options = SessionOptions { headed: true, gpu: Gpu::Hardware, webnn: false };
+        let flags = flags(options, Os::Linux, false);
         for absent in ["--headless=new", "--no-sandbox", "--use-webgpu-adapter=swiftshader"] {
             assert!(!flags.iter().any(|flag| flag == absent), "{absent} in {flags:?}");
         }
@@ -127,9 +129,10 @@ mod tests {
 
     #[test]
     fn vulkan_is_for_linux_and_features_are_named_once() {
-        let look = Look { gpu: Gpu::Hardware, webnn: true, ..Look::default() };
+        let options =
+            SessionOptions { gpu: Gpu::Hardware, webnn: true, ..SessionOptions::default() };
         let features = |os| {
-            let flags = flags(look, os, false);
+            let flags = flags(options, os, false);
             let features = flags.into_iter().filter(|flag| flag.contains("--enable-features"));
             features.collect::<Vec<_>>().join(" ")
         };

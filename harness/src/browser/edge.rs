@@ -6,7 +6,7 @@
 //! - Edge updates itself in the background and its driver stays behind: the versions are compared
 //!   before a session is asked for.
 
-use super::{Launch, Look, Programs, chromium};
+use super::{Launch, Programs, SessionOptions, chromium};
 use crate::{
     host::is_root,
     setup::search::{Os, Places, Program},
@@ -37,8 +37,12 @@ const REMEDY: &str = "put the msedgedriver of the browser's version \
                       (https://developer.microsoft.com/microsoft-edge/tools/webdriver) into a \
                       folder and name that in EDGEWEBDRIVER";
 
-pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result<Launch> {
-    let flags = chromium::flags(look, places.os, is_root());
+pub(super) fn launch(
+    options: SessionOptions,
+    programs: &Programs,
+    places: &Places,
+) -> Result<Launch> {
+    let flags = chromium::flags(options, places.os, is_root());
     let pair = chromium::Pair::find(Browser::Edge, (&BROWSER, &DRIVER), programs, places, REMEDY)?;
     let capabilities = capabilities(&pair.binary.to_string_lossy(), &flags);
     Ok(Launch {
@@ -49,8 +53,8 @@ pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result
 }
 
 /// What a grid is asked for.
-pub(super) fn wish(look: Look, os: Os) -> (Map<String, Value>, Vec<String>) {
-    let flags = chromium::flags(look, os, is_root());
+pub(super) fn request(options: SessionOptions, os: Os) -> (Map<String, Value>, Vec<String>) {
+    let flags = chromium::flags(options, os, is_root());
     (capabilities("", &flags), flags)
 }
 
@@ -68,8 +72,9 @@ mod tests {
 
     #[test]
     fn a_session_on_the_gpu_of_windows() {
-        let look = Look { gpu: Gpu::Hardware, webnn: true, ..Look::default() };
-        let flags = chromium::flags(look, Os::Windows, false);
+        let options =
+            SessionOptions { gpu: Gpu::Hardware, webnn: true, ..SessionOptions::default() };
+        let flags = chromium::flags(options, Os::Windows, false);
         let binary = r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe";
         let json = serde_json::to_string_pretty(&capabilities(binary, &flags)).unwrap();
         insta::assert_snapshot!(json);

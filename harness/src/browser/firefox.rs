@@ -10,7 +10,9 @@
 //! - One session a geckodriver (<https://github.com/mozilla/geckodriver/issues/1946>), which does
 //!   not matter here: each session has a driver of its own.
 
-use super::{Gpu, Launch, Look, Port, Programs, choice::given_or, find, port_after, version};
+use super::{
+    Gpu, Launch, Port, Programs, SessionOptions, choice::given_or, find, port_after, version,
+};
 use crate::setup::search::{Os, Places, Program};
 use anyhow::Result;
 use record::Browser;
@@ -35,19 +37,23 @@ pub(crate) static DRIVER: Program = Program {
     windows: &[],
 };
 
-pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result<Launch> {
+pub(super) fn launch(
+    options: SessionOptions,
+    programs: &Programs,
+    places: &Places,
+) -> Result<Launch> {
     let binary = given_or(&programs.binary, || find(Browser::Firefox, &BROWSER, places))?;
     let driver = given_or(&programs.driver, || find(Browser::Firefox, &DRIVER, places))?;
     let listening = |line: &str| port_after(line, "Listening on 127.0.0.1:");
-    let capabilities = capabilities(&binary.to_string_lossy(), look);
+    let capabilities = capabilities(&binary.to_string_lossy(), options);
     Ok(Launch {
         driver_args: ["--port", "0", "--websocket-port", "0"].map(str::to_owned).to_vec(),
-        env: match (look.gpu, places.os) {
+        env: match (options.gpu, places.os) {
             (Gpu::Software, Os::Linux) => lavapipe(Path::new("/usr/share/vulkan/icd.d")),
             _ => Vec::new(),
         },
         driver_version: version::of_driver(&driver),
-        flags: flags(look),
+        flags: flags(options),
         ..Launch::of(driver, capabilities, Port::Printed(listening))
     })
 }
@@ -66,8 +72,8 @@ fn lavapipe(drivers: &Path) -> Vec<(String, String)> {
     }
 }
 
-fn args(look: Look) -> &'static [&'static str] {
-    if look.headed { &[] } else { &["-headless"] }
+fn args(options: SessionOptions) -> &'static [&'static str] {
+    if options.headed { &[] } else { &["-headless"] }
 }
 
 fn prefs() -> Map<String, Value> {
@@ -79,22 +85,22 @@ fn prefs() -> Map<String, Value> {
     ])
 }
 
-fn flags(look: Look) -> Vec<String> {
+fn flags(options: SessionOptions) -> Vec<String> {
     let prefs = prefs();
-    let args = args(look).iter().map(|arg| (*arg).to_owned());
+    let args = args(options).iter().map(|arg| (*arg).to_owned());
     args.chain(prefs.iter().map(|(name, value)| format!("{name}={value}"))).collect()
 }
 
 /// What a grid is asked for.
-pub(super) fn wish(look: Look) -> (Map<String, Value>, Vec<String>) {
-    (capabilities("", look), flags(look))
+pub(super) fn request(options: SessionOptions) -> (Map<String, Value>, Vec<String>) {
+    (capabilities("", options), flags(options))
 }
 
-fn capabilities(binary: &str, look: Look) -> Map<String, Value> {
-    let options = json!({"binary": binary, "args": args(look), "prefs": prefs()});
+fn capabilities(binary: &str, options: SessionOptions) -> Map<String, Value> {
+    let firefox = json!({"binary": binary, "args": args(options), "prefs": prefs()});
     Map::from_iter([
         ("browserName".to_owned(), json!("firefox")),
-        ("moz:firefoxOptions".to_owned(), options),
+        ("moz:firefoxOptions".to_owned(), firefox),
     ])
 }
 
@@ -104,9 +110,10 @@ mod tests {
 
     #[test]
     fn a_headless_session() {
-        let json = serde_json::to_string_pretty(&capabilities("/bin/firefox", Look::default()));
+        let json =
+            serde_json::to_string_pretty(&capabilities("/bin/firefox", SessionOptions::default()));
         insta::assert_snapshot!(json.unwrap());
-        assert_eq!(flags(Look::default())[..2], ["-headless", "dom.webgpu.enabled=true"]);
+        assert_eq!(flags(SessionOptions::default())[..2], ["-headless", "dom.webgpu.enabled=true"]);
     }
 
     #[test]

@@ -39,9 +39,9 @@ use record::{Browser, BrowserInfo};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
-/// How a session is to look.
+/// What sessions have in common, whatever the browser.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Look {
+pub struct SessionOptions {
     /// With windows.
     pub headed: bool,
     /// What to run WebGPU on.
@@ -84,30 +84,30 @@ pub struct Launch {
 
 /// What is asked of a grid, whose nodes know where their browsers and drivers are.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct SessionRequest {
     /// Capabilities of the new session.
     pub capabilities: Map<String, Value>,
     /// Flags and preferences as the record states them.
     pub flags: Vec<String>,
 }
 
-impl Wish {
+impl SessionRequest {
     /// What a session of `browser` is asked for with. Nodes are taken to run the same system as this
     /// machine, and with the same rights.
-    pub fn of(browser: Browser, look: Look) -> Result<Wish> {
+    pub fn of(browser: Browser, options: SessionOptions) -> Result<SessionRequest> {
         let os = Places::of_this_process().os;
         let (mut capabilities, flags) = match browser {
-            Browser::Chrome => chrome::wish(look, os),
-            Browser::Edge => edge::wish(look, os),
-            Browser::Firefox => firefox::wish(look),
-            Browser::Safari => safari::wish(),
-            Browser::Webkitgtk => webkitgtk::wish(look),
+            Browser::Chrome => chrome::request(options, os),
+            Browser::Edge => edge::request(options, os),
+            Browser::Firefox => firefox::request(options),
+            Browser::Safari => safari::request(),
+            Browser::Webkitgtk => webkitgtk::request(options),
             Browser::Host => bail!("the host is no browser; it runs the native backend"),
         };
         for options in capabilities.values_mut().filter_map(Value::as_object_mut) {
             options.remove("binary");
         }
-        Ok(Wish { capabilities, flags })
+        Ok(SessionRequest { capabilities, flags })
     }
 }
 
@@ -122,19 +122,19 @@ pub enum Port {
 
 impl Launch {
     /// Finds binary and driver of `browser` on this machine.
-    pub fn find(browser: Browser, look: Look) -> Result<Launch> {
-        Launch::of_target(&browser.into(), look)
+    pub fn find(browser: Browser, options: SessionOptions) -> Result<Launch> {
+        Launch::of_target(&browser.into(), options)
     }
 
     /// Finds what of a browser's programs is not named.
-    pub fn of_target(Target { id, programs }: &Target, look: Look) -> Result<Launch> {
+    pub fn of_target(Target { id, programs }: &Target, options: SessionOptions) -> Result<Launch> {
         let places = Places::of_this_process();
         match id.family {
-            Browser::Chrome => chrome::launch(look, programs, &places),
-            Browser::Firefox => firefox::launch(look, programs, &places),
-            Browser::Edge => edge::launch(look, programs, &places),
+            Browser::Chrome => chrome::launch(options, programs, &places),
+            Browser::Firefox => firefox::launch(options, programs, &places),
+            Browser::Edge => edge::launch(options, programs, &places),
             Browser::Safari => safari::launch(&places),
-            Browser::Webkitgtk => webkitgtk::launch(look, programs, &places),
+            Browser::Webkitgtk => webkitgtk::launch(options, programs, &places),
             Browser::Host => bail!("the host is no browser; it runs the native backend"),
         }
     }
@@ -159,14 +159,14 @@ impl Launch {
     }
 
     /// What a record says about browser and driver, from the capabilities of the new session.
-    pub fn info(&self, look: Look, answered: &Map<String, Value>) -> BrowserInfo {
+    pub fn info(&self, options: SessionOptions, answered: &Map<String, Value>) -> BrowserInfo {
         let text = |key: &str| answered.get(key).and_then(Value::as_str).unwrap_or_default();
         BrowserInfo {
             name: text("browserName").to_owned(),
             version: text("browserVersion").to_owned(),
             driver: self.driver.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             driver_version: self.driver_version.clone().unwrap_or_default(),
-            headless: !look.headed && !self.always_headed,
+            headless: !options.headed && !self.always_headed,
             flags: self.flags.clone(),
         }
     }
@@ -200,11 +200,11 @@ mod tests {
     #[test]
     fn a_grid_is_asked_for_no_binary_of_this_machine() {
         for browser in Browser::ALL.iter().filter(|browser| **browser != Browser::Host) {
-            let wish = Wish::of(*browser, Look::default()).unwrap();
-            let text = serde_json::to_string(&wish.capabilities).unwrap();
+            let request = SessionRequest::of(*browser, SessionOptions::default()).unwrap();
+            let text = serde_json::to_string(&request.capabilities).unwrap();
             assert!(text.contains("browserName") && !text.contains("binary"), "{text}");
         }
-        assert!(Wish::of(Browser::Host, Look::default()).is_err());
+        assert!(SessionRequest::of(Browser::Host, SessionOptions::default()).is_err());
     }
 
     #[test]

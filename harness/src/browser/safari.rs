@@ -41,7 +41,7 @@ pub(super) fn launch(places: &Places) -> Result<Launch> {
 }
 
 /// What a grid is asked for.
-pub(super) fn wish() -> (Map<String, Value>, Vec<String>) {
+pub(super) fn request() -> (Map<String, Value>, Vec<String>) {
     (capabilities(), Vec::new())
 }
 

@@ -10,7 +10,7 @@
 //! - The driver takes a port and tells neither when it listens nor its version; it is part of the
 //!   same build as the engine.
 
-use super::{Launch, Look, Port, Programs, choice::given_or, find};
+use super::{Launch, Port, Programs, SessionOptions, choice::given_or, find};
 use crate::{
     host::is_root,
     setup::search::{Os, Places, Program},
@@ -49,39 +49,43 @@ pub(crate) static DRIVER: Program = Program {
 pub(crate) static DISPLAY: Program =
     Program { names: &["Xvfb"], folder_variable: None, linux: &[], macos: &[], windows: &[] };
 
-pub(super) fn launch(look: Look, programs: &Programs, places: &Places) -> Result<Launch> {
+pub(super) fn launch(
+    options: SessionOptions,
+    programs: &Programs,
+    places: &Places,
+) -> Result<Launch> {
     let is_here = places.os == Os::Linux || places.find(&DRIVER).is_some();
     ensure!(is_here, "not on this platform: WebKitGTK's driver runs on Linux only");
     let binary = given_or(&programs.binary, || find(Browser::Webkitgtk, &BROWSER, places))?;
     let driver = given_or(&programs.driver, || find(Browser::Webkitgtk, &DRIVER, places))?;
-    if !look.headed {
+    if !options.headed {
         let there = places.find(&DISPLAY).is_some();
         ensure!(there, "Xvfb is not there; {}, or use --headed", super::setup(Browser::Webkitgtk));
     }
     let port = |port: u16| vec![format!("--port={port}")];
     Ok(Launch {
-        env: env(look, is_root()),
-        flags: flags(look),
-        needs_display: !look.headed,
+        env: env(options, is_root()),
+        flags: flags(options),
+        needs_display: !options.headed,
         ..Launch::of(driver, capabilities(&binary.to_string_lossy()), Port::Given(port))
     })
 }
 
-fn flags(look: Look) -> Vec<String> {
-    let display = (!look.headed).then_some("Xvfb");
+fn flags(options: SessionOptions) -> Vec<String> {
+    let display = (!options.headed).then_some("Xvfb");
     ["--automation"].into_iter().chain(display).map(str::to_owned).collect()
 }
 
-fn env(look: Look, root: bool) -> Vec<(String, String)> {
-    let x11 = (!look.headed).then_some(("GDK_BACKEND", "x11"));
+fn env(options: SessionOptions, root: bool) -> Vec<(String, String)> {
+    let x11 = (!options.headed).then_some(("GDK_BACKEND", "x11"));
     let sandbox = root.then_some(("WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS", "1"));
     let variables = x11.into_iter().chain(sandbox);
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// What a grid is asked for.
-pub(super) fn wish(look: Look) -> (Map<String, Value>, Vec<String>) {
-    (capabilities(""), flags(look))
+pub(super) fn request(options: SessionOptions) -> (Map<String, Value>, Vec<String>) {
+    (capabilities(""), flags(options))
 }
 
 fn capabilities(binary: &str) -> Map<String, Value> {
@@ -104,10 +108,10 @@ mod tests {
 
     #[test]
     fn a_window_needs_neither_display_nor_x11() {
-        let look = Look { headed: true, ..Look::default() };
-        assert_eq!(flags(look), ["--automation"]);
-        assert_eq!(env(look, false), []);
-        assert_eq!(flags(Look::default()), ["--automation", "Xvfb"]);
-        assert_eq!(env(Look::default(), true).len(), 2);
+        let options = SessionOptions { headed: true, ..SessionOptions::default() };
+        assert_eq!(flags(options), ["--automation"]);
+        assert_eq!(env(options, false), []);
+        assert_eq!(flags(SessionOptions::default()), ["--automation", "Xvfb"]);
+        assert_eq!(env(SessionOptions::default(), true).len(), 2);
     }
 }

@@ -38,6 +38,17 @@ fn a_status_is_expected_unexpected_or_newly_passing() {
 }
 
 #[test]
+fn a_file_is_read_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("known.toml");
+    let args = Args { expectations: Some(path.clone()) };
+    assert!(args.load().unwrap_err().to_string().ends_with("known.toml"));
+    fs::write(&path, TWO).unwrap();
+    assert_eq!(args.load().unwrap().entries.len(), 2);
+    assert!(Args::default().load().unwrap().entries.is_empty());
+}
+
+#[test]
 fn every_condition_must_hold() {
     let all = r#"
         [[expect]]

@@ -6,7 +6,7 @@
 
 use super::Grid;
 use crate::{
-    browser::{GpuChoice, Launch, Look, Port, driver::Driver},
+    browser::{GpuChoice, Launch, Port, SessionOptions, driver::Driver},
     interruption,
     setup::{self, Need, search::Places, selenium},
     ui::Ui,
@@ -109,8 +109,8 @@ async fn keep(args: &Args, ui: &Ui) -> Result<()> {
 
 /// Starts all parts, and waits until the hub has taken the nodes.
 async fn start(args: &Args, ui: &Ui) -> Result<Vec<Part>> {
-    let look = Look { gpu: args.gpu.settle(), ..Look::default() };
-    let launches = args.browsers.iter().map(|browser| Launch::find(*browser, look));
+    let options = SessionOptions { gpu: args.gpu.settle(), ..SessionOptions::default() };
+    let launches = args.browsers.iter().map(|browser| Launch::find(*browser, options));
     let launches = launches.collect::<Result<Vec<Launch>>>()?;
     let mut parts = Vec::new();
     let hub = match &args.hub {

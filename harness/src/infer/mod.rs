@@ -8,7 +8,7 @@
 mod screen;
 
 use crate::{
-    browser::{GpuChoice, Launch, Look},
+    browser::{GpuChoice, Launch, SessionOptions},
     bundle,
     exit::Exit,
     groups::Groups,
@@ -198,9 +198,9 @@ async fn ask(
             let server = Server::serve(Some(&web), &served, &Listen::default()).await?;
             request.model_url = server.case_url("model");
             request.input_url = server.case_url("input");
-            let look = Look { headed: false, gpu: args.gpu.settle(), webnn: false };
-            let launch = Launch::find(browser, look)?;
-            let mut session = Session::open(&launch, look, &server.page_url()).await?;
+            let options = SessionOptions { headed: false, gpu: args.gpu.settle(), webnn: false };
+            let launch = Launch::find(browser, options)?;
+            let mut session = Session::open(&launch, options, &server.page_url()).await?;
             let request = Request::Infer(Box::new(request));
             let answer = session.ask(&request, limit, &mut |event| screen.show(event)).await;
             session.close().await;

@@ -22,8 +22,8 @@ pub fn render(records: &[Record]) -> Result<Vec<u8>> {
 }
 
 fn write(records: &[Record], sink: &mut (impl Write + Send)) -> Result<()> {
-    let columns: Vec<Values> =
-        COLUMNS.iter().map(|(_, value)| Values::of(records, *value)).collect();
+    let columns: Vec<ColumnData> =
+        COLUMNS.iter().map(|(_, value)| ColumnData::of(records, *value)).collect();
     let fields = COLUMNS.iter().zip(&columns).map(|((name, _), values)| {
         let (physical, logical) = values.kind();
         let field = Type::primitive_type_builder(name, physical)
@@ -37,9 +37,9 @@ fn write(records: &[Record], sink: &mut (impl Write + Send)) -> Result<()> {
     let mut group = file.next_row_group()?;
     for values in columns {
         match values {
-            Values::Text(values) => write_column::<ByteArrayType, _>(&mut group, values)?,
-            Values::Count(values) => write_column::<Int64Type, _>(&mut group, values)?,
-            Values::Number(values) => write_column::<DoubleType, _>(&mut group, values)?,
+            ColumnData::Text(values) => write_column::<ByteArrayType, _>(&mut group, values)?,
+            ColumnData::Count(values) => write_column::<Int64Type, _>(&mut group, values)?,
+            ColumnData::Number(values) => write_column::<DoubleType, _>(&mut group, values)?,
         }
     }
     group.close()?;
@@ -60,14 +60,14 @@ fn write_column<T: DataType, W: Write + Send>(
 }
 
 /// The values of one column.
-enum Values {
+enum ColumnData {
     Text(Vec<Option<ByteArray>>),
     Count(Vec<Option<i64>>),
     Number(Vec<Option<f64>>),
 }
 
-impl Values {
-    fn of(records: &[Record], value: fn(&Record) -> Value<'_>) -> Values {
+impl ColumnData {
+    fn of(records: &[Record], value: fn(&Record) -> Value<'_>) -> ColumnData {
         let (mut texts, mut counts, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
         for record in records {
             match value(record) {
@@ -79,17 +79,17 @@ impl Values {
             }
         }
         match (counts.is_empty(), numbers.is_empty()) {
-            (false, _) => Values::Count(counts),
-            (_, false) => Values::Number(numbers),
-            _ => Values::Text(texts),
+            (false, _) => ColumnData::Count(counts),
+            (_, false) => ColumnData::Number(numbers),
+            _ => ColumnData::Text(texts),
         }
     }
 
     fn kind(&self) -> (Physical, Option<LogicalType>) {
         match self {
-            Values::Text(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-            Values::Count(_) => (Physical::INT64, None),
-            Values::Number(_) => (Physical::DOUBLE, None),
+            ColumnData::Text(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+            ColumnData::Count(_) => (Physical::INT64, None),
+            ColumnData::Number(_) => (Physical::DOUBLE, None),
         }
     }
 }

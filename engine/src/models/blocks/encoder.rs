@@ -21,7 +21,7 @@ pub struct MultiHead {
 
 /// What a query sees besides what the weights say.
 #[derive(Clone, Copy, Default)]
-pub struct Sight<'a> {
+pub struct AttentionMask<'a> {
     /// Whether later keys are hidden.
     pub causal: bool,
     /// `[B, S]`: keys at zeros are hidden.
@@ -118,9 +118,14 @@ impl MultiHead {
     }
 
     /// `[B, T, C]` from queries made of `q: [B, T, C]`, keys of `k: [B, S, C]`, values of `v`.
-    pub fn forward(&self, device: &Device, [q, k, v]: [&Tensor; 3], sight: Sight<'_>) -> Tensor {
+    pub fn forward(
+        &self,
+        device: &Device,
+        [q, k, v]: [&Tensor; 3],
+        mask: AttentionMask<'_>,
+    ) -> Tensor {
         let (k, v) = (self.key.forward(device, k), self.value.forward(device, v));
-        let how = Attention { causal: sight.causal, mask: sight.mask, ..self.plain() };
+        let how = Attention { causal: mask.causal, mask: mask.mask, ..self.plain() };
         self.attend(device, q, KeysValues::Plain { k: &k, v: &v }, how)
     }
 }
@@ -172,14 +177,14 @@ pub struct Layer {
 
 impl Layer {
     /// `[B, T, C]` from `x: [B, T, C]`.
-    pub fn forward(&self, device: &Device, x: &Tensor, sight: Sight<'_>) -> Tensor {
-        self.feed(device, &self.attend(device, x, sight))
+    pub fn forward(&self, device: &Device, x: &Tensor, mask: AttentionMask<'_>) -> Tensor {
+        self.feed(device, &self.attend(device, x, mask))
     }
 
     /// The first half.
-    pub fn attend(&self, device: &Device, x: &Tensor, sight: Sight<'_>) -> Tensor {
+    pub fn attend(&self, device: &Device, x: &Tensor, mask: AttentionMask<'_>) -> Tensor {
         let h = self.attention_norm.forward(device, x);
-        ops::add(device, &self.attention.forward(device, [&h; 3], sight), x)
+        ops::add(device, &self.attention.forward(device, [&h; 3], mask), x)
     }
 
     /// The second half.

@@ -15,7 +15,7 @@ use super::{
     pad_columns,
 };
 use crate::{
-    device::{Bind, Device, Geometry, Gpu, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
     quant::{CHUNK, Format, Layout, Matrix, MatrixBuilder, RoundToNearest},
     tensor::Tensor,
     testing::normal,
@@ -42,12 +42,29 @@ fn kernels(rows: usize, format: Format, bias: bool) -> [Kernel; 2] {
     }
 }
 
+/// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
+/// none. All of the weights are read.
+fn analysis(
+    x: &[usize],
+    [n, k]: [usize; 2],
+    format: Format,
+    layout: Layout,
+    bias: bool,
+) -> Analysis {
+    let output = [&x[..x.len() - 1], &[n]].concat();
+    let bias_shape = if bias { [n] } else { [0] };
+    Analysis::writes(output)
+        .reads([x, &bias_shape])
+        .reads_bytes(layout.bytes(format, n, k))
+        .operations_each(2 * k as u64 + u64::from(bias))
+}
+
 /// `[.., N]` from `x: [.., K]`, `w: [N, K]` and `bias: [N]`.
 pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) -> Tensor {
     assert_eq!(x.columns(), w.columns, "{:?} by {} × {}", x.shape(), w.rows, w.columns);
     assert!(bias.is_none_or(|bias| bias.count() == w.rows));
-    let mut shape = x.shape().to_vec();
-    *shape.last_mut().expect("x has an axis") = w.rows;
+    let analysis = analysis(x.shape(), w.shape(), w.format, w.layout, bias.is_some());
+    let shape = device.call("matmul", &[x.shape(), &w.shape()], analysis);
     let x = pad_columns(device, x, w.chunks() * CHUNK);
     match device {
         Device::Cpu(how) => {
@@ -107,7 +124,7 @@ pub(super) fn sample_matrix(
     sample_in_shards(device, rows, columns, format, rows)
 }
 
-/// A matrix of repeatable numbers in shards of `shard_rows`, a multiple of 32: what is large enough
+/// A matrix of repeatable numbers in shards of `shard_rows`, a multiple of 32 or 1: what is large enough
 /// for more than one shard on a real device is too large for a check.
 pub(super) fn sample_in_shards(
     device: &Device,
@@ -192,7 +209,16 @@ pub(super) fn all_checks() -> Vec<Check> {
     let checks = Format::all().into_iter().flat_map(|format| {
         sizes.into_iter().flat_map(move |size| [false, true].map(|bias| check(format, size, bias)))
     });
-    checks.collect()
+    // Three groups a row, so that two rows would share a word of scales.
+    let by_row = shards().map(|(format, _)| {
+        Check::new(format!("matmul {format} in shards of one row"), move |device| {
+            let w = sample_in_shards(device, 5, 72, format, 1);
+            assert_eq!(w.shards.len(), 5);
+            let product = |m| matmul(device, &device.upload(&[m, 72], normal(7, m * 72)), &w, None);
+            vec![product(1), product(9)]
+        })
+    });
+    checks.chain(by_row).collect()
 }
 
 fn check(format: Format, [m, n, k]: [usize; 3], with_bias: bool) -> Check {

@@ -9,16 +9,16 @@ use std::{cell::RefCell, rc::Rc};
 
 /// Recorded work with everything it touches.
 #[derive(Debug)]
-pub struct Plan<T> {
+pub struct CommandList<T> {
     work: Vec<Work>,
     /// What the recorded step returned: its tensors must not be lent to others.
     outputs: T,
-    /// Buffers that only this plan's work shares with itself.
+    /// Buffers that only this list's work shares with itself.
     shelf: Shelf,
     pool: Rc<RefCell<Pool>>,
 }
 
-impl<T> Plan<T> {
+impl<T> CommandList<T> {
     /// Dispatches of a replay.
     #[cfg(test)]
     pub(crate) fn dispatches(&self) -> usize {
@@ -41,7 +41,7 @@ impl<T> Plan<T> {
     }
 }
 
-impl<T> Drop for Plan<T> {
+impl<T> Drop for CommandList<T> {
     fn drop(&mut self) {
         self.pool.borrow_mut().restock(std::mem::take(&mut self.shelf));
     }
@@ -49,16 +49,16 @@ impl<T> Drop for Plan<T> {
 
 impl Gpu {
     /// Records the work of `step`, without running it.
-    pub fn record<T>(&self, step: impl FnOnce() -> T) -> Plan<T> {
+    pub fn record<T>(&self, step: impl FnOnce() -> T) -> CommandList<T> {
         let outer = self.pool().borrow_mut().swap(Shelf::default());
         let (outputs, work) = self.collect(step);
         let shelf = self.pool().borrow_mut().swap(outer);
-        Plan { work, outputs, shelf, pool: Rc::clone(self.pool()) }
+        CommandList { work, outputs, shelf, pool: Rc::clone(self.pool()) }
     }
 
     /// Runs a recorded step after everything recorded before.
-    pub fn replay<T>(&self, plan: &Plan<T>) {
-        for work in &plan.work {
+    pub fn replay<T>(&self, list: &CommandList<T>) {
+        for work in &list.work {
             self.push(work.clone());
         }
     }
