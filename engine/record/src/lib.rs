@@ -8,6 +8,7 @@
 
 mod case;
 mod cell;
+mod cost;
 mod environment;
 mod expectation;
 mod flag;
@@ -19,6 +20,7 @@ mod request;
 
 pub use case::{CaseInputs, CaseManifest, Reference, SeededInput, SeededWeights};
 pub use cell::{Axes, Axis, Backend, Browser, Cell, Class};
+pub use cost::Cost;
 pub use environment::{
     Adapter, BrowserInfo, Capabilities, EngineInfo, Environment, Host, HostedOp, RefusedKernel,
     Storage, VariantTrial, Webnn, WebnnContext,

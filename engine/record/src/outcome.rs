@@ -1,6 +1,6 @@
 //! What came of a cell.
 
-use crate::{Bits, Reference};
+use crate::{Bits, Cost, Reference};
 use serde::{Deserialize, Serialize};
 
 /// The verdict of a cell.
@@ -219,6 +219,9 @@ pub struct Timing {
     pub round_passes: Vec<u32>,
     /// Their median.
     pub median_ms: f64,
+    /// What each of them takes: over a median, the arithmetic and the bandwidth that were achieved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass_cost: Option<Cost>,
     /// Its confidence interval of at least 95%, whose ends are samples; absent where there are too few
     /// of these to claim one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@ use super::{
     pool::{Buffer, Pool},
     problems::Problems,
     queue::{Dispatch, HostFn, HostStep, Work},
+    trace::Notes,
 };
 use crate::{
     error::{Error, Result},
@@ -42,6 +43,7 @@ pub struct Gpu {
     pub(super) rubbish: OnceCell<wgpu::Buffer>,
     pub(super) recording: Cell<bool>,
     pub(super) spent: Cell<Spent>,
+    pub(super) notes: Notes,
     /// What was recorded since someone began to watch.
     watched: RefCell<Watched>,
     /// Counts beginnings and ends of watches.
@@ -102,6 +104,7 @@ impl Gpu {
             rubbish: OnceCell::new(),
             recording: Cell::new(false),
             spent: Cell::default(),
+            notes: Notes::default(),
             watched: RefCell::default(),
             watch: Cell::new(1),
         })

@@ -4,7 +4,7 @@
 //! it; `pool.rs` lends its buffers, `bind.rs` shows them to kernels, and `pipelines.rs` keeps its
 //! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `plan.rs` keeps
 //! the work of one decode step so that each token only replays it; `modes.rs` has what ends with its
-//! scope, poison and laps; `clock.rs` measures what passes take on the GPU itself; `problems.rs` hears
+//! scope, poison and laps, and `trace.rs` the list of a pass's ops; `clock.rs` measures what passes take on the GPU itself; `problems.rs` hears
 //! what the GPU refuses, and when it is lost.
 
 mod adapter;
@@ -18,6 +18,7 @@ mod plan;
 mod pool;
 mod problems;
 mod queue;
+mod trace;
 
 pub use adapter::InPage;
 pub use bind::Bind;
@@ -28,6 +29,7 @@ pub use pipelines::Recipe;
 pub use plan::Plan;
 pub use pool::Buffer;
 pub use queue::HostFn;
+pub use trace::{Analysis, Call, Notes, Trace, numbers};
 
 use crate::{
     error::Result,
@@ -45,22 +47,24 @@ pub enum Device {
 }
 
 /// How the CPU computes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Cpu {
     /// Multiplies in f32 with dequantised weights instead of in integers: the reference that kernel
     /// errors are measured against.
     pub exact: bool,
+    /// Where ops note their calls.
+    notes: Notes,
 }
 
 impl Device {
     /// The CPU with its fast kernels.
     pub fn cpu() -> Device {
-        Device::Cpu(Cpu { exact: false })
+        Device::Cpu(Cpu::default())
     }
 
     /// The CPU as the reference.
     pub fn reference() -> Device {
-        Device::Cpu(Cpu { exact: true })
+        Device::Cpu(Cpu { exact: true, ..Cpu::default() })
     }
 
     /// Puts numbers on the device.

@@ -94,11 +94,13 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
 
     stage.enter("compile");
     let spent = self::spent(&device);
+    let trace = device.trace();
     phases.first_pass_ms = passes::timed(&device, model.as_ref(), &case.inputs, embedder).await?;
+    let pass_cost = Some(trace.end().into_iter().map(|call| call.cost).sum());
     let compiled = self::spent(&device);
     phases.pipelines = compiled.pipelines - spent.pipelines;
     phases.compile_ms = compiled.compile_ms - spent.compile_ms;
-    let mut timing = Timing { load_ms, load: Some(phases), ..Timing::default() };
+    let mut timing = Timing { load_ms, load: Some(phases), pass_cost, ..Timing::default() };
     stage.enter("measure");
     passes::measure(&device, model.as_ref(), &case.inputs, request, embedder, &mut timing).await?;
 

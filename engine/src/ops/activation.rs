@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     error::{Error, Result},
     tensor::Tensor,
     testing::normal,
@@ -77,12 +77,23 @@ fn kernels(source: &'static str, f: Activation) -> [Kernel; 1] {
     [Kernel::new(source, Geometry::elements(WG)).with("KIND", f as u32)]
 }
 
+/// A function of each number.
+fn analysis(x: &[usize]) -> Analysis {
+    Analysis::writes(x).reads([x]).operations_each(1)
+}
+
+/// A function of each number and a product.
+fn gated_analysis(x: &[usize]) -> Analysis {
+    Analysis::writes(x).reads([x, x]).operations_each(2)
+}
+
 /// `f(x)`.
 pub fn activation(device: &Device, x: &Tensor, f: Activation) -> Tensor {
+    let shape = device.call("activation", &[x.shape()], analysis(x.shape()));
     match device {
-        Device::Cpu(_) => Tensor::from_f32(x.shape(), x.f32s().iter().map(|&x| f.of(x)).collect()),
+        Device::Cpu(_) => Tensor::from_f32(&shape, x.f32s().iter().map(|&x| f.of(x)).collect()),
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(x.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(kernels("activation", f)) else {
                 return on_host(gpu, "activation", &[Input::Floats(x)], y, move |cpu, x, _| {
                     activation(cpu, &x[0], f)
@@ -99,13 +110,14 @@ pub fn activation(device: &Device, x: &Tensor, f: Activation) -> Tensor {
 /// `f(gate) · up`.
 pub fn gated(device: &Device, gate: &Tensor, up: &Tensor, f: Activation) -> Tensor {
     assert_eq!(gate.shape(), up.shape());
+    let shape = device.call("gated", &[gate.shape(), up.shape()], gated_analysis(gate.shape()));
     match device {
         Device::Cpu(_) => {
             let pairs = gate.f32s().iter().zip(up.f32s());
-            Tensor::from_f32(gate.shape(), pairs.map(|(&gate, &up)| f.of(gate) * up).collect())
+            Tensor::from_f32(&shape, pairs.map(|(&gate, &up)| f.of(gate) * up).collect())
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(gate.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(kernels("gated", f)) else {
                 let inputs = [Input::Floats(gate), Input::Floats(up)];
                 return on_host(gpu, "gated", &inputs, y, move |cpu, x, _| {

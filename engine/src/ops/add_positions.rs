@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     kv::Step,
     tensor::Tensor,
     testing::normal,
@@ -13,20 +13,26 @@ use crate::{
 
 const KERNELS: [Kernel; 1] = [Kernel::new("add_positions", Geometry::elements(WG))];
 
+/// A sum of each number. The table is read from the first token's position to the last's.
+fn analysis(x: &[usize]) -> Analysis {
+    Analysis::writes(x).reads([x, &x[1..]]).operations_each(1)
+}
+
 /// Adds rows of `table: [P, C]` to the tokens of `x: [B, T, C]`, whose positions follow those of
 /// `step`. The caller sees to it that the table has them.
 pub fn add_positions(device: &Device, x: &Tensor, table: &Tensor, step: &Step) -> Tensor {
     let [_, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
     assert_eq!(table.columns(), columns);
+    let shape = device.call("add_positions", &[x.shape(), table.shape()], analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
             let first = step.position() * columns;
             let rows = &table.f32s()[first..first + tokens * columns];
             let sums = x.f32s().iter().zip(rows.iter().cycle()).map(|(x, row)| x + row);
-            Tensor::from_f32(x.shape(), sums.collect())
+            Tensor::from_f32(&shape, sums.collect())
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(x.shape());
+            let y = gpu.alloc(&shape);
             let step = step.tensor();
             let Some(kernel) = gpu.choose(KERNELS) else {
                 let inputs = [Input::Floats(x), Input::Floats(table), Input::Indices(step)];

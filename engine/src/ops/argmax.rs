@@ -5,16 +5,22 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel, numbers},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 1] = [Kernel::new("argmax", Geometry::rows(256))];
 
+/// A comparison of each number.
+fn analysis(x: &[usize]) -> Analysis {
+    Analysis::writes([numbers(&x[..x.len() - 1]) as usize]).reads([x]).operations(numbers(x))
+}
+
 /// `[R]` indices from `x: [R, C]`.
 pub fn argmax(device: &Device, x: &Tensor) -> Tensor {
     let rows = x.rows();
+    let shape = device.call("argmax", &[x.shape()], analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
             let largest = |row: &[f32]| {
@@ -26,10 +32,10 @@ pub fn argmax(device: &Device, x: &Tensor) -> Tensor {
                 }
                 best as u32
             };
-            Tensor::from_u32(&[rows], x.f32s().chunks_exact(x.columns()).map(largest).collect())
+            Tensor::from_u32(&shape, x.f32s().chunks_exact(x.columns()).map(largest).collect())
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(&[rows]);
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(KERNELS) else {
                 return on_host(gpu, "argmax", &[Input::Floats(x)], y, |cpu, x, _| {
                     argmax(cpu, &x[0])

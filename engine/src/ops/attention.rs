@@ -5,11 +5,12 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     kv::KvCache,
     tensor::Tensor,
     testing::normal,
 };
+use std::ops::Range;
 
 /// Widest head the GPU kernel holds.
 pub const MAX_WIDTH: usize = 256;
@@ -86,6 +87,42 @@ struct Layout {
     token: usize,
 }
 
+/// What the shapes of an attention are made of.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    tokens: usize,
+    width: usize,
+    keys: usize,
+    /// Of the keys, those from before this pass.
+    before: usize,
+}
+
+/// The keys that query `t` of a pass sees.
+fn seen(how: &Attention<'_>, sizes: &Sizes, t: usize) -> Range<usize> {
+    let Sizes { keys, before, .. } = *sizes;
+    let end = if how.causal { (before + t + 1).min(keys) } else { keys };
+    let start = how.window.map_or(0, |window| (before + t + 1).saturating_sub(window));
+    start..end
+}
+
+/// Of each query and key that it sees: a product and a sum for each of D, for the score and for the
+/// output; the scale, and a bias where there is one; the five operations of a softmax. Padding is
+/// seen, as shapes do not tell it.
+fn analysis(sizes: &Sizes, how: &Attention<'_>) -> Analysis {
+    let Sizes { batch, tokens, width, keys, .. } = *sizes;
+    let pairs: usize = (0..tokens).map(|t| seen(how, sizes, t).len()).sum();
+    let each = 4 * width + 6 + usize::from(how.bias.is_some());
+    let read = keys - seen(how, sizes, 0).start;
+    let q = [batch, tokens, how.heads * width];
+    let kv = [batch, read, how.kv_heads * width];
+    let mask: &[usize] = if how.mask.is_some() { &[batch, read] } else { &[0] };
+    let bias = how.bias.map_or([0; 4], |bias| [bias.shape()[0], how.heads, tokens, read]);
+    Analysis::writes(q)
+        .reads([&q, &kv, &kv, mask, &bias])
+        .operations((batch * how.heads * pairs * each) as u64)
+}
+
 /// `[B, T, H · D]` from `q: [B, T, H · D]`.
 pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention<'_>) -> Tensor {
     let [batch, tokens, columns] = q.shape()[..] else { panic!("three axes wanted") };
@@ -93,16 +130,20 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
     assert_eq!((columns % how.heads, how.heads % how.kv_heads), (0, 0));
     assert!(width <= MAX_WIDTH, "models refuse wider heads when they load");
     assert!(how.causal || how.window.is_none(), "a window ends at the query");
-    let (keys, layout) = match kv {
+    let (keys, before, layout) = match kv {
         KeysValues::Plain { k, .. } => {
             let keys = k.shape()[1];
             assert_eq!(k.shape(), [batch, keys, how.kv_heads * width]);
             let columns = k.columns();
-            (keys, Layout { batch: keys * columns, head: width, token: columns })
+            (keys, 0, Layout { batch: keys * columns, head: width, token: columns })
         }
         KeysValues::Cached(cache, _) => {
             let head = cache.capacity() * width;
-            (cache.len() + tokens, Layout { batch: how.kv_heads * head, head, token: width })
+            (
+                cache.len() + tokens,
+                cache.len(),
+                Layout { batch: how.kv_heads * head, head, token: width },
+            )
         }
     };
     assert!(how.mask.is_none_or(|mask| mask.shape()[0] == batch && mask.shape()[1] >= keys));
@@ -110,22 +151,25 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
         assert_eq!(bias.shape()[1], how.heads);
         assert!(bias.shape()[2] >= tokens && bias.shape()[3] >= keys);
     }
+    let sizes = Sizes { batch, tokens, width, keys, before };
+    let kv_shape = [batch, keys, how.kv_heads * width];
+    let shapes = [q.shape(), &kv_shape, &kv_shape];
+    let shape = device.call("attention", &shapes, analysis(&sizes, &how));
     match device {
         Device::Cpu(_) => {
-            let shape = Shape { batch, tokens, width, keys };
             let values = match kv {
                 KeysValues::Plain { k, v } => {
-                    cpu(q.f32s(), k.f32s(), v.f32s(), 0, &shape, &layout, how)
+                    cpu(q.f32s(), k.f32s(), v.f32s(), &sizes, &layout, how)
                 }
                 KeysValues::Cached(cache, layer) => {
                     let (k, v) = cache.cpu(layer);
-                    cpu(q.f32s(), &k, &v, cache.len(), &shape, &layout, how)
+                    cpu(q.f32s(), &k, &v, &sizes, &layout, how)
                 }
             };
-            Tensor::from_f32(q.shape(), values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(q.shape());
+            let y = gpu.alloc(&shape);
             let (k, v, step) = match kv {
                 KeysValues::Plain { k, v } => (k, v, None),
                 KeysValues::Cached(cache, layer) => {
@@ -147,9 +191,9 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                     // A recorded step is replayed with more keys: the device counts them.
                     let before = next(cached).map_or(0, |step| step.u32s()[0] as usize);
                     let keys = if cached { before + tokens } else { keys };
-                    let shape = Shape { batch, tokens, width, keys };
+                    let sizes = Sizes { keys, before, ..sizes };
                     let [q, k, v] = [0, 1, 2].map(|i| x[i].f32s());
-                    Tensor::from_f32(x[0].shape(), cpu(q, k, v, before, &shape, &layout, how))
+                    Tensor::from_f32(x[0].shape(), cpu(q, k, v, &sizes, &layout, how))
                 });
             };
             let rows = batch * tokens * how.heads;
@@ -184,31 +228,21 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
     }
 }
 
-#[derive(Clone, Copy)]
-struct Shape {
-    batch: usize,
-    tokens: usize,
-    width: usize,
-    keys: usize,
-}
-
 fn cpu(
     q: &[f32],
     k: &[f32],
     v: &[f32],
-    before: usize,
-    shape: &Shape,
+    sizes: &Sizes,
     layout: &Layout,
     how: Attention<'_>,
 ) -> Vec<f32> {
-    let Shape { batch, tokens, width, keys } = *shape;
+    let Sizes { batch, tokens, width, keys, before } = *sizes;
     let mut y = vec![0.0; q.len()];
     let mut scores = vec![0.0; keys];
     for at in 0..batch * tokens * how.heads {
         let (head, t, b) = (at % how.heads, at / how.heads % tokens, at / (how.heads * tokens));
         let base = b * layout.batch + head / (how.heads / how.kv_heads) * layout.head;
-        let seen = if how.causal { (before + t + 1).min(keys) } else { keys };
-        let first = how.window.map_or(0, |window| (before + t + 1).saturating_sub(window));
+        let Range { start: first, end: seen } = seen(&how, sizes, t);
         let bias = how.bias.map(|bias| {
             let [groups, heads, rows, columns] = bias.shape()[..] else {
                 panic!("four axes wanted")

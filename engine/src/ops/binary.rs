@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
@@ -24,6 +24,11 @@ fn kernels(product: bool) -> [Kernel; 1] {
     [Kernel::new("binary", Geometry::elements(WG)).switched("PRODUCT", product)]
 }
 
+/// An operation for each number of `a`.
+fn analysis(a: &[usize], b: &[usize]) -> Analysis {
+    Analysis::writes(a).reads([a, b]).operations_each(1)
+}
+
 fn binary(
     device: &Device,
     a: &Tensor,
@@ -32,15 +37,16 @@ fn binary(
     on_cpu: fn(f32, f32) -> f32,
 ) -> Tensor {
     assert_eq!(a.count() % b.count(), 0, "{:?} and {:?}", a.shape(), b.shape());
+    let op = if product { "multiply" } else { "add" };
+    let shape = device.call(op, &[a.shape(), b.shape()], analysis(a.shape(), b.shape()));
     match device {
         Device::Cpu(_) => {
             let pairs = a.f32s().iter().zip(b.f32s().iter().cycle());
-            Tensor::from_f32(a.shape(), pairs.map(|(a, b)| on_cpu(*a, *b)).collect())
+            Tensor::from_f32(&shape, pairs.map(|(a, b)| on_cpu(*a, *b)).collect())
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(a.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(kernels(product)) else {
-                let op = if product { "multiply" } else { "add" };
                 return on_host(
                     gpu,
                     op,

@@ -5,24 +5,31 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 1] = [Kernel::new("blend", Geometry::elements(WG))];
 
+/// A sigmoid, a difference, a product and a sum of each number.
+fn analysis(a: &[usize]) -> Analysis {
+    Analysis::writes(a).reads([a; 3]).operations_each(4)
+}
+
 /// Mixes; all three have one shape.
 pub fn blend(device: &Device, a: &Tensor, b: &Tensor, gate: &Tensor) -> Tensor {
     assert!(a.count() == b.count() && a.count() == gate.count());
+    let shapes = [a, b, gate].map(Tensor::shape);
+    let shape = device.call("blend", &shapes, analysis(a.shape()));
     match device {
         Device::Cpu(_) => {
             let mix = |((a, b), gate): ((&f32, &f32), &f32)| b + (a - b) / (1.0 + (-gate).exp());
             let values = a.f32s().iter().zip(b.f32s()).zip(gate.f32s()).map(mix);
-            Tensor::from_f32(a.shape(), values.collect())
+            Tensor::from_f32(&shape, values.collect())
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(a.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(KERNELS) else {
                 let inputs = [a, b, gate].map(Input::Floats);
                 return on_host(gpu, "blend", &inputs, y, |cpu, x, _| {

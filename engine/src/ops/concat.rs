@@ -5,12 +5,17 @@ use super::{
     host::{Input, write_on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 1] = [Kernel::new("copy_columns", Geometry::elements(WG))];
+
+/// Numbers are copied, those of a part that repeats as often as it does.
+fn analysis(output: &[usize]) -> Analysis {
+    Analysis::writes(output).reads([output])
+}
 
 /// Tensors behind one another along `axis`; they agree in all others. A part of fewer rows before
 /// `axis` repeats: a class token `[1, 1, C]` joins patches `[B, T, C]`.
@@ -27,7 +32,9 @@ pub fn concat(device: &Device, parts: &[&Tensor], axis: usize) -> Tensor {
     }
     shape[axis] = parts.iter().map(|part| part.shape()[axis]).sum();
     let columns = shape[axis..].iter().product();
-    let mut y = Target::new(device, &shape, columns);
+    let shapes: Vec<&[usize]> = parts.iter().map(|part| part.shape()).collect();
+    let shape = device.call("concat", &shapes, analysis(&shape));
+    let mut y = Target::new(device, shape, columns);
     let mut first = 0;
     for part in parts {
         let (part_rows, stride) = (outer(part, axis), part.count() / outer(part, axis));
@@ -47,7 +54,8 @@ pub fn narrow(device: &Device, x: &Tensor, axis: usize, start: usize, len: usize
     let inner: usize = shape[axis + 1..].iter().product();
     let part = Part { rows: outer(x, axis), stride: shape[axis] * inner, first: start * inner };
     shape[axis] = len;
-    let mut y = Target::new(device, &shape, len * inner);
+    let shape = device.call("narrow", &[x.shape()], analysis(&shape));
+    let mut y = Target::new(device, shape, len * inner);
     y.copy(x, part, len * inner, 0);
     y.finish()
 }
@@ -75,12 +83,12 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn new<'a>(device: &'a Device, shape: &[usize], columns: usize) -> Target<'a> {
+    fn new<'a>(device: &'a Device, shape: Vec<usize>, columns: usize) -> Target<'a> {
         let (cpu, gpu) = match device {
             Device::Cpu(_) => (vec![0.0; shape.iter().product()], None),
-            Device::Gpu(gpu) => (Vec::new(), Some(gpu.alloc(shape))),
+            Device::Gpu(gpu) => (Vec::new(), Some(gpu.alloc(&shape))),
         };
-        Target { device, shape: shape.to_vec(), columns, cpu, gpu }
+        Target { device, shape, columns, cpu, gpu }
     }
 
     /// Fills `columns` of each row from `first` on.

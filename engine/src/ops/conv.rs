@@ -11,7 +11,7 @@ use super::{
     matmul,
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     quant::{Format, Matrix},
     tensor::Tensor,
     testing::normal,
@@ -143,6 +143,11 @@ fn conv_group(
     concat(device, &pieces.iter().collect::<Vec<_>>(), 0)
 }
 
+/// Numbers are copied; of the image, whose windows may overlap, as many as are written.
+fn patches_analysis(count: usize, columns: usize) -> Analysis {
+    Analysis::writes([count, columns]).reads([&[count, columns]])
+}
+
 /// `[count, columns]`: the windows of outputs `first …`, of a group's channels.
 fn patches(
     device: &Device,
@@ -159,6 +164,7 @@ fn patches(
     assert_eq!(columns, kernel_y * kernel_x * group_channels);
     assert!(first_channel + group_channels <= channels);
     let [out_height, out_width] = window.output([height, width]).expect("checked");
+    let shape = device.call("patches", &[x.shape()], patches_analysis(count, columns));
     match device {
         Device::Cpu(_) => {
             let mut values = vec![0.0; count * columns];
@@ -174,10 +180,10 @@ fn patches(
                     }
                 }
             }
-            Tensor::from_f32(&[count, columns], values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(&[count, columns]);
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(PATCHES) else {
                 return on_host(gpu, "patches", &[Input::Floats(x)], y, move |cpu, x, _| {
                     patches(cpu, &x[0], columns, window, first_channel, first, count)
@@ -194,11 +200,19 @@ fn patches(
     }
 }
 
+/// A comparison for each pixel of each window.
+fn max_pool_analysis(x: &[usize], window: Window) -> Analysis {
+    let [height, width] = window.output([x[1], x[2]]).expect("the image holds a window");
+    let pixels = window.kernel[0] * window.kernel[1];
+    let pooled = Analysis::writes([x[0], height, width, x[3]]);
+    pooled.reads([x]).operations_each(pixels as u64)
+}
+
 /// `[B, H', W', C]`: the largest of each window of `x: [B, H, W, C]`; padding does not count.
 pub fn max_pool(device: &Device, x: &Tensor, window: Window) -> Tensor {
-    let [batch, height, width, channels] = x.shape()[..] else { panic!("four axes wanted") };
-    let [out_height, out_width] = window.output([height, width]).expect("the image holds a window");
-    let shape = [batch, out_height, out_width, channels];
+    let [_, height, width, channels] = x.shape()[..] else { panic!("four axes wanted") };
+    let shape = device.call("max_pool", &[x.shape()], max_pool_analysis(x.shape(), window));
+    let [out_height, out_width] = [shape[1], shape[2]];
     match device {
         Device::Cpu(_) => {
             let [kernel_y, kernel_x] = window.kernel;

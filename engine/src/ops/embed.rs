@@ -6,8 +6,8 @@ use super::{
     matmul::{formats, sample_in_shards, shards},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
-    quant::{Format, Matrix},
+    device::{Analysis, Bind, Device, Geometry, Kernel, numbers},
+    quant::{Format, Layout, Matrix},
     tensor::Tensor,
 };
 
@@ -15,10 +15,19 @@ fn kernels(format: Format) -> [Kernel; 1] {
     [format.define(Kernel::new("embed", Geometry::elements(WG)))]
 }
 
+/// Only the rows that are taken are read.
+fn analysis(ids: &[usize], columns: usize, format: Format, layout: Layout) -> Analysis {
+    let tokens = numbers(ids) as usize;
+    let rows = layout.bytes(format, tokens, columns);
+    Analysis::writes([tokens, columns]).reads([ids]).reads_bytes(rows)
+}
+
 /// `[T, K]` from `ids: [T]` and `table: [N, K]`. Ids must lie in the table.
 pub fn embed(device: &Device, ids: &Tensor, table: &Matrix) -> Tensor {
     let tokens = ids.count();
     let columns = table.columns;
+    let analysis = analysis(ids.shape(), columns, table.format, table.layout);
+    let shape = device.call("embed", &[ids.shape(), &table.shape()], analysis);
     match device {
         Device::Cpu(_) => {
             let mut row = vec![0.0; table.chunks() * crate::quant::CHUNK];
@@ -27,10 +36,10 @@ pub fn embed(device: &Device, ids: &Tensor, table: &Matrix) -> Tensor {
                 table.dequantise_row(id as usize, &mut row);
                 values.extend_from_slice(&row[..columns]);
             }
-            Tensor::from_f32(&[tokens, columns], values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(&[tokens, columns]);
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(kernels(table.format)) else {
                 let inputs = [Input::Indices(ids), Input::Matrix(table)];
                 return on_host(gpu, "embed", &inputs, y, |cpu, ids, tables| {

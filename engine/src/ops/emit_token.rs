@@ -6,17 +6,24 @@ use super::{
     host::{Input, write_on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Gpu, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
     kv::Step,
     tensor::Tensor,
 };
 
 const KERNELS: [Kernel; 1] = [Kernel::new("emit_token", Geometry::elements(1))];
 
+/// A token to two places, and two sums.
+fn analysis() -> Analysis {
+    Analysis::writes([4]).reads([&[1], &[2]]).operations(2)
+}
+
 /// Writes the token `chosen: [1]` to `input: [1, 1]` and behind those in `emitted: [limit]`, and
 /// raises the counts of `step`.
 pub fn emit_token(gpu: &Gpu, chosen: &Tensor, input: &Tensor, emitted: &Tensor, step: &Step) {
     let step = step.tensor();
+    let shapes = [chosen, input, emitted, step].map(Tensor::shape);
+    gpu.notes().call("emit_token", &shapes, analysis());
     let Some(kernel) = gpu.choose(KERNELS) else {
         let inputs = [chosen, emitted, step].map(Input::Indices);
         return write_on_host(gpu, "emit_token", &inputs, &[input, emitted, step], |_, x, _| {

@@ -5,17 +5,24 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel, numbers},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 1] = [Kernel::new("gather_rows", Geometry::elements(WG))];
 
+/// Only the rows that are taken are read.
+fn analysis(x: &[usize], ids: &[usize]) -> Analysis {
+    let rows = [numbers(ids) as usize, x[x.len() - 1]];
+    Analysis::writes(rows).reads([&rows, ids])
+}
+
 /// `[I, C]` from `x: [R, C]` and `ids: [I]`. Ids must lie in `x`.
 pub fn gather_rows(device: &Device, x: &Tensor, ids: &Tensor) -> Tensor {
     let columns = x.columns();
-    let shape = [ids.count(), columns];
+    let analysis = analysis(x.shape(), ids.shape());
+    let shape = device.call("gather_rows", &[x.shape(), ids.shape()], analysis);
     match device {
         Device::Cpu(_) => {
             let row = |id: &u32| &x.f32s()[*id as usize * columns..(*id as usize + 1) * columns];

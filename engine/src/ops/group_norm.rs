@@ -5,12 +5,19 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 2] = Kernel::new("group_norm", Geometry::rows(WG)).or_by_subgroups();
+
+/// Of each number: a sum for the mean; difference, square and sum for the variance; difference and
+/// product; product and sum.
+fn analysis(x: &[usize]) -> Analysis {
+    let channels = &x[2..];
+    Analysis::writes(x).reads([x, channels, channels]).operations_each(8)
+}
 
 /// Normalises `x: [B, T, C]` in `groups` of neighbouring channels, then scales and shifts channels by
 /// `weight` and `bias: [C]`.
@@ -24,6 +31,8 @@ pub fn group_norm(
 ) -> Tensor {
     let [batch, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
     assert_eq!((weight.count(), bias.count(), columns % groups), (columns, columns, 0));
+    let shapes = [x, weight, bias].map(Tensor::shape);
+    let shape = device.call("group_norm", &shapes, analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
             let mut values = x.f32s().to_vec();
@@ -34,10 +43,10 @@ pub fn group_norm(
             }
             let affine = weight.f32s().iter().zip(bias.f32s()).cycle();
             values.iter_mut().zip(affine).for_each(|(x, (w, b))| *x = *x * w + b);
-            Tensor::from_f32(x.shape(), values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(x.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(KERNELS) else {
                 let inputs = [x, weight, bias].map(Input::Floats);
                 return on_host(gpu, "group_norm", &inputs, y, move |cpu, x, _| {

@@ -5,7 +5,7 @@ use super::{
     host::{Input, write_on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     kv::{KvCache, Step, Store},
     tensor::Tensor,
     testing::normal,
@@ -13,12 +13,18 @@ use crate::{
 
 const KERNELS: [Kernel; 1] = [Kernel::new("kv_append", Geometry::elements(WG))];
 
+/// Numbers are copied.
+fn analysis(x: &[usize]) -> Analysis {
+    Analysis::writes(x).reads([x])
+}
+
 /// Stores `k` and `v: [B, T, H · D]` in a layer of `cache`, behind what there is.
 pub fn kv_append(device: &Device, cache: &KvCache, layer: usize, k: &Tensor, v: &Tensor) {
     let [_, tokens, _] = k.shape()[..] else { panic!("three axes wanted") };
     let [heads, width, capacity] = cache.shape();
     assert!(cache.len() + tokens <= capacity, "the caller made room");
     for (store, x) in cache.stores(layer).iter().zip([k, v]) {
+        device.call("kv_append", &[x.shape()], analysis(x.shape()));
         match (store, device) {
             (Store::Cpu(values), _) => {
                 append(x, cache.step(), &mut values.borrow_mut(), cache.shape());

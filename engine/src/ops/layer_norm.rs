@@ -5,17 +5,26 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 2] = Kernel::new("norm", Geometry::rows(WG)).or_by_subgroups();
 
+/// Of each number: a sum for the mean; difference, square and sum for the variance; difference and
+/// product; product and sum.
+fn analysis(x: &[usize]) -> Analysis {
+    let columns = &x[x.len() - 1..];
+    Analysis::writes(x).reads([x, columns, columns]).operations_each(8)
+}
+
 /// Normalises the rows of `x: [.., C]` with `weight` and `bias: [C]`.
 pub fn layer_norm(device: &Device, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Tensor {
     let columns = x.columns();
     assert_eq!((weight.count(), bias.count()), (columns, columns));
+    let shapes = [x, weight, bias].map(Tensor::shape);
+    let shape = device.call("layer_norm", &shapes, analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
             let mut values = Vec::with_capacity(x.count());
@@ -26,10 +35,10 @@ pub fn layer_norm(device: &Device, x: &Tensor, weight: &Tensor, bias: &Tensor, e
                 let affine = weight.f32s().iter().zip(bias.f32s());
                 values.extend(row.iter().zip(affine).map(|(x, (w, b))| (x - mean) * scale * w + b));
             }
-            Tensor::from_f32(x.shape(), values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(x.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(KERNELS) else {
                 let inputs = [x, weight, bias].map(Input::Floats);
                 return on_host(gpu, "layer_norm", &inputs, y, move |cpu, x, _| {

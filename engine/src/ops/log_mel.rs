@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     mel::{FLOOR, Mel, MelShape, Scale},
     tensor::Tensor,
     testing::normal,
@@ -15,6 +15,19 @@ use std::f64::consts::TAU;
 fn kernels(mel: &Mel) -> [Kernel; 1] {
     let kernel = Kernel::new("log_mel", Geometry::rows(WG));
     [kernel.with("N", mel.shape.window as u32).with("A", mel.split() as u32)]
+}
+
+/// Of each frame: a product with the window, a Fourier transform of five operations for each of its
+/// steps, three for the power of each frequency; of each bin a product and a sum for each of its
+/// frequencies, and a logarithm.
+fn analysis([batch, samples]: [usize; 2], mel: &Mel) -> Analysis {
+    let MelShape { window, bins, .. } = mel.shape;
+    let frames = mel.frames(samples);
+    let transform = window + 5 * window * window.ilog2() as usize + 3 * (window / 2 + 1);
+    let weights: usize = mel.triangles.iter().map(|triangle| triangle.weights.len()).sum();
+    Analysis::writes([batch, frames, bins])
+        .reads([&[batch, samples], &[window], &[weights]])
+        .operations((batch * frames * (transform + 2 * weights + bins)) as u64)
 }
 
 /// `[B, frames, bins]` of sounds `[B, T]`, frames centred on every hop; what happens beyond a
@@ -27,7 +40,8 @@ pub fn log_mel(device: &Device, sounds: &Tensor, mel: &Mel) -> Tensor {
     let MelShape { window, hop, bins, factor, .. } = mel.shape;
     assert!(samples > window / 2, "{samples} samples, the window has {window}");
     let frames = mel.frames(samples);
-    let shape = [batch, frames, bins];
+    let analysis = analysis([batch, samples], mel);
+    let shape = device.call("log_mel", &[sounds.shape()], analysis);
     match device {
         Device::Cpu(_) => {
             let spectra = sounds.f32s().chunks_exact(samples).flat_map(|sound| mel.log(sound));

@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel, numbers},
     tensor::Tensor,
     testing::normal,
 };
@@ -15,11 +15,20 @@ fn kernels(normalise: bool) -> [Kernel; 2] {
     kernel.switched("NORMALISE", normalise).or_by_subgroups()
 }
 
+/// A product and a sum of each number, and a product of each that is left; to make lengths 1, a
+/// square and a sum of these besides.
+fn analysis(x: &[usize], normalise: bool) -> Analysis {
+    let pooled = Analysis::writes([x[0], x[2]]).reads([x, &x[..2]]).operations(2 * numbers(x));
+    pooled.operations_each(if normalise { 3 } else { 1 })
+}
+
 /// `[B, C]` from `x: [B, T, C]` and `mask: [B, T]` of ones and zeros; rows of length 1 where
 /// `normalise` is set.
 pub fn mean_pool(device: &Device, x: &Tensor, mask: &Tensor, normalise: bool) -> Tensor {
     let [batch, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
     assert_eq!(mask.shape(), [batch, tokens]);
+    let analysis = analysis(x.shape(), normalise);
+    let shape = device.call("mean_pool", &[x.shape(), mask.shape()], analysis);
     match device {
         Device::Cpu(_) => {
             let mut values = vec![0.0f32; batch * columns];
@@ -36,10 +45,10 @@ pub fn mean_pool(device: &Device, x: &Tensor, mask: &Tensor, normalise: bool) ->
                 }
                 pooled.iter_mut().for_each(|x| *x *= scale);
             }
-            Tensor::from_f32(&[batch, columns], values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(&[batch, columns]);
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(kernels(normalise)) else {
                 let inputs = [x, mask].map(Input::Floats);
                 return on_host(gpu, "mean_pool", &inputs, y, move |cpu, x, _| {

@@ -1,5 +1,6 @@
-//! One op a file: guards, the kernels that can do it and the GPU's dispatch, the CPU's path, a check
-//! for the user's device and a test against something plainer.
+//! One op a file: what a call makes and takes, told from shapes; guards, the kernels that can do it and
+//! the GPU's dispatch, the CPU's path, a check for the user's device and a test against something
+//! plainer.
 //!
 //! Model code calls these functions and nothing else. On a GPU they record and return at once; on
 //! the CPU they compute. An op that is left without a working kernel is computed by the CPU in the

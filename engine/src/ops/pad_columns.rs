@@ -5,12 +5,18 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel, numbers},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 1] = [Kernel::new("pad_columns", Geometry::elements(WG))];
+
+/// Numbers are copied.
+fn analysis(x: &[usize], columns: usize) -> Analysis {
+    let rows = numbers(&x[..x.len() - 1]) as usize;
+    Analysis::writes([rows, columns]).reads([x])
+}
 
 /// `[.., columns]` from `x: [.., C]` with `columns ≥ C`; `x` itself where they are equal.
 pub fn pad_columns(device: &Device, x: &Tensor, columns: usize) -> Tensor {
@@ -19,7 +25,7 @@ pub fn pad_columns(device: &Device, x: &Tensor, columns: usize) -> Tensor {
     if columns == from {
         return x.clone();
     }
-    let shape = [x.rows(), columns];
+    let shape = device.call("pad_columns", &[x.shape()], analysis(x.shape(), columns));
     match device {
         Device::Cpu(_) => {
             let mut values = vec![0.0; shape[0] * columns];

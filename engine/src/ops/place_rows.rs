@@ -5,12 +5,17 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 2] = Kernel::new("place_rows", Geometry::rows(WG)).or_by_subgroups();
+
+/// Numbers are copied; that features take the place of rows is not known from shapes.
+fn analysis(x: &[usize], ids: &[usize]) -> Analysis {
+    Analysis::writes(x).reads([x, ids])
+}
 
 /// `[R, C]`: `x: [R, C]` whose rows at `ids: [R]` equal to `token` are replaced by the rows of
 /// `features: [F, C]` in their order, as torch's `masked_scatter` does.
@@ -26,6 +31,8 @@ pub fn place_rows(
 ) -> Tensor {
     let (rows, columns) = (x.rows(), x.columns());
     assert_eq!((ids.count(), features.columns()), (rows, columns));
+    let shapes = [x, ids, features].map(Tensor::shape);
+    let shape = device.call("place_rows", &shapes, analysis(x.shape(), ids.shape()));
     match device {
         Device::Cpu(_) => {
             let mut values = x.f32s().to_vec();
@@ -34,10 +41,10 @@ pub fn place_rows(
             for (row, feature) in places.zip(features.f32s().chunks_exact(columns)) {
                 row.copy_from_slice(feature);
             }
-            Tensor::from_f32(x.shape(), values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(x.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(KERNELS) else {
                 let inputs = [Input::Floats(x), Input::Indices(ids), Input::Floats(features)];
                 return on_host(gpu, "place_rows", &inputs, y, move |cpu, x, _| {

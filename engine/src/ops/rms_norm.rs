@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
@@ -13,10 +13,16 @@ use crate::{
 const KERNELS: [Kernel; 2] =
     Kernel::new("norm", Geometry::rows(WG)).with("RMS", 1).or_by_subgroups();
 
+/// Of each number: square and sum for the mean, and two products.
+fn analysis(x: &[usize]) -> Analysis {
+    Analysis::writes(x).reads([x, &x[x.len() - 1..]]).operations_each(4)
+}
+
 /// Normalises the rows of `x: [.., C]` with `weight: [C]`.
 pub fn rms_norm(device: &Device, x: &Tensor, weight: &Tensor, eps: f32) -> Tensor {
     let columns = x.columns();
     assert_eq!(weight.count(), columns);
+    let shape = device.call("rms_norm", &[x.shape(), weight.shape()], analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
             let mut values = Vec::with_capacity(x.count());
@@ -25,10 +31,10 @@ pub fn rms_norm(device: &Device, x: &Tensor, weight: &Tensor, eps: f32) -> Tenso
                 let scale = 1.0 / (squares / columns as f32 + eps).sqrt();
                 values.extend(row.iter().zip(weight.f32s()).map(|(x, w)| x * scale * w));
             }
-            Tensor::from_f32(x.shape(), values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(x.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(KERNELS) else {
                 let inputs = [x, weight].map(Input::Floats);
                 return on_host(gpu, "rms_norm", &inputs, y, move |cpu, x, _| {

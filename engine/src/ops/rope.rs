@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     kv::Step,
     tensor::Tensor,
     testing::normal,
@@ -137,12 +137,20 @@ fn scaled(i: usize, frequency: f32, scaling: RopeScaling) -> f32 {
 
 const KERNELS: [Kernel; 1] = [Kernel::new("rope", Geometry::elements(WG))];
 
+/// Of each pair: four products, a difference and a sum. The table is read from the first token's
+/// position to the last's, a cosine and a sine for each pair of a head.
+fn analysis(x: &[usize], width: usize) -> Analysis {
+    Analysis::writes(x).reads([x, &[x[1], width]]).operations_each(3)
+}
+
 /// Turns the heads of `x: [B, T, H · D]` by their positions, which follow those of `step`.
 pub fn rope(device: &Device, x: &Tensor, angles: &Angles, step: &Step) -> Tensor {
     let [_, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
     let width = angles.width;
     let (heads, half) = (columns / width, width / 2);
     assert_eq!(columns % width, 0);
+    let shapes = [x.shape(), angles.table.shape()];
+    let shape = device.call("rope", &shapes, analysis(x.shape(), width));
     match device {
         Device::Cpu(_) => {
             let mut values = x.f32s().to_vec();
@@ -155,10 +163,10 @@ pub fn rope(device: &Device, x: &Tensor, angles: &Angles, step: &Step) -> Tensor
                     (*a, *b) = (*a * turn[0] - *b * turn[1], *b * turn[0] + *a * turn[1]);
                 }
             }
-            Tensor::from_f32(x.shape(), values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(x.shape());
+            let y = gpu.alloc(&shape);
             let step = step.tensor();
             let Some(kernel) = gpu.choose(KERNELS) else {
                 let inputs = [Input::Floats(x), Input::Floats(&angles.table), Input::Indices(step)];

@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel, numbers},
     kv::Step,
     tensor::Tensor,
     testing::normal,
@@ -34,6 +34,11 @@ pub enum Sampling {
     },
 }
 
+/// A comparison of each number; the candidates that it leaves are few.
+fn analysis(logits: &[usize]) -> Analysis {
+    Analysis::writes([1]).reads([logits]).operations(numbers(logits))
+}
+
 /// One token `[1]` from the `logits: [1, V]` that follow `step`.
 pub fn sample(device: &Device, logits: &Tensor, how: Sampling, step: &Step) -> Tensor {
     let Sampling::Random { temperature, top_k, top_p, seed } = how else {
@@ -41,16 +46,17 @@ pub fn sample(device: &Device, logits: &Tensor, how: Sampling, step: &Step) -> T
     };
     assert_eq!(logits.rows(), 1);
     let columns = logits.columns();
+    let shape = device.call("sample", &[logits.shape()], analysis(logits.shape()));
     let top_k = top_k.clamp(1, MAX_TOP_K.min(columns as u32));
     let inverse = 1.0 / temperature.max(1e-4);
     match device {
         Device::Cpu(_) => {
             let position = step.position() as u32;
             let token = cpu(logits.f32s(), inverse, top_k as usize, top_p, seed, position);
-            Tensor::from_u32(&[1], vec![token])
+            Tensor::from_u32(&shape, vec![token])
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(&[1]);
+            let y = gpu.alloc(&shape);
             let step = step.tensor();
             let Some(kernel) = gpu.choose(KERNELS) else {
                 let inputs = [Input::Floats(logits), Input::Indices(step)];

@@ -6,12 +6,19 @@ use super::{
     mean_pool,
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 1] = [Kernel::new("similarity", Geometry::elements(WG))];
+
+/// Of each output a product and a sum for each of K, and a product.
+fn analysis(a: &[usize], b: &[usize]) -> Analysis {
+    let [lead @ .., m, k] = a else { panic!("two axes wanted") };
+    let output = [lead, &[*m, b[lead.len()]]].concat();
+    Analysis::writes(output).reads([a, b]).operations_each(2 * *k as u64 + 1)
+}
 
 /// `[B, M, N]` from `a: [B, M, K]` and `b: [B, N, K]`: `scale · a[m] · b[n]`. Both may lack B.
 pub fn similarity(device: &Device, a: &Tensor, b: &Tensor, scale: f32) -> Tensor {
@@ -19,7 +26,8 @@ pub fn similarity(device: &Device, a: &Tensor, b: &Tensor, scale: f32) -> Tensor
     let lead = &a.shape()[..axes - 2];
     assert_eq!((lead, a.columns()), (&b.shape()[..b.shape().len() - 2], b.columns()));
     let (m, n) = (a.shape()[axes - 2], b.shape()[axes - 2]);
-    let shape = [lead, &[m, n]].concat();
+    let shapes = [a.shape(), b.shape()];
+    let shape = device.call("similarity", &shapes, analysis(a.shape(), b.shape()));
     match device {
         Device::Cpu(_) => {
             let columns = a.columns();

@@ -5,16 +5,22 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
 };
 
 const KERNELS: [Kernel; 2] = Kernel::new("softmax", Geometry::rows(WG)).or_by_subgroups();
 
+/// Of each number: a comparison, a difference, `exp`, a sum and a product.
+fn analysis(x: &[usize]) -> Analysis {
+    Analysis::writes(x).reads([x]).operations_each(5)
+}
+
 /// Turns the rows of `x` into distributions.
 pub fn softmax(device: &Device, x: &Tensor) -> Tensor {
     let columns = x.columns();
+    let shape = device.call("softmax", &[x.shape()], analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
             let mut values = x.f32s().to_vec();
@@ -24,10 +30,10 @@ pub fn softmax(device: &Device, x: &Tensor) -> Tensor {
                 let scale = 1.0 / row.iter().sum::<f32>();
                 row.iter_mut().for_each(|x| *x *= scale);
             }
-            Tensor::from_f32(x.shape(), values)
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
-            let y = gpu.alloc(x.shape());
+            let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(KERNELS) else {
                 return on_host(gpu, "softmax", &[Input::Floats(x)], y, |cpu, x, _| {
                     softmax(cpu, &x[0])

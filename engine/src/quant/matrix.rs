@@ -77,6 +77,11 @@ impl Words {
 }
 
 impl Matrix {
+    /// Rows and columns.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
     /// Chunks in a row.
     pub fn chunks(&self) -> usize {
         self.columns.div_ceil(CHUNK)

@@ -1,6 +1,6 @@
 //! A record as one row of values, for formats that know no nesting.
 
-use record::{Adapter, Correctness, Memory, Record, Timing};
+use record::{Adapter, Correctness, Cost, Memory, Record, Timing};
 
 /// What stands in a column of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,10 @@ fn correctness(record: &Record, value: fn(&Correctness) -> Option<f64>) -> Value
 
 fn memory(record: &Record, value: fn(&Memory) -> Option<u64>) -> Value<'_> {
     Count(record.outcome.memory.as_ref().and_then(value))
+}
+
+fn pass_cost(record: &Record, value: fn(Cost) -> u64) -> Value<'_> {
+    Count(record.outcome.timing.as_ref().and_then(|timing| timing.pass_cost).map(value))
 }
 
 fn timing(record: &Record, value: fn(&Timing) -> Option<f64>) -> Value<'_> {
@@ -99,6 +103,9 @@ pub const COLUMNS: &[Column] = &[
     ("median_ms", |r| timing(r, |t| Some(t.median_ms))),
     ("ci95_low_ms", |r| timing(r, |t| t.ci95_ms.map(|ends| ends[0]))),
     ("ci95_high_ms", |r| timing(r, |t| t.ci95_ms.map(|ends| ends[1]))),
+    ("pass_operations", |r| pass_cost(r, |cost| cost.operations)),
+    ("pass_read_bytes", |r| pass_cost(r, |cost| cost.read_bytes)),
+    ("pass_written_bytes", |r| pass_cost(r, |cost| cost.written_bytes)),
     ("prefill_tps", |r| timing(r, |t| t.prefill_tps)),
     ("decode_tps", |r| timing(r, |t| t.decode_tps)),
     ("energy_joules", |r| Number(r.outcome.energy.map(|energy| energy.joules))),

@@ -5,7 +5,7 @@ use ::parquet::{
     record::Field,
 };
 use junit_parser::{TestCase, TestStatus};
-use record::{Attempt, Bits, Browser, Correctness, Expectation, Memory};
+use record::{Attempt, Bits, Browser, Correctness, Cost, Expectation, Memory};
 use serde_json::Value;
 
 /// A record of each status, one that is flaky after a crash, one that fails again after a timeout,
@@ -231,6 +231,8 @@ fn hostile_text_stays_text() {
 fn a_row_has_figures_where_the_record_has() {
     let mut full = record("r", Status::Pass);
     full.outcome.memory = Some(Memory { weights_bytes: 12, bpw: 4.5, ..Memory::default() });
+    full.outcome.timing.as_mut().unwrap().pass_cost =
+        Some(Cost { operations: 30, read_bytes: 20, written_bytes: 10 });
     let text = csv::render(&[full.clone(), record("r", Status::Infra)]).unwrap();
     let mut reader = ::csv::Reader::from_reader(text.as_bytes());
     let head = reader.headers().unwrap().clone();
@@ -240,6 +242,8 @@ fn a_row_has_figures_where_the_record_has() {
     assert_eq!((cell(0, "bpw"), cell(0, "weights_bytes")), ("4.5".into(), "12".into()));
     assert_eq!((cell(1, "bpw"), cell(1, "status")), (String::new(), "infra".into()));
     assert_eq!(cell(0, "ci95_high_ms"), "1.75");
+    let cost = ["pass_operations", "pass_read_bytes", "pass_written_bytes"];
+    assert_eq!(cost.map(|name| cell(0, name)), ["30", "20", "10"]);
 }
 
 #[test]

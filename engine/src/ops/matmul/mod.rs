@@ -15,7 +15,7 @@ use super::{
     pad_columns,
 };
 use crate::{
-    device::{Bind, Device, Geometry, Gpu, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
     quant::{CHUNK, Format, Layout, Matrix, MatrixBuilder, RoundToNearest},
     tensor::Tensor,
     testing::normal,
@@ -42,12 +42,29 @@ fn kernels(rows: usize, format: Format, bias: bool) -> [Kernel; 2] {
     }
 }
 
+/// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
+/// none. All of the weights are read.
+fn analysis(
+    x: &[usize],
+    [n, k]: [usize; 2],
+    format: Format,
+    layout: Layout,
+    bias: bool,
+) -> Analysis {
+    let output = [&x[..x.len() - 1], &[n]].concat();
+    let bias_shape = if bias { [n] } else { [0] };
+    Analysis::writes(output)
+        .reads([x, &bias_shape])
+        .reads_bytes(layout.bytes(format, n, k))
+        .operations_each(2 * k as u64 + u64::from(bias))
+}
+
 /// `[.., N]` from `x: [.., K]`, `w: [N, K]` and `bias: [N]`.
 pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) -> Tensor {
     assert_eq!(x.columns(), w.columns, "{:?} by {} × {}", x.shape(), w.rows, w.columns);
     assert!(bias.is_none_or(|bias| bias.count() == w.rows));
-    let mut shape = x.shape().to_vec();
-    *shape.last_mut().expect("x has an axis") = w.rows;
+    let analysis = analysis(x.shape(), w.shape(), w.format, w.layout, bias.is_some());
+    let shape = device.call("matmul", &[x.shape(), &w.shape()], analysis);
     let x = pad_columns(device, x, w.chunks() * CHUNK);
     match device {
         Device::Cpu(how) => {
