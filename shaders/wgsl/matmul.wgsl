@@ -13,20 +13,26 @@ struct Params {
     groups: u32,     // groups in a row
     y_stride: u32,   // N of the whole matrix
     y_offset: u32,   // first n of this shard
+    has_bias: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 #include "product.wgsl"
 
 // Tiles are stored K-major: the four columns or rows that an invocation needs lie side by side.
+// Rows of a tile are one quad further apart than they need be, so that quads of one column, which are
+// written together, lie in different banks.
 const X_QUADS: u32 = TILE_Y / 4u;
 const W_QUADS: u32 = TILE_X / 4u;
-var<workgroup> x_tile: array<vec4<f32>, 32u * X_QUADS>;   // [32 k, quads of m]
+const X_STRIDE: u32 = X_QUADS + 1u;
+const W_STRIDE: u32 = W_QUADS + 1u;
+var<workgroup> x_tile: array<vec4<f32>, 32u * X_STRIDE>;  // [32 k, quads of m]
 #if F16
-var<workgroup> w_tile: array<vec4<f16>, 32u * W_QUADS>;   // [32 k, quads of n]
+alias Quad = vec4<f16>;
 #else
-var<workgroup> w_tile: array<vec4<f32>, 32u * W_QUADS>;   // [32 k, quads of n]
+alias Quad = vec4<f32>;
 #endif
+var<workgroup> w_tile: array<Quad, 32u * W_STRIDE>;       // [32 k, quads of n]
 
 // Four neighbours from `first` on, none beyond the last row: what they compute is not kept.
 fn four(first: u32, rows: u32) -> vec4<u32> {
@@ -43,7 +49,10 @@ fn main(
     let m_quad = lane / W_QUADS;
     let n_quad = lane % W_QUADS;
 
-    var acc: array<vec4<f32>, 4>;
+    var acc0 = vec4<f32>(0.0);
+    var acc1 = vec4<f32>(0.0);
+    var acc2 = vec4<f32>(0.0);
+    var acc3 = vec4<f32>(0.0);
     for (var chunk = 0u; chunk < params.chunks; chunk++) {
         // In loading, an invocation fetches four neighbours along K (k_quad) of four rows (quad).
         let k_quad = lane % 8u;
@@ -55,9 +64,11 @@ fn main(
                 x[(rows.z * params.chunks + chunk) * 8u + k_quad],
                 x[(rows.w * params.chunks + chunk) * 8u + k_quad],
             ));
-            for (var i = 0u; i < 4u; i++) {
-                x_tile[(k_quad * 4u + i) * X_QUADS + quad] = xs[i];
-            }
+            let at = k_quad * 4u * X_STRIDE + quad;
+            x_tile[at] = xs[0];
+            x_tile[at + X_STRIDE] = xs[1];
+            x_tile[at + 2u * X_STRIDE] = xs[2];
+            x_tile[at + 3u * X_STRIDE] = xs[3];
         }
         for (var quad = lane / 8u; quad < W_QUADS; quad += WG / 8u) {
             let rows = four(n0 + quad * 4u, params.rows);
@@ -67,39 +78,49 @@ fn main(
                 weights4(rows.z, chunk, k_quad),
                 weights4(rows.w, chunk, k_quad),
             ));
-            for (var i = 0u; i < 4u; i++) {
-#if F16
-                w_tile[(k_quad * 4u + i) * W_QUADS + quad] = vec4<f16>(ws[i]);
-#else
-                w_tile[(k_quad * 4u + i) * W_QUADS + quad] = ws[i];
-#endif
-            }
+            let at = k_quad * 4u * W_STRIDE + quad;
+            w_tile[at] = Quad(ws[0]);
+            w_tile[at + W_STRIDE] = Quad(ws[1]);
+            w_tile[at + 2u * W_STRIDE] = Quad(ws[2]);
+            w_tile[at + 3u * W_STRIDE] = Quad(ws[3]);
         }
         workgroupBarrier();
         for (var k = 0u; k < 32u; k++) {
-            let a = x_tile[k * X_QUADS + m_quad];
-            let b = vec4<f32>(w_tile[k * W_QUADS + n_quad]);
-            acc[0] += a.x * b;
-            acc[1] += a.y * b;
-            acc[2] += a.z * b;
-            acc[3] += a.w * b;
+            let a = x_tile[k * X_STRIDE + m_quad];
+            let b = vec4<f32>(w_tile[k * W_STRIDE + n_quad]);
+            acc0 += a.x * b;
+            acc1 += a.y * b;
+            acc2 += a.z * b;
+            acc3 += a.w * b;
         }
         workgroupBarrier();
     }
 
-    for (var i = 0u; i < 4u; i++) {
-        let m = m0 + m_quad * 4u + i;
-        for (var j = 0u; j < 4u; j++) {
-            let row = n0 + n_quad * 4u + j;
-            if (m < params.m && row < params.rows) {
-                let n = params.y_offset + row;
-#if BIAS
-                y[m * params.y_stride + n] = acc[i][j] + bias[n];
-#else
-                y[m * params.y_stride + n] = acc[i][j];
-#endif
-            }
+    // Written out: an array that a loop's variable indexes is kept in memory, not in registers.
+    let n = n0 + n_quad * 4u;
+    store(m0 + m_quad * 4u, n, acc0);
+    store(m0 + m_quad * 4u + 1u, n, acc1);
+    store(m0 + m_quad * 4u + 2u, n, acc2);
+    store(m0 + m_quad * 4u + 3u, n, acc3);
+}
+
+fn store(m: u32, row: u32, values: vec4<f32>) {
+    if (m < params.m) {
+        store_one(m, row, values.x);
+        store_one(m, row + 1u, values.y);
+        store_one(m, row + 2u, values.z);
+        store_one(m, row + 3u, values.w);
+    }
+}
+
+fn store_one(m: u32, row: u32, value: f32) {
+    if (row < params.rows) {
+        let n = params.y_offset + row;
+        var sum = value;
+        if (params.has_bias != 0u) {
+            sum += bias[n];
         }
+        y[m * params.y_stride + n] = sum;
     }
 }
 

@@ -1,37 +1,102 @@
-// y[m, n] = Σₖ x[m, k] · w[n, k] (+ bias[n]), for few rows of x: each workgroup computes TILE_X
-// neighbouring n of one m; TILE_X is 4, the width of a vector. Rows of y are N_TOTAL apart, so that shards of a tall matrix write
-// side by side.
+// y[m, n] = Σₖ f(x)[m, k] · w[n, k], for few rows of x, with what stands before and behind such a product
+// in a layer: f may be an RMS norm, and to the sum may come a bias and an addend.
+//
+// A team of TEAM invocations computes four neighbouring n. A workgroup computes TILE_X of them, and puts
+// x into workgroup memory, normed, a slab at a time. Rows of y are N_TOTAL apart, so that shards of a
+// tall matrix write side by side.
+//
+// GATED: w has twice the rows of y, and y is silu(the first half) times the second.
 #if SUBGROUPS
 enable subgroups;
 #endif
 
 struct Params {
-    m: u32,          // rows of x
-    rows: u32,       // N of this shard
+    rows: u32,       // N of this shard; of y, if GATED
     chunks: u32,     // K / 32
     groups: u32,     // groups in a row
     y_stride: u32,   // N of the whole matrix
     y_offset: u32,   // first n of this shard
+    columns: u32,    // K
+    has_norm: u32,
+    has_bias: u32,
+    has_addend: u32,
+    eps: f32,        // of the norm
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> norm: array<vec4<f32>>;      // [K / 4], if has_norm
+@group(0) @binding(7) var<storage, read> addend: array<f32>;          // [M, N_TOTAL], if has_addend
 #include "grid.wgsl"
+#include "reduce.wgsl"
 #include "product.wgsl"
+#if GATED
+#include "activate.wgsl"
+#endif
 
+const TEAM: u32 = WG * 4u / TILE_X;
+// Chunks of x that are in workgroup memory at a time. A chunk has nine quads there, of which one is
+// empty: invocations read a quad of neighbouring chunks each, which must lie in different banks.
+const SLAB: u32 = 64u;
+const SLAB_CHUNK: u32 = 9u;
+var<workgroup> slab: array<vec4<f32>, SLAB * SLAB_CHUNK>;
 var<workgroup> sums: array<vec4<f32>, WG>;
 
-fn dot_chunk(row: u32, chunk: u32, xs: array<vec4<f32>, 8>, x_sum: f32) -> f32 {
-    let at = row * params.chunks + chunk;
-    let sum = dot(codes4(at, 0u), xs[0]) + dot(codes4(at, 1u), xs[1])
-        + dot(codes4(at, 2u), xs[2]) + dot(codes4(at, 3u), xs[3])
-        + dot(codes4(at, 4u), xs[4]) + dot(codes4(at, 5u), xs[5])
-        + dot(codes4(at, 6u), xs[6]) + dot(codes4(at, 7u), xs[7]);
+// Of four rows, the sums over one quad.
+fn dots(w0: Chunk, w1: Chunk, w2: Chunk, w3: Chunk, at: vec4<u32>, i: u32, xs: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(
+        dot(unpack(w0, at.x, i), xs),
+        dot(unpack(w1, at.y, i), xs),
+        dot(unpack(w2, at.z, i), xs),
+        dot(unpack(w3, at.w, i), xs),
+    );
+}
+
+// Of four rows, the sums over one chunk. Written out: compilers that count the turns of a loop do not
+// unroll it, and then every word is chosen at run time.
+fn products(rows: vec4<u32>, chunk: u32, place: u32) -> vec4<f32> {
+    let at = rows * params.chunks + chunk;
+    let w0 = fetch(at.x);
+    let w1 = fetch(at.y);
+    let w2 = fetch(at.z);
+    let w3 = fetch(at.w);
+    let x0 = slab[place];
+    let x1 = slab[place + 1u];
+    let x2 = slab[place + 2u];
+    let x3 = slab[place + 3u];
+    let x4 = slab[place + 4u];
+    let x5 = slab[place + 5u];
+    let x6 = slab[place + 6u];
+    let x7 = slab[place + 7u];
+    let sum = dots(w0, w1, w2, w3, at, 0u, x0) + dots(w0, w1, w2, w3, at, 1u, x1)
+        + dots(w0, w1, w2, w3, at, 2u, x2) + dots(w0, w1, w2, w3, at, 3u, x3)
+        + dots(w0, w1, w2, w3, at, 4u, x4) + dots(w0, w1, w2, w3, at, 5u, x5)
+        + dots(w0, w1, w2, w3, at, 6u, x6) + dots(w0, w1, w2, w3, at, 7u, x7);
 #if BITS >= 16
     return sum;
 #else
-    let dm = affine(row * params.groups + chunk * WEIGHT_CHUNK / GROUP);
-    return dm.x * sum + dm.y * x_sum;
+    let x_sum = dot(x0 + x1 + x2 + x3 + x4 + x5 + x6 + x7, vec4<f32>(1.0));
+    let group = rows * params.groups + chunk * WEIGHT_CHUNK / GROUP;
+    let dm0 = affine(group.x);
+    let dm1 = affine(group.y);
+    let dm2 = affine(group.z);
+    let dm3 = affine(group.w);
+    return vec4<f32>(dm0.x, dm1.x, dm2.x, dm3.x) * sum + vec4<f32>(dm0.y, dm1.y, dm2.y, dm3.y) * x_sum;
 #endif
+}
+
+// The sums of a team, for each of its invocations.
+fn over_team(value: vec4<f32>, lane: u32) -> vec4<f32> {
+    sums[lane] = value;
+    workgroupBarrier();
+    for (var span = TEAM / 2u; span > 0u; span >>= 1u) {
+        if (lane % TEAM < span) {
+            sums[lane] += sums[lane + span];
+        }
+        workgroupBarrier();
+    }
+    let total = sums[lane / TEAM * TEAM];
+    workgroupBarrier();
+    return total;
 }
 
 @compute @workgroup_size(WG)
@@ -43,59 +108,69 @@ fn main(
     @builtin(subgroup_size) size: u32,
 #endif
 ) {
-    let first = grid_index(workgroup, grid) * TILE_X;
+#if SUBGROUPS == 0
+    let size = 1u;
+#endif
     let m = workgroup.z;
+    let member = lane % TEAM;
+    let first = grid_index(workgroup, grid) * TILE_X + lane / TEAM * 4u;
     // Rows past the end repeat the last one, so that every invocation takes the same path.
-    let last = params.rows - 1u;
-    let rows = min(vec4<u32>(first, first + 1u, first + 2u, first + 3u), vec4<u32>(last));
+    let rows = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.rows - 1u));
+    let x_base = m * params.chunks * 8u;
+
+    var gain = 1.0;
+    if (params.has_norm != 0u) {
+        var squares = 0.0;
+        for (var i = lane; i < params.chunks * 8u; i += WG) {
+            squares += dot(x[x_base + i], x[x_base + i]);
+        }
+        gain = 1.0 / sqrt(reduce_sum(squares, lane, size) / f32(params.columns) + params.eps);
+    }
 
     var acc = vec4<f32>(0.0);
-    for (var chunk = lane; chunk < params.chunks; chunk += WG) {
-        let at = (m * params.chunks + chunk) * 8u;
-        let xs = array<vec4<f32>, 8>(x[at], x[at + 1u], x[at + 2u], x[at + 3u],
-            x[at + 4u], x[at + 5u], x[at + 6u], x[at + 7u]);
-        let x_sum = dot(xs[0] + xs[1] + xs[2] + xs[3] + xs[4] + xs[5] + xs[6] + xs[7], vec4<f32>(1.0));
-        acc += vec4<f32>(
-            dot_chunk(rows.x, chunk, xs, x_sum),
-            dot_chunk(rows.y, chunk, xs, x_sum),
-            dot_chunk(rows.z, chunk, xs, x_sum),
-            dot_chunk(rows.w, chunk, xs, x_sum),
-        );
-    }
-
-#if SUBGROUPS
-    acc = subgroupAdd(acc);
-    if (lane % size == 0u) {
-        sums[lane / size] = acc;
-    }
-    workgroupBarrier();
-    if (lane == 0u) {
-        acc = vec4<f32>(0.0);
-        for (var i = 0u; i < (WG + size - 1u) / size; i++) {
-            acc += sums[i];
+#if GATED
+    var acc_up = vec4<f32>(0.0);
+#endif
+    for (var start = 0u; start < params.chunks; start += SLAB) {
+        let count = min(SLAB, params.chunks - start);
+        for (var i = lane; i < count * 8u; i += WG) {
+            var values = x[x_base + start * 8u + i];
+            if (params.has_norm != 0u) {
+                values *= gain * norm[start * 8u + i];
+            }
+            slab[i / 8u * SLAB_CHUNK + i % 8u] = values;
         }
-    }
-#else
-    sums[lane] = acc;
-    workgroupBarrier();
-    for (var span = WG / 2u; span > 0u; span >>= 1u) {
-        if (lane < span) {
-            sums[lane] += sums[lane + span];
+        workgroupBarrier();
+        for (var chunk = member; chunk < count; chunk += TEAM) {
+            acc += products(rows, start + chunk, chunk * SLAB_CHUNK);
+#if GATED
+            acc_up += products(rows + params.rows, start + chunk, chunk * SLAB_CHUNK);
+#endif
         }
         workgroupBarrier();
     }
-    acc = sums[0];
+
+    let total = over_team(acc, lane);
+#if GATED
+    let total_up = over_team(acc_up, lane);
 #endif
-    if (lane == 0u) {
-        for (var i = 0u; i < TILE_X; i++) {
-            if (first + i < params.rows) {
-                let n = params.y_offset + first + i;
-#if BIAS
-                y[m * params.y_stride + n] = acc[i] + bias[n];
-#else
-                y[m * params.y_stride + n] = acc[i];
-#endif
-            }
+    if (member < 4u && first + member < params.rows) {
+        let n = params.y_offset + first + member;
+        let at = m * params.y_stride + n;
+        var value = total[member];
+        if (params.has_bias != 0u) {
+            value += bias[n];
         }
+#if GATED
+        var up = total_up[member];
+        if (params.has_bias != 0u) {
+            up += bias[params.rows + n];
+        }
+        value = activate(value) * up;
+#endif
+        if (params.has_addend != 0u) {
+            value += addend[at];
+        }
+        y[at] = value;
     }
 }

@@ -2,8 +2,6 @@
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [M, K / 4]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;         // [M, N_TOTAL]
-#if BIAS
-@group(0) @binding(4) var<storage, read> bias: array<f32>;            // [N_TOTAL]
-#endif
+@group(0) @binding(4) var<storage, read> bias: array<f32>;            // [N_TOTAL], if params.has_bias
 
 #include "weights.wgsl"

@@ -4,6 +4,8 @@
 // group has a minimum besides its scale. A weight is d · code + m.
 //
 //   codes4(chunk, i)    codes of the weights 4i … 4i+3 of a chunk, counted over the whole matrix
+//   fetch(chunk)        the words of a chunk, of which
+//   unpack(words, chunk, i)    makes the same; i is a constant
 //   affine(group)       d and m of a group, counted over the whole matrix
 //
 // Codes are laid out so that one shift and one mask give four neighbours, one in each byte.
@@ -12,51 +14,102 @@
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;   // [N, K / 4]
 #elif BITS == 16
 @group(0) @binding(2) var<storage, read> weights: array<vec2<u32>>;   // [N, K / 4]
+#elif BITS == 3
+@group(0) @binding(2) var<storage, read> weights: array<u32>;         // [N, chunks · 3]
+#elif BITS == 2
+@group(0) @binding(2) var<storage, read> weights: array<vec2<u32>>;   // [N, chunks]
 #else
-@group(0) @binding(2) var<storage, read> weights: array<u32>;         // [N, K · BITS / 32]
+@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;   // [N, chunks · BITS / 4]
+#endif
+#if BITS < 16
 @group(0) @binding(5) var<storage, read> scales: array<u32>;          // [N · groups] halves or pairs
 #endif
 
 const WEIGHT_CHUNK: u32 = 32u;
 
+// Four bytes as numbers. Converting integers takes four times as long as anything else here, so each
+// byte becomes the first bits of the fraction of a float between 1 and 2. Larger floats would save the
+// product, but compilers that join constants round them away there.
 fn bytes4(word: u32) -> vec4<f32> {
-    return vec4<f32>((vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u));
+    let fractions = vec4<u32>(word << 15u, word << 7u, word >> 1u, word >> 9u) & vec4<u32>(0x007F8000u);
+    return bitcast<vec4<f32>>(fractions | vec4<u32>(0x3F800000u)) * 256.0 - 256.0;
 }
+
+// The words of a chunk, where they are few enough to be fetched at once.
+#if BITS == 8
+struct Chunk { low: vec4<u32>, high: vec4<u32> }
+fn fetch(chunk: u32) -> Chunk {
+    return Chunk(weights[chunk * 2u], weights[chunk * 2u + 1u]);
+}
+fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
+    return signed4(select(words.low[i & 3u], words.high[i & 3u], i >= 4u));
+}
+#elif BITS == 4
+alias Chunk = vec4<u32>;
+fn fetch(chunk: u32) -> Chunk {
+    return weights[chunk];
+}
+fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
+    return bytes4((words[i & 3u] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu);
+}
+#elif BITS == 3
+alias Chunk = vec3<u32>;
+fn fetch(chunk: u32) -> Chunk {
+    return vec3<u32>(weights[chunk * 3u], weights[chunk * 3u + 1u], weights[chunk * 3u + 2u]);
+}
+fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
+    let half = i & 1u;
+    let pair = i >> 1u;
+    let low = (words[half] >> (pair * 2u)) & 0x03030303u;
+    let high = (words.z >> (half * 4u + pair)) & 0x01010101u;
+    return bytes4(low | (high << 2u));
+}
+#elif BITS == 2
+alias Chunk = vec2<u32>;
+fn fetch(chunk: u32) -> Chunk {
+    return weights[chunk];
+}
+fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
+    let word = select(words.x, words.y, (i & 1u) == 1u);
+    return bytes4((word >> ((i >> 1u) * 2u)) & 0x03030303u);
+}
+#else
+alias Chunk = u32;
+fn fetch(chunk: u32) -> Chunk {
+    return chunk;
+}
+fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
+    return codes4(chunk, i);
+}
+#endif
 
 #if BITS == 32
 fn codes4(chunk: u32, i: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(weights[chunk * 8u + i]);
 }
-#endif
-#if BITS == 16
+#elif BITS == 16
 fn codes4(chunk: u32, i: u32) -> vec4<f32> {
     let words = weights[chunk * 8u + i];
     return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 }
-#endif
-#if BITS == 8
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    let word = bitcast<i32>(weights[chunk * 8u + i]);
-    return vec4<f32>((vec4<i32>(word) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
+#elif BITS == 8
+fn signed4(word: u32) -> vec4<f32> {
+    return bytes4(word ^ 0x80808080u) - 128.0;
 }
-#endif
-#if BITS == 4
 fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return bytes4((weights[chunk * 4u + (i & 3u)] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu);
+    return signed4(weights[chunk * 2u + (i >> 2u)][i & 3u]);
 }
-#endif
-#if BITS == 3
+#elif BITS == 4
 fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    let half = i & 1u;
-    let pair = i >> 1u;
-    let low = (weights[chunk * 3u + half] >> (pair * 2u)) & 0x03030303u;
-    let high = (weights[chunk * 3u + 2u] >> (half * 4u + pair)) & 0x01010101u;
-    return bytes4(low | (high << 2u));
+    return bytes4((weights[chunk][i & 3u] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu);
 }
-#endif
-#if BITS == 2
+#elif BITS == 3
 fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return bytes4((weights[chunk * 2u + (i & 1u)] >> ((i >> 1u) * 2u)) & 0x03030303u);
+    return unpack(fetch(chunk), chunk, i);
+}
+#else
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    return unpack(fetch(chunk), chunk, i);
 }
 #endif
 

@@ -99,6 +99,31 @@ impl<'a> Declaration<'a> {
         Ok(slot)
     }
 
+    /// Matrices over the same `columns` as one, the rows of each below those before; each on its own where
+    /// the file keeps them in blocks that are taken as they are and are not all of one kind.
+    pub(super) fn stacked(
+        &self,
+        names: &[String],
+        rows: &[usize],
+        columns: usize,
+    ) -> Result<Vec<Slot<Matrix>>> {
+        let sources =
+            names.iter().zip(rows).map(|(name, rows)| self.expect(name, &[*rows, columns]));
+        let sources: Vec<&TensorInfo> = sources.collect::<Result<_>>()?;
+        if self.as_stored && sources.iter().any(|source| source.dtype != sources[0].dtype) {
+            return names
+                .iter()
+                .zip(rows)
+                .map(|(it, rows)| self.matrix(it, *rows, columns))
+                .collect();
+        }
+        let slot = Slot::<Matrix>::empty();
+        let shape = [rows.iter().sum(), columns];
+        let first = sources[0];
+        self.packed(first, &shape, sources, vec![Step::Stack], Target::Matrix(slot.clone()))?;
+        Ok(vec![slot])
+    }
+
     /// A matrix `[N, K]` that the file has as `[K, N]`.
     pub fn transposed(&self, name: &str, rows: usize, columns: usize) -> Result<Slot<Matrix>> {
         let info = self.expect(name, &[columns, rows])?;
@@ -232,7 +257,7 @@ impl<'a> Declaration<'a> {
             Format::Grouped { .. } => Some(Step::Quantise { by: self.precision.quantizer }),
             _ => None,
         };
-        let is_plain = steps.is_empty();
+        let is_plain = steps.iter().all(|step| *step == Step::Stack);
         let format = match stored_format(info.dtype).filter(|_| self.as_stored && is_plain) {
             Some(format) => {
                 steps.push(Step::TakeBlocks);

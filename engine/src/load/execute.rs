@@ -191,6 +191,7 @@ impl<'a> Reader<'a> {
             false => Some(self.numbers(entry).await?),
         };
         let before = self.done.get();
+        let bytes: u64 = entry.sources.iter().map(TensorInfo::bytes).sum();
         let mut matrices = Vec::new();
         for group in 0..entry.matrices() {
             let mut builder = MatrixBuilder::new(device, &entry.name, rows, columns, entry.format);
@@ -202,21 +203,27 @@ impl<'a> Reader<'a> {
                 };
                 let (first, end) = (group * rows + row, group * rows + row + piece);
                 row += piece;
-                let source = &entry.sources[0];
                 match &values {
                     Some(values) => {
                         builder.push_f32(&values[first * columns..end * columns], quantiser)?;
                     }
                     None if entry.steps.contains(&Step::TakeBlocks) => {
-                        builder.push_blocks(&source.read(self.source, first..end).await?);
+                        let mut blocks = Vec::new();
+                        for (source, rows) in entry.rows_of_sources(first..end) {
+                            blocks.extend(source.read(self.source, rows).await?);
+                        }
+                        builder.push_blocks(&blocks);
                     }
                     None => {
-                        let values = source.read_f32(self.source, first..end).await?;
+                        let mut values = Vec::new();
+                        for (source, rows) in entry.rows_of_sources(first..end) {
+                            values.extend(source.read_f32(self.source, rows).await?);
+                        }
                         builder.push_f32(&values, quantiser)?;
                     }
                 }
                 if values.is_none() {
-                    let share = source.bytes() as f64 * row as f64 / rows as f64;
+                    let share = bytes as f64 * row as f64 / rows as f64;
                     self.report(before + share as u64);
                 }
             }

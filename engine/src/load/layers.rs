@@ -4,7 +4,7 @@ use super::{Declaration, Slot, Step};
 use crate::{
     device::Device,
     error::{Error, Result},
-    ops::{self, Window},
+    ops::{self, Activation, Projection, Window},
     quant::Matrix,
     tensor::Tensor,
 };
@@ -18,6 +18,31 @@ impl Declaration<'_> {
             false => None,
         };
         Ok(Linear { weight, bias })
+    }
+
+    /// Linear layers over the same input: `{name}.weight` of each of `names`, with so many `rows`, and
+    /// `{name}.bias` of each where `bias` says so.
+    pub fn stacked_linear(
+        &self,
+        names: &[String],
+        rows: &[usize],
+        columns: usize,
+        bias: bool,
+    ) -> Result<StackedLinear> {
+        let all =
+            |part: &str| names.iter().map(|name| format!("{name}.{part}")).collect::<Vec<_>>();
+        let parts = self.stacked(&all("weight"), rows, columns)?;
+        let bias = match bias {
+            true => {
+                let sources = all("bias").into_iter().zip(rows);
+                let sources = sources.map(|(name, rows)| self.expect(&name, &[*rows]));
+                let sources: Vec<_> = sources.collect::<Result<_>>()?;
+                let (name, shape) = (sources[0].name.clone(), [rows.iter().sum()]);
+                Some(self.kept(name, &shape, sources, vec![Step::Stack])?)
+            }
+            false => None,
+        };
+        Ok(StackedLinear { parts, bias })
     }
 
     /// A layer norm: `{name}.weight` and `{name}.bias`.
@@ -121,6 +146,55 @@ impl Linear {
     /// Applies the layer to the last axis of `x`.
     pub fn forward(&self, device: &Device, x: &Tensor) -> Tensor {
         ops::matmul(device, x, &self.weight, self.bias.as_deref())
+    }
+
+    /// The same, added to `addend`.
+    pub fn forward_onto(&self, device: &Device, x: &Tensor, addend: &Tensor) -> Tensor {
+        let how = Projection {
+            bias: self.bias.as_deref(),
+            addend: Some(addend),
+            ..Projection::default()
+        };
+        ops::project(device, x, &self.weight, how)
+    }
+}
+
+/// Linear layers over the same input, whose outputs lie side by side.
+#[derive(Clone, Debug)]
+pub struct StackedLinear {
+    /// One matrix, or several where they are kept in blocks of different kinds.
+    parts: Vec<Slot<Matrix>>,
+    /// Of all layers.
+    bias: Option<Slot<Tensor>>,
+}
+
+impl StackedLinear {
+    /// Applies the layers to the last axis of `x` behind an RMS norm; with a gate, the outputs are those
+    /// of the gate and then as many others that it lets through.
+    pub fn forward(
+        &self,
+        device: &Device,
+        x: &Tensor,
+        norm: (&Tensor, f32),
+        gate: Option<Activation>,
+    ) -> Tensor {
+        let bias = self.bias.as_deref();
+        if let [whole] = &self.parts[..] {
+            let how = Projection { norm: Some(norm), bias, gate, addend: None };
+            return ops::project(device, x, whole, how);
+        }
+        let x = ops::rms_norm(device, x, norm.0, norm.1);
+        let outputs: Vec<Tensor> =
+            self.parts.iter().map(|part| ops::matmul(device, &x, part, None)).collect();
+        let outputs: Vec<&Tensor> = outputs.iter().collect();
+        let mut y = ops::concat(device, &outputs, x.shape().len() - 1);
+        if let Some(bias) = bias {
+            y = ops::add(device, &y, bias);
+        }
+        match gate {
+            Some(gate) => ops::gate_halves(device, &y, gate),
+            None => y,
+        }
     }
 }
 

@@ -20,6 +20,6 @@ mod write;
 
 pub use declare::Declaration;
 pub use execute::{Declared, Loaded};
-pub use layers::{Conv, ConvShape, LayerNorm, Linear};
+pub use layers::{Conv, ConvShape, LayerNorm, Linear, StackedLinear};
 pub use plan::{Entry, LoadPlan, Place, Step};
 pub use slot::Slot;

@@ -7,7 +7,7 @@ use crate::{
 use record::{PlanEntry, Quantizer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 /// Every weight of a model in a precision, in the order in which they are loaded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,6 +77,8 @@ pub enum Step {
         /// Input channels.
         channels: usize,
     },
+    /// The rows of all sources, one below another.
+    Stack,
     /// Rows become columns.
     Transpose,
     /// Every number times this one.
@@ -242,8 +244,23 @@ impl Entry {
 
     /// Whether it is made of rows as the file has them, so that a few can be read at a time.
     pub(super) fn streams(&self) -> bool {
-        let packs = |step: &Step| matches!(step, Step::Quantise { .. } | Step::TakeBlocks);
+        let packs =
+            |step: &Step| matches!(step, Step::Stack | Step::Quantise { .. } | Step::TakeBlocks);
         self.is_matrix() && self.steps.iter().all(packs)
+    }
+
+    /// Which rows of which sources these rows are, where they are rows as the file has them.
+    pub(super) fn rows_of_sources(
+        &self,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (&TensorInfo, Range<usize>)> {
+        let mut first = 0;
+        self.sources.iter().filter_map(move |source| {
+            let begin = first;
+            first += source.rows();
+            let own = rows.start.max(begin)..rows.end.min(first);
+            (!own.is_empty()).then(|| (source, own.start - begin..own.end - begin))
+        })
     }
 
     /// Weights of the model that it holds: those of another entry, and what is spread, count once.

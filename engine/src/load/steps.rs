@@ -15,6 +15,7 @@ pub(super) fn apply(entry: &Entry, sources: Vec<Vec<f32>>) -> Vec<f32> {
                 parts.extend(sources.by_ref());
                 values = fold_norm_bias(&parts, *eps);
             }
+            Step::Stack => values.extend(sources.by_ref().flatten()),
             Step::NormWeight => norm_weight(&mut values, &next()),
             Step::ChannelsLast { channels } => {
                 let row = entry.sources[0].row_len();

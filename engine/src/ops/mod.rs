@@ -30,6 +30,7 @@ mod pad_columns;
 mod place_rows;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod planted;
+mod project;
 mod rms_norm;
 mod rope;
 mod sample;
@@ -57,6 +58,7 @@ pub use matmul::matmul;
 pub use mean_pool::mean_pool;
 pub use pad_columns::pad_columns;
 pub use place_rows::place_rows;
+pub use project::{Projection, gate_halves, project};
 pub use rms_norm::rms_norm;
 pub use rope::{Angles, RopeScaling, rope};
 pub use sample::{MAX_TOP_K, Sampling, sample};
@@ -105,7 +107,10 @@ impl Check {
 /// Every op's checks and, of those whose kernels are too many to check on every device, all.
 #[cfg(test)]
 pub(crate) fn all_checks() -> Vec<Check> {
-    [checks(), matmul::all_checks(), embed::all_checks()].into_iter().flatten().collect()
+    [checks(), matmul::all_checks(), embed::all_checks(), project::all_checks()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Every op's checks.
@@ -131,6 +136,7 @@ pub fn checks() -> Vec<Check> {
         mean_pool::checks(),
         pad_columns::checks(),
         place_rows::checks(),
+        project::checks(),
         rms_norm::checks(),
         rope::checks(),
         sample::checks(),

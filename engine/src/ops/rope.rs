@@ -1,12 +1,13 @@
-//! Rotary position embedding (Su et al. 2021) in the halves convention of Hugging Face.
+//! Rotary position embedding (Su et al. 2021) in the halves convention of Hugging Face, of what a layer's
+//! attention begins with: queries come out, keys and values go into the cache.
 
 use super::{
     Check, Choice, WG,
-    host::{Input, on_host},
+    host::{Input, write_on_host},
 };
 use crate::{
     device::{Analysis, Bind, Device, Geometry, Kernel},
-    kv::Step,
+    kv::{KvCache, Step, Store},
     tensor::Tensor,
     testing::normal,
 };
@@ -137,56 +138,134 @@ fn scaled(i: usize, frequency: f32, scaling: RopeScaling) -> f32 {
 
 const KERNELS: [Kernel; 1] = [Kernel::new("rope", Geometry::elements(WG))];
 
-/// Of each pair: four products, a difference and a sum. The table is read from the first token's
-/// position to the last's, a cosine and a sine for each pair of a head.
-fn analysis(x: &[usize], width: usize) -> Analysis {
-    Analysis::writes(x).reads([x, &[x[1], width]]).operations_each(3)
+/// Of each pair that turns: four products, a difference and a sum. The table is read from the first
+/// token's position to the last's, a cosine and a sine for each pair of a head.
+fn analysis(x: &[usize], heads: usize, kv_heads: usize) -> Analysis {
+    let [batch, tokens, columns] = x[..] else { panic!("three axes wanted") };
+    let width = columns / (heads + 2 * kv_heads);
+    let stored = (batch * tokens * 2 * kv_heads * width) as u64;
+    let mut analysis = Analysis::writes([batch, tokens, heads * width])
+        .reads([x, &[tokens, width]])
+        .operations(3 * (batch * tokens * (heads + kv_heads) * width) as u64);
+    analysis.cost.written_bytes += stored * 4;
+    analysis
 }
 
-/// Turns the heads of `x: [B, T, H · D]` by their positions, which follow those of `step`.
-pub fn rope(device: &Device, x: &Tensor, angles: &Angles, step: &Step) -> Tensor {
-    let [_, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
-    let width = angles.width;
-    let (heads, half) = (columns / width, width / 2);
-    assert_eq!(columns % width, 0);
+/// Queries `[B, T, H · D]` of `x: [B, T, (H + 2 · KV) · D]`, in which `heads` of queries come before those
+/// of keys and those of values: queries and keys are turned by their positions, which follow those of
+/// `cache`, and keys and values are stored in its layer, behind what there is.
+pub fn rope(
+    device: &Device,
+    x: &Tensor,
+    heads: usize,
+    angles: &Angles,
+    cache: &KvCache,
+    layer: usize,
+) -> Tensor {
+    let [batch, tokens, columns] = x.shape()[..] else { panic!("three axes wanted") };
+    let [kv_heads, width, capacity] = cache.shape();
+    assert_eq!((columns, width), ((heads + 2 * kv_heads) * width, angles.width));
+    assert!(cache.len() + tokens <= capacity, "the caller made room");
     let shapes = [x.shape(), angles.table.shape()];
-    let shape = device.call("rope", &shapes, analysis(x.shape(), width));
-    match device {
-        Device::Cpu(_) => {
-            let mut values = x.f32s().to_vec();
-            let before = step.position();
-            for (at, head) in values.chunks_exact_mut(width).enumerate() {
-                let position = before + at / heads % tokens;
-                let table = &angles.table.f32s()[position * width..][..width];
-                let (first, second) = head.split_at_mut(half);
-                for ((a, b), turn) in first.iter_mut().zip(second).zip(table.chunks_exact(2)) {
-                    (*a, *b) = (*a * turn[0] - *b * turn[1], *b * turn[0] + *a * turn[1]);
-                }
-            }
-            Tensor::from_f32(&shape, values)
+    let shape = device.call("rope", &shapes, analysis(x.shape(), heads, kv_heads));
+    let how = Heads { batch, tokens, heads, kv_heads, width, capacity };
+    match (device, cache.stores(layer)) {
+        (_, [Store::Cpu(keys), Store::Cpu(values)]) => {
+            let (mut keys, mut values) = (keys.borrow_mut(), values.borrow_mut());
+            let before = cache.step().position();
+            let queries = how.turn(x.f32s(), angles.table.f32s(), before, &mut keys, &mut values);
+            Tensor::from_f32(&shape, queries)
         }
-        Device::Gpu(gpu) => {
+        (Device::Gpu(gpu), [Store::Gpu(keys), Store::Gpu(values)]) => {
             let y = gpu.alloc(&shape);
-            let step = step.tensor();
+            let step = cache.step().tensor();
             let Some(kernel) = gpu.choose(KERNELS) else {
-                let inputs = [Input::Floats(x), Input::Floats(&angles.table), Input::Indices(step)];
-                return on_host(gpu, "rope", &inputs, y, move |cpu, x, _| {
-                    let angles = Angles { table: x[1].clone(), width };
-                    rope(cpu, &x[0], &angles, &Step::fetched(&x[2]))
+                let inputs = [
+                    Input::Floats(x),
+                    Input::Floats(&angles.table),
+                    Input::Indices(step),
+                    Input::Floats(keys),
+                    Input::Floats(values),
+                ];
+                write_on_host(gpu, "rope", &inputs, &[&y, keys, values], move |_, x, _| {
+                    let before = Step::fetched(&x[2]).position();
+                    let [mut keys, mut values] = [3, 4].map(|at| x[at].f32s().to_vec());
+                    let (x, table) = (&x[0], x[1].f32s());
+                    let queries = how.turn(x.f32s(), table, before, &mut keys, &mut values);
+                    let store = [batch, kv_heads, capacity, width];
+                    vec![
+                        Tensor::from_f32(&shape, queries),
+                        Tensor::from_f32(&store, keys),
+                        Tensor::from_f32(&store, values),
+                    ]
                 });
+                return y;
             };
             let count = x.count() / 2;
-            let params = [count, tokens, heads, half].map(|n| n as u32);
+            let params = [count, tokens, heads, kv_heads, width / 2, capacity].map(|n| n as u32);
             let binds = [
                 Bind::Read(1, x),
                 Bind::Read(2, &angles.table),
                 Bind::Read(3, step),
                 Bind::Write(4, &y),
+                Bind::Write(5, keys),
+                Bind::Write(6, values),
             ];
             gpu.dispatch(&kernel, &params, &binds, [count, 1]);
             y
         }
+        _ => unreachable!("the device made the cache"),
     }
+}
+
+/// The sizes of a call.
+#[derive(Clone, Copy)]
+struct Heads {
+    batch: usize,
+    tokens: usize,
+    heads: usize,
+    kv_heads: usize,
+    width: usize,
+    capacity: usize,
+}
+
+impl Heads {
+    /// The CPU's path, behind `before` positions.
+    fn turn(
+        &self,
+        x: &[f32],
+        table: &[f32],
+        before: usize,
+        keys: &mut [f32],
+        values: &mut [f32],
+    ) -> Vec<f32> {
+        let Heads { batch, tokens, heads, kv_heads, width, capacity } = *self;
+        let mut queries = Vec::with_capacity(batch * tokens * heads * width);
+        let all_heads = heads + 2 * kv_heads;
+        for (at, x) in x.chunks_exact(width).enumerate() {
+            let (head, row) = (at % all_heads, at / all_heads);
+            let (position, b) = (before + row % tokens, row / tokens);
+            let slot = |first: usize| ((b * kv_heads + head - first) * capacity + position) * width;
+            if head >= heads + kv_heads {
+                values[slot(heads + kv_heads)..][..width].copy_from_slice(x);
+                continue;
+            }
+            let turned = turned(x, &table[position * width..][..width]);
+            match head < heads {
+                true => queries.extend(turned),
+                false => keys[slot(heads)..][..width].copy_from_slice(&turned),
+            }
+        }
+        queries
+    }
+}
+
+/// A head turned by cosines and sines.
+fn turned(head: &[f32], turns: &[f32]) -> Vec<f32> {
+    let (first, second) = head.split_at(head.len() / 2);
+    let pairs = || first.iter().zip(second).zip(turns.chunks_exact(2));
+    let firsts = pairs().map(|((a, b), turn)| a * turn[0] - b * turn[1]);
+    firsts.chain(pairs().map(|((a, b), turn)| b * turn[0] + a * turn[1])).collect()
 }
 
 pub(super) fn choices() -> Vec<Choice> {
@@ -194,16 +273,21 @@ pub(super) fn choices() -> Vec<Choice> {
 }
 
 pub(super) fn checks() -> Vec<Check> {
-    [0, 11]
-        .map(|before| {
-            Check::new(format!("rope after {before}"), move |device| {
-                let angles = Angles::new(device, 20, 24, 10_000.0, RopeScaling::Default);
-                let step = Step::new(device, before);
-                let x = device.upload(&[2, 5, 72], normal(1, 720));
-                vec![rope(device, &x, &angles, &step)]
-            })
-        })
-        .into()
+    use super::{Attention, KeysValues, attention};
+    // Two passes, so that the second has positions before it; attention sees what was stored.
+    vec![Check::new("rope and cached attention", |device| {
+        let cache = KvCache::new(device, 2, 2, 2, 24, 12);
+        let angles = Angles::new(device, 12, 24, 10_000.0, RopeScaling::Default);
+        let how = Attention { kv_heads: 2, causal: true, ..Attention::new(4, 24) };
+        let pass = |seed, tokens| {
+            let x = device.upload(&[2, tokens, 8 * 24], normal(seed, 2 * tokens * 8 * 24));
+            let q = rope(device, &x, 4, &angles, &cache, 1);
+            let y = attention(device, &q, KeysValues::Cached(&cache, 1), how);
+            cache.advance(device, tokens);
+            [q, y]
+        };
+        [pass(1, 7), pass(2, 1), pass(3, 2)].concat()
+    })]
 }
 
 #[cfg(test)]
@@ -214,12 +298,19 @@ mod tests {
     fn position_one_turns_the_first_pair_by_one_radian() {
         let device = Device::cpu();
         let angles = Angles::new(&device, 2, 4, 10_000.0, RopeScaling::Default);
-        let x = Tensor::from_f32(&[1, 1, 4], vec![1.0, 1.0, 0.0, 0.0]);
-        let y = rope(&device, &x, &angles, &Step::new(&device, 1));
+        let cache = KvCache::new(&device, 1, 1, 1, 4, 2);
+        cache.advance(&device, 1);
+        let head = [1.0, 1.0, 0.0, 0.0];
+        let x = Tensor::from_f32(&[1, 1, 12], [head, head, [5.0, 6.0, 7.0, 8.0]].concat());
+        let y = rope(&device, &x, 1, &angles, &cache, 0);
         let expected = [1f32.cos(), 0.01f32.cos(), 1f32.sin(), 0.01f32.sin()];
-        for (got, want) in y.f32s().iter().zip(expected) {
-            assert!((got - want).abs() < 1e-6);
+        let (keys, values) = cache.cpu(0);
+        for turned in [y.f32s(), &keys[4..]] {
+            for (got, want) in turned.iter().zip(expected) {
+                assert!((got - want).abs() < 1e-6);
+            }
         }
+        assert_eq!(values[..], [0.0, 0.0, 0.0, 0.0, 5.0, 6.0, 7.0, 8.0]);
     }
 
     /// Frequencies of transformers 5.23 for `head_dim` 8, `rope_theta` 10000, factor 8, low 1,

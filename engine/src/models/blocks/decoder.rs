@@ -5,9 +5,9 @@ use crate::{
     device::Device,
     error::{Error, Result},
     kv::KvCache,
-    load::{Declaration, Linear, Slot},
+    load::{Declaration, Linear, Slot, StackedLinear},
     models::{Config, Decoder, Inputs, Model, Outputs, Rows, State},
-    ops::{self, Activation, Angles, Attention, KeysValues, RopeScaling},
+    ops::{self, Activation, Angles, Attention, KeysValues, Projection, RopeScaling},
     quant::Matrix,
     tensor::Tensor,
 };
@@ -170,19 +170,18 @@ pub(crate) struct TextDecoder {
     words: Slot<Matrix>,
     layers: Vec<Layer>,
     norm: Slot<Tensor>,
-    head: Linear,
+    head: Slot<Matrix>,
     spec: Spec,
 }
 
 struct Layer {
     input_norm: Slot<Tensor>,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    /// Queries, keys and values.
+    qkv: StackedLinear,
     output: Linear,
     post_norm: Slot<Tensor>,
-    gate: Linear,
-    up: Linear,
+    /// The gate, and what it lets through.
+    gate_up: StackedLinear,
     down: Linear,
     window: Option<usize>,
 }
@@ -207,28 +206,37 @@ impl TextDecoder {
                 let name = name(part);
                 weights.linear(&name, rows, columns, bias)
             };
+            let stacked = |parts: &[&str], rows: &[usize], bias| {
+                let names: Vec<String> = parts.iter().map(|part| name(part)).collect();
+                weights.stacked_linear(&names, rows, hidden, bias)
+            };
             // A buffer of frequencies that old checkpoints carry; they follow from the config.
             weights.skip(&name("self_attn.rotary_emb.inv_freq"));
             layers.push(Layer {
                 input_norm: weights.vector(&name("input_layernorm.weight"), hidden)?,
-                query: linear("self_attn.q_proj", q, hidden, spec.qkv_bias)?,
-                key: linear("self_attn.k_proj", kv, hidden, spec.qkv_bias)?,
-                value: linear("self_attn.v_proj", kv, hidden, spec.qkv_bias)?,
+                qkv: stacked(
+                    &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+                    &[q, kv, kv],
+                    spec.qkv_bias,
+                )?,
                 output: linear("self_attn.o_proj", hidden, q, spec.output_bias)?,
                 post_norm: weights.vector(&name("post_attention_layernorm.weight"), hidden)?,
-                gate: linear("mlp.gate_proj", inner, hidden, spec.mlp_bias)?,
-                up: linear("mlp.up_proj", inner, hidden, spec.mlp_bias)?,
+                gate_up: stacked(
+                    &["mlp.gate_proj", "mlp.up_proj"],
+                    &[inner, inner],
+                    spec.mlp_bias,
+                )?,
                 down: linear("mlp.down_proj", hidden, inner, spec.mlp_bias)?,
                 window,
             });
         }
         let norm = weights.vector(&format!("{root}norm.weight"), hidden)?;
         let head = format!("{head}.weight");
-        let weight = match spec.tied {
+        let head = match spec.tied {
             true => weights.tied(&head, &source, &words)?,
             false => weights.matrix(&head, vocabulary, hidden)?,
         };
-        Ok(TextDecoder { words, layers, norm, head: Linear { weight, bias: None }, spec })
+        Ok(TextDecoder { words, layers, norm, head, spec })
     }
 
     /// Room for `batch` sequences of up to `capacity` tokens.
@@ -262,8 +270,8 @@ impl TextDecoder {
             x = layer.forward(device, &x, &self.spec, state, i, rows.mask);
         }
         let x = rows.pick(device, x);
-        let x = ops::rms_norm(device, &x, &self.norm, self.spec.eps);
-        self.head.forward(device, &x)
+        let how = Projection { norm: Some((&self.norm, self.spec.eps)), ..Projection::default() };
+        ops::project(device, &x, &self.head, how)
     }
 }
 
@@ -315,12 +323,9 @@ impl Layer {
         index: usize,
         mask: Option<&Tensor>,
     ) -> Tensor {
-        let step = state.cache.step();
-        let h = ops::rms_norm(device, x, &self.input_norm, spec.eps);
         let angles = state.angles.as_ref().expect("begin made them");
-        let q = ops::rope(device, &self.query.forward(device, &h), angles, step);
-        let k = ops::rope(device, &self.key.forward(device, &h), angles, step);
-        ops::kv_append(device, &state.cache, index, &k, &self.value.forward(device, &h));
+        let qkv = self.qkv.forward(device, x, (&self.input_norm, spec.eps), None);
+        let q = ops::rope(device, &qkv, spec.heads, angles, &state.cache, index);
         let how = Attention {
             kv_heads: spec.kv_heads,
             causal: true,
@@ -329,11 +334,10 @@ impl Layer {
             ..Attention::new(spec.heads, spec.width)
         };
         let y = ops::attention(device, &q, KeysValues::Cached(&state.cache, index), how);
-        let x = ops::add(device, &self.output.forward(device, &y), x);
+        let x = self.output.forward_onto(device, &y, x);
 
-        let h = ops::rms_norm(device, &x, &self.post_norm, spec.eps);
-        let (gate, up) = (self.gate.forward(device, &h), self.up.forward(device, &h));
-        let y = ops::gated(device, &gate, &up, spec.activation);
-        ops::add(device, &self.down.forward(device, &y), &x)
+        let norm = (&*self.post_norm, spec.eps);
+        let y = self.gate_up.forward(device, &x, norm, Some(spec.activation));
+        self.down.forward_onto(device, &y, &x)
     }
 }

@@ -10,13 +10,13 @@ mod rounded;
 mod simd128;
 
 use super::{
-    Check, Choice,
+    Activation, Check, Choice,
     host::{Input, on_host},
     pad_columns,
 };
 use crate::{
     device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
-    quant::{CHUNK, Format, Layout, Matrix, MatrixBuilder, RoundToNearest},
+    quant::{CHUNK, Format, Layout, Matrix, MatrixBuilder, RoundToNearest, Shard},
     tensor::Tensor,
     testing::normal,
 };
@@ -24,22 +24,27 @@ use crate::{
 /// Rows of `x` up to which each is treated on its own.
 const FEW_ROWS: usize = 4;
 
-/// Four neighbouring outputs of one row of `x` a workgroup.
+/// Two teams of 32 invocations, each of which has four neighbouring outputs of one row of `x`.
 const MATVEC: Kernel =
-    Kernel::new("matvec", Geometry { workgroup: 32, tile: [4, 1], folded: true });
+    Kernel::new("matvec", Geometry { workgroup: 64, tile: [8, 1], folded: true });
 
 /// A square of outputs a workgroup, 4 × 4 of them an invocation.
 const MATMUL: Kernel =
     Kernel::new("matmul", Geometry { workgroup: 64, tile: [32, 32], folded: false });
 
 /// The kernels for `rows` rows of `x`, the preferred one first.
-fn kernels(rows: usize, format: Format, bias: bool) -> [Kernel; 2] {
-    let packed = |kernel| format.define(kernel).switched("BIAS", bias);
+fn kernels(rows: usize, format: Format) -> [Kernel; 2] {
     match rows {
-        ..=FEW_ROWS => packed(MATVEC).or_by_subgroups(),
+        ..=FEW_ROWS => format.define(MATVEC).or_by_subgroups(),
         // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
-        _ => [packed(MATMUL).switched("F16", format == Format::F16), packed(MATMUL)],
+        _ => [MATMUL.switched("F16", format == Format::F16), MATMUL].map(|it| format.define(it)),
     }
+}
+
+/// The same with both halves of a gated product.
+fn gated_kernels(format: Format) -> [Kernel; 2] {
+    let gate = Activation::Silu as u32;
+    format.define(MATVEC).with("GATED", 1).with("KIND", gate).or_by_subgroups()
 }
 
 /// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
@@ -75,10 +80,23 @@ pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) ->
     }
 }
 
+/// What stands around a product that is one dispatch.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Around<'a> {
+    /// `x` goes through an RMS norm of this weight `[K]`, with this addend to the mean of squares.
+    pub norm: Option<(&'a Tensor, f32)>,
+    /// `[N]`, added.
+    pub bias: Option<&'a Tensor>,
+    /// Of the shape of `y`, added.
+    pub addend: Option<&'a Tensor>,
+    /// Whether `y` is silu(the first half) times the second half of what the product gives.
+    pub gated: bool,
+}
+
 fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &[usize]) -> Tensor {
     let y = gpu.alloc(shape);
     let m = x.rows();
-    let Some(kernel) = gpu.choose(kernels(m, w.format, bias.is_some())) else {
+    let Some(kernel) = gpu.choose(kernels(m, w.format)) else {
         let mut inputs = vec![Input::Floats(x), Input::Matrix(w)];
         inputs.extend(bias.map(Input::Floats));
         let shape = shape.to_vec();
@@ -87,18 +105,71 @@ fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &
             Tensor::from_f32(&shape, cpu::matmul(x[0].f32s(), &w[0], bias, false))
         });
     };
+    if m <= FEW_ROWS {
+        let around = Around { bias, ..Around::default() };
+        dispatch_few(gpu, &kernel, x, w, around, &y);
+        return y;
+    }
     for shard in w.shards.iter() {
-        let mut binds = vec![Bind::Read(1, x), Bind::Raw(2, shard.codes.gpu()), Bind::Write(3, &y)];
-        if let Some(bias) = bias {
-            binds.push(Bind::Read(4, bias));
-        }
-        if w.groups() > 0 {
-            binds.push(Bind::Raw(5, shard.scales.gpu()));
-        }
         let params = [m, shard.rows, w.chunks(), w.groups(), w.rows, shard.first];
-        gpu.dispatch(&kernel, &params.map(|n| n as u32), &binds, [shard.rows, m]);
+        let params = params.into_iter().chain([usize::from(bias.is_some())]);
+        let params: Vec<u32> = params.map(|n| n as u32).collect();
+        gpu.dispatch(&kernel, &params, &binds(x, w, shard, bias, &y), [shard.rows, m]);
     }
     y
+}
+
+/// What every kernel of a product binds. A binding that a call has no use for gets what is there.
+fn binds<'a>(
+    x: &'a Tensor,
+    w: &Matrix,
+    shard: &'a Shard,
+    bias: Option<&'a Tensor>,
+    y: &'a Tensor,
+) -> Vec<Bind<'a>> {
+    let mut binds = vec![
+        Bind::Read(1, x),
+        Bind::Raw(2, shard.codes.gpu()),
+        Bind::Write(3, y),
+        Bind::Read(4, bias.unwrap_or(x)),
+    ];
+    if w.groups() > 0 {
+        binds.push(Bind::Raw(5, shard.scales.gpu()));
+    }
+    binds
+}
+
+/// The kernel for few rows of `x` with what stands around the product; none where that takes more than
+/// a dispatch.
+pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Option<Kernel> {
+    let whole = w.columns.is_multiple_of(CHUNK) && (!gated || w.shards.len() == 1);
+    let kernels = if gated { gated_kernels(w.format) } else { kernels(1, w.format) };
+    gpu.choose(kernels).filter(|_| whole && x.rows() <= FEW_ROWS)
+}
+
+/// Dispatches a kernel for few rows.
+pub(super) fn dispatch_few(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    x: &Tensor,
+    w: &Matrix,
+    around: Around<'_>,
+    y: &Tensor,
+) {
+    let Around { norm, bias, addend, gated } = around;
+    let halves = if gated { 2 } else { 1 };
+    for shard in w.shards.iter() {
+        let mut binds = binds(x, w, shard, bias, y);
+        binds.push(Bind::Read(6, norm.map_or(x, |(weight, _)| weight)));
+        binds.push(Bind::Read(7, addend.unwrap_or(x)));
+        let rows = shard.rows / halves;
+        let sizes = [rows, w.chunks(), w.groups(), w.rows / halves, shard.first, w.columns];
+        let is_there = [norm.is_some(), bias.is_some(), addend.is_some()].map(u32::from);
+        let eps = norm.map_or(0.0, |(_, eps)| eps).to_bits();
+        let params = sizes.map(|n| n as u32).into_iter().chain(is_there).chain([eps]);
+        let params: Vec<u32> = params.collect();
+        gpu.dispatch(kernel, &params, &binds, [rows, x.rows()]);
+    }
 }
 
 /// The formats that a device is checked with: every one of its own, and what stands for the others.
@@ -161,11 +232,11 @@ pub(super) fn choices() -> Vec<Choice> {
     let mut choices = Vec::new();
     for format in Format::all() {
         for (rows, name) in [(1, "few"), (FEW_ROWS + 1, "many")] {
-            for bias in [false, true] {
-                let call = format!("{format}, {name} rows, bias={bias}");
-                choices.push(Choice::new("matmul", call, kernels(rows, format, bias)));
-            }
+            let call = format!("{format}, {name} rows");
+            choices.push(Choice::new("matmul", call, kernels(rows, format)));
         }
+        let call = format!("{format}, few rows, gated");
+        choices.push(Choice::new("project", call, gated_kernels(format)));
     }
     choices
 }
@@ -206,9 +277,8 @@ pub(super) fn checks() -> Vec<Check> {
 #[cfg(test)]
 pub(super) fn all_checks() -> Vec<Check> {
     let sizes = [[1, 41, 200], [37, 41, 200]];
-    let checks = Format::all().into_iter().flat_map(|format| {
-        sizes.into_iter().flat_map(move |size| [false, true].map(|bias| check(format, size, bias)))
-    });
+    let checks =
+        Format::all().into_iter().flat_map(|format| sizes.map(|size| check(format, size, true)));
     // Three groups a row, so that two rows would share a word of scales.
     let by_row = shards().map(|(format, _)| {
         Check::new(format!("matmul {format} in shards of one row"), move |device| {
