@@ -189,6 +189,7 @@ fn origin(entry: &Entry) -> String {
     let steps = entry.steps.iter().map(|step| match step {
         Step::FoldNorm { .. } | Step::FoldNormBias { .. } => "fold norm".to_owned(),
         Step::NormWeight => "norm weight".to_owned(),
+        Step::Stack => "stacked".to_owned(),
         Step::ChannelsLast { .. } => "channels last".to_owned(),
         Step::Transpose => "transpose".to_owned(),
         Step::Scale { by } => format!("scale by {by}"),
