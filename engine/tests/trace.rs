@@ -43,15 +43,8 @@ const SAMPLES: [Sample; 4] = [
             let (hidden, inner) = (size("hidden_size"), size("intermediate_size"));
             let q = size("num_attention_heads") * size("head_dim");
             let kv = size("num_key_value_heads") * size("head_dim");
-            let layer = [
-                [q, hidden],
-                [kv, hidden],
-                [kv, hidden],
-                [hidden, q],
-                [inner, hidden],
-                [inner, hidden],
-                [hidden, inner],
-            ];
+            // Queries, keys and values are one matrix, and so are the gate and what it lets through.
+            let layer = [[q + 2 * kv, hidden], [hidden, q], [2 * inner, hidden], [hidden, inner]];
             let mut all = layer.repeat(size("num_hidden_layers") as usize);
             all.push([size("vocab_size"), hidden]);
             products(12, false, &all)

@@ -2,9 +2,11 @@
 
 use super::{
     gpu::Gpu,
+    kernel::Kernel,
     pool::{Pool, Shelf},
     queue::Work,
 };
+use crate::error::Result;
 use std::{cell::RefCell, rc::Rc};
 
 /// Recorded work with everything it touches.
@@ -54,6 +56,22 @@ impl Gpu {
         let (outputs, work) = self.collect(step);
         let shelf = self.pool().borrow_mut().swap(outer);
         CommandList { work, outputs, shelf, pool: Rc::clone(self.pool()) }
+    }
+
+    /// Runs a recorded step one dispatch at a time, and says which kernels it dispatched and for how many
+    /// milliseconds; none where the adapter has no timestamps or the step is too long for the clock.
+    pub async fn profile<T>(&self, list: &CommandList<T>) -> Result<Option<Vec<(Kernel, f64)>>> {
+        self.flush();
+        let laps = self.laps();
+        let mut kernels = Vec::new();
+        for work in &list.work {
+            if let Work::Dispatch(dispatch) = work {
+                laps.start();
+                kernels.push(dispatch.ready.kernel);
+            }
+            self.push(work.clone());
+        }
+        Ok(laps.end().await?.map(|times| kernels.into_iter().zip(times).collect()))
     }
 
     /// Runs a recorded step after everything recorded before.

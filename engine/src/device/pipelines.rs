@@ -24,7 +24,7 @@ pub(super) struct Pipelines {
 /// A kernel that can be bound and, once its pipeline is made, run.
 #[derive(Debug)]
 pub(super) struct Ready {
-    kernel: Kernel,
+    pub(super) kernel: Kernel,
     text: String,
     bindings: Vec<(u32, Space)>,
     pub(super) layout: wgpu::BindGroupLayout,
