@@ -187,6 +187,9 @@ fn a_model_of_every_class_runs_in_browsers() {
     records.iter().for_each(check);
 }
 
+/// A figure of what a width costs, with its name.
+type Figure = (&'static str, fn(&Correctness) -> Option<f64>);
+
 /// What a width costs is the same by this engine's reference as by transformers', for a model of every
 /// class on the inputs of its committed case.
 #[test]
@@ -211,7 +214,7 @@ fn loss_is_the_same_by_either_reference() {
     let theirs = losses(cases.clone(), Reference::Transformers);
     let owns = losses(cases.iter().map(|case| own(case)).collect(), Reference::EngineF32);
     assert_eq!((theirs.len(), owns.len()), (cases.len(), cases.len()));
-    let figures: [(&str, fn(&Correctness) -> Option<f64>); 5] = [
+    let figures: [Figure; 5] = [
         ("reference error", |found| found.reference_rel_l2),
         ("cosine", |found| found.cosine),
         ("KL divergence", |found| found.kl),
