@@ -47,7 +47,7 @@ def run(program, name, options):
     """The records of a run. A cell that fails is told by its record."""
     lines = WORK / f"{name}.jsonl"
     command = [program, "--quiet", "run", *options, "--db", f"{name}.sqlite", "--records", lines]
-    result = subprocess.run([str(word) for word in command], cwd=WORK)
+    result = subprocess.run([str(word) for word in command], cwd=WORK, stdout=subprocess.DEVNULL)
     if result.returncode not in (0, 1, 3):
         sys.exit(f"{shlex.join(map(str, command))} ended with {result.returncode}")
     return [json.loads(line) for line in lines.read_text().splitlines()]
