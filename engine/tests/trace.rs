@@ -29,10 +29,13 @@ fn products(m: u64, bias: bool, n_k: &[[u64; 2]]) -> Vec<Product> {
     n_k.iter().map(|&[n, k]| Product { m, n, k, bias }).collect()
 }
 
+/// What a configuration says of a size.
+type Size<'a> = &'a dyn Fn(&str) -> u64;
+
 /// A committed case: the products of its forward pass, and the matrices that no product reads.
 struct Sample {
     folder: &'static str,
-    products: fn(&dyn Fn(&str) -> u64) -> Vec<Product>,
+    products: fn(Size<'_>) -> Vec<Product>,
     looked_up: &'static [&'static str],
 }
 
