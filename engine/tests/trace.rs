@@ -29,10 +29,13 @@ fn products(m: u64, bias: bool, n_k: &[[u64; 2]]) -> Vec<Product> {
     n_k.iter().map(|&[n, k]| Product { m, n, k, bias }).collect()
 }
 
+/// What a configuration says of a size.
+type Size<'a> = &'a dyn Fn(&str) -> u64;
+
 /// A committed case: the products of its forward pass, and the matrices that no product reads.
 struct Sample {
     folder: &'static str,
-    products: fn(&dyn Fn(&str) -> u64) -> Vec<Product>,
+    products: fn(Size<'_>) -> Vec<Product>,
     looked_up: &'static [&'static str],
 }
 
@@ -140,18 +143,26 @@ fn inputs(folder: &Path) -> Inputs {
 
 /// The calls of a forward pass of a case, and the plan of its weights.
 fn trace(folder: &Path, precision: &Precision, device: &Device) -> (Vec<Call>, LoadPlan) {
+    trace_of(folder, &inputs(folder), precision, device)
+}
+
+fn trace_of(
+    folder: &Path,
+    inputs: &Inputs,
+    precision: &Precision,
+    device: &Device,
+) -> (Vec<Call>, LoadPlan) {
     let source = Folder::new(folder);
     let weights = ["model.safetensors".to_owned()];
     let Published { class, config, checkpoint, .. } =
         block_on(Published::open(&source, &weights)).unwrap();
     let declared = models::declare(class, &config, &checkpoint, precision).unwrap();
     let loaded = block_on(declared.load(&source, device, &|_, _| {})).unwrap();
-    let inputs = inputs(folder);
     let trace = device.trace();
-    loaded.model.forward(device, &inputs).unwrap();
+    loaded.model.forward(device, inputs).unwrap();
     let calls = trace.end();
     // Whoever does not ask gets no list.
-    loaded.model.forward(device, &inputs).unwrap();
+    loaded.model.forward(device, inputs).unwrap();
     assert!(device.trace().end().is_empty());
     (calls, loaded.plan)
 }
@@ -203,7 +214,7 @@ fn attention_costs_what_its_queries_see() {
     );
 }
 
-/// Shapes alone decide, so a pass is the same list wherever it runs.
+/// Shapes alone decide, so a pass of many rows is the same list wherever it runs.
 #[test]
 fn a_pass_on_a_gpu_is_the_pass_on_the_cpu() {
     let gpu = Device::Gpu(Rc::clone(&block_on(Gpu::open(None)).expect("a GPU or lavapipe")));
@@ -213,6 +224,23 @@ fn a_pass_on_a_gpu_is_the_pass_on_the_cpu() {
         let (cpu, _) = trace(&path, &precision, &Device::cpu());
         assert_eq!(trace(&path, &precision, &gpu).0, cpu, "{folder}");
     }
+}
+
+/// Of few rows a GPU takes in one call what stands around a product: the arithmetic is that of the parts,
+/// whose intermediate numbers are neither written nor read.
+#[test]
+fn a_fused_product_takes_the_operations_of_its_parts() {
+    let gpu = Device::Gpu(Rc::clone(&block_on(Gpu::open(None)).expect("a GPU or lavapipe")));
+    let (folder, precision) = (zoo("llama/llama-gqa"), Precision::of(Bits::Fixed(4)));
+    let mut inputs = inputs(&folder);
+    inputs.ints.insert("input_ids".to_owned(), (vec![1, 3], vec![5, 7, 11]));
+    let [parts, fused] =
+        [Device::cpu(), gpu].map(|device| trace_of(&folder, &inputs, &precision, &device).0);
+    assert!(fused.iter().any(|call| call.op == "project") && fused.len() < parts.len());
+    let sum = |calls: &[Call]| calls.iter().map(|call| call.cost).sum::<Cost>();
+    let (parts, fused) = (sum(&parts), sum(&fused));
+    assert_eq!(fused.operations, parts.operations);
+    assert!(fused.read_bytes < parts.read_bytes && fused.written_bytes < parts.written_bytes);
 }
 
 /// A record has the sum of what it timed.

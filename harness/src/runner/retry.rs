@@ -67,6 +67,19 @@ mod tests {
     }
 
     #[test]
+    fn a_flaky_cell_says_what_went_wrong_first() {
+        let attempt = |status, reason: Option<&str>| Attempt {
+            status,
+            reason: reason.map(str::to_owned),
+            duration_ms: 1.0,
+        };
+        let earlier = [attempt(Status::Infra, None), attempt(Status::Crash, Some("the tab died"))];
+        let pass = Outcome { status: Status::Pass, ..Outcome::default() };
+        let reason = judged(pass, &earlier).reason.unwrap();
+        assert_eq!(reason, "passed at attempt 3 after crash: the tab died");
+    }
+
+    #[test]
     fn a_missing_session_is_always_tried_again() {
         assert_eq!(retries(Status::Infra, 0), 1);
         assert_eq!(retries(Status::Crash, 0), 0);
