@@ -27,7 +27,11 @@ impl Source for Arbitrary {
 
     fn read<'a>(&'a self, _: &'a str, range: Range<u64>) -> LocalFuture<'a, Result<Vec<u8>>> {
         let count = (range.end - range.start) as usize;
-        Box::pin(async move { Ok(self.0.iter().copied().cycle().take(count).collect()) })
+        Box::pin(async move {
+            let mut bytes = self.0.repeat(count.div_ceil(self.0.len()));
+            bytes.truncate(count);
+            Ok(bytes)
+        })
     }
 }
 

@@ -274,14 +274,12 @@ mod tests {
         let mut terms = gpu.terms().clone();
         let geometry = |workgroup, tile| Geometry { workgroup, tile, folded: false };
         terms.tuning.set("matmul", geometry(128, [64, 32]));
-        terms.tuning.set("attention", Geometry::rows(32));
+        terms.tuning.set("softmax", Geometry::rows(32));
         terms.tuning.set("binary", Geometry::elements(128));
         gpu.set_terms(terms);
         let checks: Vec<Check> = ops::checks()
             .into_iter()
-            .filter(|check| {
-                ["matmul", "attention", "add"].iter().any(|op| check.op.starts_with(op))
-            })
+            .filter(|check| ["matmul", "softmax", "add"].iter().any(|op| check.op.starts_with(op)))
             .collect();
         for ran in pollster::block_on(run_checks(&gpu, checks.iter())) {
             assert_eq!(ran.check.error, None, "{}", ran.check.op);

@@ -1,6 +1,6 @@
 // y = softmax(scale · q kᵀ + masks) v for one query of one head a workgroup, in one sweep over the
-// keys: WG keys are scored at a time, and the running sum is rescaled when a larger score appears
-// (online softmax, Milakov and Gimelshein 2018).
+// keys: WG keys, as many as a head may be wide, are scored at a time, and the running sum is rescaled
+// when a larger score appears (online softmax, Milakov and Gimelshein 2018).
 //
 // CAUSAL: query t sees the keys up to position before + t, and only the last `window` of those.
 // CACHED: `before` and so the number of keys come from the step buffer.
@@ -43,8 +43,11 @@ struct Params {
 
 #include "rows.wgsl"
 
-const OUTPUTS: u32 = (256u + WG - 1u) / WG;
+// PARTS invocations score a key, so that their loads do not wait for each other. Then an invocation has a
+// key, and then an element of y and every so manieth key: nothing needs a loop over registers.
+const PARTS: u32 = 4u;
 var<workgroup> query: array<f32, 256>;
+var<workgroup> parts: array<f32, WG * PARTS>;
 var<workgroup> scores: array<f32, WG>;
 
 fn compute_row(row: u32, lane: u32, size: u32) {
@@ -54,8 +57,8 @@ fn compute_row(row: u32, lane: u32, size: u32) {
     let width = params.width;
     let q_base = row * width;
     let kv_base = b * params.kv_batch + head / (params.heads / params.kv_heads) * params.kv_head;
-    for (var d = lane; d < width; d += WG) {
-        query[d] = q[q_base + d] * params.scale;
+    if (lane < width) {
+        query[lane] = q[q_base + lane] * params.scale;
     }
     workgroupBarrier();
 
@@ -79,22 +82,29 @@ fn compute_row(row: u32, lane: u32, size: u32) {
     let bias_base = (bias_head * params.bias_rows + before + t) * params.bias_columns;
 #endif
 
+    let part = lane % PARTS;
+    let element = lane % width;
+    let group = lane / width;
+    let groups = WG / width;
+
     var largest = -3.0e38;
     var sum = 0.0;
-    var acc: array<f32, OUTPUTS>;
+    var acc = 0.0;
     for (var first = start; first < seen; first += WG) {
+        let count = min(WG, seen - first);
+        for (var i = lane / PARTS; i < count; i += WG / PARTS) {
+            parts[i * PARTS + part] = part_of_dot(kv_base + (first + i) * params.kv_token, part);
+        }
+        workgroupBarrier();
         let key = first + lane;
-        var visible = key < seen;
+        var visible = lane < count;
 #if PADDED
         visible = visible && mask[b * params.mask_stride + min(key, seen - 1u)] > 0.5;
 #endif
         var score = -3.0e38;
         if (visible) {
-            let at = kv_base + key * params.kv_token;
-            score = 0.0;
-            for (var d = 0u; d < width; d++) {
-                score += query[d] * k[at + d];
-            }
+            let at = lane * PARTS;
+            score = parts[at] + parts[at + 1u] + parts[at + 2u] + parts[at + 3u];
 #if BIASED
             score += bias[bias_base + key];
 #endif
@@ -105,26 +115,55 @@ fn compute_row(row: u32, lane: u32, size: u32) {
         let rescale = exp(max(largest - top, -80.0));
         // reduce_sum ends in a barrier, after which every weight is in place.
         sum = sum * rescale + reduce_sum(weight, lane, size);
-        let count = min(WG, seen - first);
-        for (var o = 0u; o < OUTPUTS; o++) {
-            let d = o * WG + lane;
-            if (d < width) {
-                var value = acc[o] * rescale;
-                for (var i = 0u; i < count; i++) {
-                    value += scores[i] * v[kv_base + (first + i) * params.kv_token + d];
-                }
-                acc[o] = value;
-            }
+        acc *= rescale;
+        if (group < groups) {
+            acc += weighted(kv_base + first * params.kv_token + element, group, groups, count);
         }
         largest = top;
         workgroupBarrier();
     }
 
-    let norm = select(0.0, 1.0 / sum, sum > 0.0);
-    for (var o = 0u; o < OUTPUTS; o++) {
-        let d = o * WG + lane;
-        if (d < width) {
-            y[q_base + d] = acc[o] * norm;
+    parts[lane] = acc;
+    workgroupBarrier();
+    if (lane < width) {
+        var total = 0.0;
+        for (var i = 0u; i < groups; i++) {
+            total += parts[i * width + lane];
+        }
+        y[q_base + lane] = total * select(0.0, 1.0 / sum, sum > 0.0);
+    }
+}
+
+// Every PARTS-th four elements of the product of the query and the key at `base`.
+fn part_of_dot(base: u32, part: u32) -> f32 {
+    var sum = 0.0;
+    for (var d = part * 4u; d < params.width; d += PARTS * 4u) {
+        let at = base + d;
+        if (d + 4u <= params.width) {
+            sum += query[d] * k[at] + query[d + 1u] * k[at + 1u]
+                + query[d + 2u] * k[at + 2u] + query[d + 3u] * k[at + 3u];
+        } else {
+            for (var rest = d; rest < params.width; rest++) {
+                sum += query[rest] * k[base + rest];
+            }
         }
     }
+    return sum;
+}
+
+// The sum over every `groups`-th of `count` keys of weight times value, four keys at a time.
+fn weighted(base: u32, group: u32, groups: u32, count: u32) -> f32 {
+    let stride = params.kv_token;
+    var sum = 0.0;
+    var i = group;
+    for (; i + 3u * groups < count; i += 4u * groups) {
+        sum += scores[i] * v[base + i * stride]
+            + scores[i + groups] * v[base + (i + groups) * stride]
+            + scores[i + 2u * groups] * v[base + (i + 2u * groups) * stride]
+            + scores[i + 3u * groups] * v[base + (i + 3u * groups) * stride];
+    }
+    for (; i < count; i += groups) {
+        sum += scores[i] * v[base + i * stride];
+    }
+    return sum;
 }

@@ -54,12 +54,13 @@ pub(super) fn choices() -> Vec<Choice> {
 
 pub(super) fn checks() -> Vec<Check> {
     vec![Check::indices("argmax", |device| {
-        let mut values = normal(3, 3 * 1000);
-        // Equal values of one invocation and of another, and a row whose largest is its last.
-        for at in [17, 17 + 3 * 256, 900, 1999] {
+        let mut values = normal(3, 3 * 2500);
+        // Equal values of one invocation and of another, a row whose largest is its last, and one whose
+        // largest is among the last that an invocation sees at once.
+        for at in [17, 17 + 3 * 256, 900, 4999, 5000 + 1300] {
             values[at] = 9.0;
         }
-        vec![argmax(device, &device.upload(&[3, 1000], values))]
+        vec![argmax(device, &device.upload(&[3, 2500], values))]
     })]
 }
 
