@@ -57,7 +57,7 @@ pub(super) fn checks() -> Vec<Check> {
         let mut values = normal(3, 3 * 2500);
         // Equal values of one invocation and of another, a row whose largest is its last, and one whose
         // largest is among the last that an invocation sees at once.
-        for at in [17, 17 + 3 * 256, 900, 4999, 5000 + 1300] {
+        for at in [17, 17 + 256, 17 + 3 * 256, 900, 4999, 5000 + 1044] {
             values[at] = 9.0;
         }
         vec![argmax(device, &device.upload(&[3, 2500], values))]
