@@ -63,7 +63,16 @@ fn main() -> Result<()> {
     let state = decoder.begin(&device, &inputs, tokens + 256)?;
     let rows = Rows { last: true, mask: None };
     let input = device.upload_u32(&[1, tokens], ids.iter().map(|id| *id as u32).collect());
-    decoder.prefill(&device, &state, &inputs, &input, rows)?;
+    let laps = gpu.laps();
+    for _ in 0..4 {
+        laps.start();
+        decoder.prefill(&device, &state, &inputs, &input, rows)?;
+    }
+    let times = block_on(laps.end())?.unwrap_or_default();
+    println!(
+        "{tokens} tokens of a prompt: {:.2} ms on the GPU",
+        times[1..].iter().sum::<f64>() / 3.0
+    );
     state.cache.advance(&device, tokens);
     let input = device.upload_u32(&[1, 1], vec![1]);
     let emitted = device.upload_u32(&[256], vec![0; 256]);

@@ -6,9 +6,6 @@
 // tall matrix write side by side.
 //
 // GATED: w has twice the rows of y, and y is silu(the first half) times the second.
-#if SUBGROUPS
-enable subgroups;
-#endif
 
 struct Params {
     rows: u32,       // N of this shard; of y, if GATED

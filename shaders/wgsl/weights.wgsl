@@ -4,8 +4,13 @@
 // group has a minimum besides its scale. A weight is d · code + m.
 //
 //   codes4(chunk, i)    codes of the weights 4i … 4i+3 of a chunk, counted over the whole matrix
-//   fetch(chunk)        the words of a chunk, of which
-//   unpack(words, chunk, i)    makes the same; i is a constant
+//
+// With WIDE the words of a chunk are read at once, and an i is a constant: a component of a vector that
+// is chosen at run time is dear.
+//
+//   fetch(chunk)               the words of a chunk, of which
+//   unpack(words, chunk, i)    makes the codes
+//
 //   affine(group)       d and m of a group, counted over the whole matrix
 //
 // Codes are laid out so that one shift and one mask give four neighbours, one in each byte.
@@ -14,6 +19,8 @@
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;   // [N, K / 4]
 #elif BITS == 16
 @group(0) @binding(2) var<storage, read> weights: array<vec2<u32>>;   // [N, K / 4]
+#elif WIDE == 0
+@group(0) @binding(2) var<storage, read> weights: array<u32>;         // [N, K · BITS / 32]
 #elif BITS == 3
 @group(0) @binding(2) var<storage, read> weights: array<u32>;         // [N, chunks · 3]
 #elif BITS == 2
@@ -35,7 +42,46 @@ fn bytes4(word: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(fractions | vec4<u32>(0x3F800000u)) * 256.0 - 256.0;
 }
 
-// The words of a chunk, where they are few enough to be fetched at once.
+#if BITS == 8
+fn signed4(word: u32) -> vec4<f32> {
+    return bytes4(word ^ 0x80808080u) - 128.0;
+}
+#endif
+
+#if BITS == 32
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(weights[chunk * 8u + i]);
+}
+#elif BITS == 16
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    let words = weights[chunk * 8u + i];
+    return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+#elif WIDE == 0
+#if BITS == 8
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    return signed4(weights[chunk * 8u + i]);
+}
+#elif BITS == 4
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    return bytes4((weights[chunk * 4u + (i & 3u)] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu);
+}
+#elif BITS == 3
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    let half = i & 1u;
+    let pair = i >> 1u;
+    let low = (weights[chunk * 3u + half] >> (pair * 2u)) & 0x03030303u;
+    let high = (weights[chunk * 3u + 2u] >> (half * 4u + pair)) & 0x01010101u;
+    return bytes4(low | (high << 2u));
+}
+#else
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    return bytes4((weights[chunk * 2u + (i & 1u)] >> ((i >> 1u) * 2u)) & 0x03030303u);
+}
+#endif
+#endif
+
+#if WIDE
 #if BITS == 8
 struct Chunk { low: vec4<u32>, high: vec4<u32> }
 fn fetch(chunk: u32) -> Chunk {
@@ -60,7 +106,7 @@ fn fetch(chunk: u32) -> Chunk {
 fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
     let half = i & 1u;
     let pair = i >> 1u;
-    let low = (words[half] >> (pair * 2u)) & 0x03030303u;
+    let low = (select(words.x, words.y, half == 1u) >> (pair * 2u)) & 0x03030303u;
     let high = (words.z >> (half * 4u + pair)) & 0x01010101u;
     return bytes4(low | (high << 2u));
 }
@@ -82,35 +128,6 @@ fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
     return codes4(chunk, i);
 }
 #endif
-
-#if BITS == 32
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>(weights[chunk * 8u + i]);
-}
-#elif BITS == 16
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    let words = weights[chunk * 8u + i];
-    return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
-}
-#elif BITS == 8
-fn signed4(word: u32) -> vec4<f32> {
-    return bytes4(word ^ 0x80808080u) - 128.0;
-}
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return signed4(weights[chunk * 2u + (i >> 2u)][i & 3u]);
-}
-#elif BITS == 4
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return bytes4((weights[chunk][i & 3u] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu);
-}
-#elif BITS == 3
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return unpack(fetch(chunk), chunk, i);
-}
-#else
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return unpack(fetch(chunk), chunk, i);
-}
 #endif
 
 #if BITS >= 16

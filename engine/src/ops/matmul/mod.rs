@@ -26,7 +26,7 @@ const FEW_ROWS: usize = 4;
 
 /// Two teams of 32 invocations, each of which has four neighbouring outputs of one row of `x`.
 const MATVEC: Kernel =
-    Kernel::new("matvec", Geometry { workgroup: 64, tile: [8, 1], folded: true });
+    Kernel::new("matvec", Geometry { workgroup: 64, tile: [8, 1], folded: true }).with("WIDE", 1);
 
 /// A square of outputs a workgroup, 4 × 4 of them an invocation.
 const MATMUL: Kernel =
