@@ -15,7 +15,12 @@ pub(super) fn apply(entry: &Entry, sources: Vec<Vec<f32>>) -> Vec<f32> {
                 parts.extend(sources.by_ref());
                 values = fold_norm_bias(&parts, *eps);
             }
-            Step::Stack => values.extend(sources.by_ref().flatten()),
+            Step::Stack => {
+                let more: Vec<Vec<f32>> = sources.by_ref().collect();
+                // To the byte: what is allocated is what the plan said.
+                values.reserve_exact(more.iter().map(Vec::len).sum());
+                values.extend(more.into_iter().flatten());
+            }
             Step::NormWeight => norm_weight(&mut values, &next()),
             Step::ChannelsLast { channels } => {
                 let row = entry.sources[0].row_len();
