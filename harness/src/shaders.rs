@@ -204,7 +204,7 @@ mod tests {
     use record::RefusedKernel;
 
     fn choice() -> Choice {
-        let wants = |choice: &Choice| choice.call == "q4 symmetric g32, few rows, bias=false";
+        let wants = |choice: &Choice| choice.call == "q4 symmetric g32, few rows";
         choices().into_iter().find(wants).expect("a product of 4 bits")
     }
 
@@ -216,10 +216,10 @@ mod tests {
             let terms = terms(adapter, engine, std::slice::from_ref(&choice));
             lines(&choice, terms.choose(choice.kernels.iter().copied()), &terms)
         };
-        let call = "matmul (q4 symmetric g32, few rows, bias=false)";
-        let plain = "matvec BITS=4 GROUP=32 ASYM=0";
+        let call = "matmul (q4 symmetric g32, few rows)";
+        let plain = "matvec WIDE=1 BITS=4 GROUP=32 ASYM=0";
         let fast = format!("{plain} SUBGROUPS=1");
-        let size = "WG=32 TILE=4×1";
+        let size = "WG=64 TILE=8×1";
         let nothing = EngineInfo::default();
         assert_eq!(show(&subgroups, &nothing), [format!("{call}: {fast} {size}")]);
         assert_eq!(
@@ -252,8 +252,8 @@ mod tests {
             database: database.clone(),
         };
         let count = |choose: &Choose| choices().iter().filter(|it| choose.wants(it)).count();
-        // Three groups, with and without a minimum, few and many rows, with and without a bias.
-        assert_eq!(count(&choose(Some("matmul"), Some(Bits::Fixed(4)))), 24);
+        // Three groups, with and without a minimum, few and many rows.
+        assert_eq!(count(&choose(Some("matmul"), Some(Bits::Fixed(4)))), 12);
         assert_eq!(count(&choose(Some("softmax"), None)), 1);
         assert_eq!(count(&choose(Some("softmax"), Some(Bits::Fixed(4)))), 0);
     }
