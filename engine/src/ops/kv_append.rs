@@ -64,43 +64,50 @@ pub(super) fn choices() -> Vec<Choice> {
     vec![Choice::new("kv_append", "", KERNELS)]
 }
 
+/// Padded or not, with a bias or without.
+const MASKS: [[bool; 2]; 4] = [[false, false], [true, false], [false, true], [true, true]];
+
 pub(super) fn checks() -> Vec<Check> {
+    MASKS.map(|masks| check(24, masks)).into()
+}
+
+/// With every kernel of cached attention.
+#[cfg(test)]
+pub(super) fn all_checks() -> Vec<Check> {
+    MASKS.map(|masks| check(80, masks)).into()
+}
+
+fn check(width: usize, [padded, biased]: [bool; 2]) -> Check {
     use super::{Attention, KeysValues, attention};
-    let check = |name: &str, padded: bool, biased: bool| {
-        Check::new(format!("kv_append and cached attention{name}"), move |device: &Device| {
-            let cache = KvCache::new(device, 1, 2, 2, 24, 12);
-            let tensor = |seed, tokens: usize, heads: usize| {
-                let count = 2 * tokens * heads * 24;
-                device.upload(&[2, tokens, heads * 24], normal(seed, count))
-            };
-            // The second sequence is padded on the left.
-            let mask = (0..24).map(|i| f32::from(u8::from(!(12..15).contains(&i)))).collect();
-            let mask = device.upload(&[2, 12], mask);
-            let bias = device.upload(&[1, 4, 12, 12], normal(4, 4 * 12 * 12));
-            let how = Attention {
-                kv_heads: 2,
-                causal: true,
-                mask: padded.then_some(&mask),
-                bias: biased.then_some(&bias),
-                ..Attention::new(4, 24)
-            };
-            let pass = |seed, tokens| {
-                let (k, v) = (tensor(seed, tokens, 2), tensor(seed + 1, tokens, 2));
-                kv_append(device, &cache, 0, &k, &v);
-                let q = tensor(seed + 2, tokens, 4);
-                let y = attention(device, &q, KeysValues::Cached(&cache, 0), how);
-                cache.advance(device, tokens);
-                y
-            };
-            vec![pass(1, 7), pass(10, 1), pass(20, 2)]
-        })
-    };
-    vec![
-        check("", false, false),
-        check(", padded", true, false),
-        check(", biased", false, true),
-        check(", padded and biased", true, true),
-    ]
+    let name =
+        format!("kv_append and cached attention, padded={padded} biased={biased} of {width}");
+    Check::new(name, move |device: &Device| {
+        let cache = KvCache::new(device, 1, 2, 2, width, 12);
+        let tensor = |seed, tokens: usize, heads: usize| {
+            let count = 2 * tokens * heads * width;
+            device.upload(&[2, tokens, heads * width], normal(seed, count))
+        };
+        // The second sequence is padded on the left.
+        let mask = (0..24).map(|i| f32::from(u8::from(!(12..15).contains(&i)))).collect();
+        let mask = device.upload(&[2, 12], mask);
+        let bias = device.upload(&[1, 4, 12, 12], normal(4, 4 * 12 * 12));
+        let how = Attention {
+            kv_heads: 2,
+            causal: true,
+            mask: padded.then_some(&mask),
+            bias: biased.then_some(&bias),
+            ..Attention::new(4, width)
+        };
+        let pass = |seed, tokens| {
+            let (k, v) = (tensor(seed, tokens, 2), tensor(seed + 1, tokens, 2));
+            kv_append(device, &cache, 0, &k, &v);
+            let q = tensor(seed + 2, tokens, 4);
+            let y = attention(device, &q, KeysValues::Cached(&cache, 0), how);
+            cache.advance(device, tokens);
+            y
+        };
+        vec![pass(1, 7), pass(10, 1), pass(20, 2)]
+    })
 }
 
 #[cfg(test)]

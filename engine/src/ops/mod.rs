@@ -107,10 +107,16 @@ impl Check {
 /// Every op's checks and, of those whose kernels are too many to check on every device, all.
 #[cfg(test)]
 pub(crate) fn all_checks() -> Vec<Check> {
-    [checks(), matmul::all_checks(), embed::all_checks(), project::all_checks()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        checks(),
+        attention::all_checks(),
+        embed::all_checks(),
+        matmul::all_checks(),
+        project::all_checks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Every op's checks.

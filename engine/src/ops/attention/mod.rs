@@ -1,14 +1,19 @@
 //! Scaled dot-product attention with causal and padding masks, sliding windows and grouped queries.
 
+mod checks;
+
+#[cfg(test)]
+pub(super) use checks::all_checks;
+pub(super) use checks::checks;
+
 use super::{
-    Check, Choice,
+    Choice,
     host::{Input, on_host},
 };
 use crate::{
     device::{Analysis, Bind, Device, Geometry, Kernel},
     kv::KvCache,
     tensor::Tensor,
-    testing::normal,
 };
 use std::ops::Range;
 
@@ -70,8 +75,21 @@ impl Attention<'_> {
     }
 }
 
-fn kernels(how: &Attention<'_>, cached: bool) -> [Kernel; 2] {
-    Kernel::new("attention", Geometry::rows(MAX_WIDTH as u32))
+/// Queries of a sequence up to which each gets as many invocations as a kernel has: there are few
+/// workgroups then, and a GPU has room.
+const FEW_QUERIES: usize = 4;
+
+/// Invocations for a query: one for each element of a head at least, and no more where there are many
+/// queries, since what is left over waits at every barrier.
+fn invocations(tokens: usize, width: usize) -> u32 {
+    match tokens {
+        ..=FEW_QUERIES => MAX_WIDTH as u32,
+        _ => width.next_power_of_two().clamp(64, MAX_WIDTH) as u32,
+    }
+}
+
+fn kernels(how: &Attention<'_>, cached: bool, invocations: u32) -> [Kernel; 2] {
+    Kernel::new("attention", Geometry::rows(invocations))
         .switched("CAUSAL", how.causal)
         .switched("CACHED", cached)
         .switched("PADDED", how.mask.is_some())
@@ -177,7 +195,9 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                     (k, v, Some(cache.step().tensor()))
                 }
             };
-            let Some(kernel) = gpu.choose(kernels(&how, step.is_some())) else {
+            let Some(kernel) =
+                gpu.choose(kernels(&how, step.is_some(), invocations(tokens, width)))
+            else {
                 let mut inputs = [q, k, v].map(Input::Floats).to_vec();
                 inputs.extend(how.mask.map(Input::Floats));
                 inputs.extend(how.bias.map(Input::Floats));
@@ -298,7 +318,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 pub(super) fn choices() -> Vec<Choice> {
     let some = Tensor::from_f32(&[1], vec![0.0]);
-    let choice = |masks: u32| {
+    let choice = |masks: u32, invocations| {
         let [causal, cached, padded, biased] = [0, 1, 2, 3].map(|bit| masks >> bit & 1 != 0);
         let how = Attention {
             causal,
@@ -306,50 +326,14 @@ pub(super) fn choices() -> Vec<Choice> {
             bias: biased.then_some(&some),
             ..Attention::new(1, 1)
         };
-        let call = format!("causal={causal} cached={cached} padded={padded} biased={biased}");
-        Choice::new("attention", call, kernels(&how, cached))
+        let call = format!(
+            "causal={causal} cached={cached} padded={padded} biased={biased}, {invocations} a query"
+        );
+        Choice::new("attention", call, kernels(&how, cached, invocations))
     };
     // Without the four that would be cached and not causal.
-    (0..16).filter(|masks| masks & 3 != 2).map(choice).collect()
-}
-
-pub(super) fn checks() -> Vec<Check> {
-    let mut checks = Vec::new();
-    // 300 keys need two sweeps of a workgroup; 22 and 80 fill no workgroup evenly.
-    for (name, tokens, heads, kv_heads, width, causal, padded, bias_groups, window) in [
-        ("plain", 5, 2, 2, 22, false, false, 0, None),
-        ("long", 300, 2, 1, 80, false, true, 0, None),
-        ("causal", 70, 4, 2, 32, true, false, 0, None),
-        ("causal padded", 9, 2, 2, 16, true, true, 0, None),
-        ("biased", 7, 2, 2, 16, false, false, 1, None),
-        ("padded biased", 7, 2, 2, 16, false, true, 1, None),
-        ("causal biased by group", 70, 2, 2, 16, true, true, 2, None),
-        ("through a window", 140, 2, 1, 24, true, true, 0, Some(66)),
-        ("of the nearest", 9, 2, 2, 16, true, false, 1, Some(1)),
-    ] {
-        checks.push(Check::new(format!("attention {name}"), move |device| {
-            let tensor = |seed, heads: usize| {
-                let count = 2 * tokens * heads * width;
-                device.upload(&[2, tokens, heads * width], normal(seed, count))
-            };
-            let (q, k, v) = (tensor(1, heads), tensor(2, kv_heads), tensor(3, kv_heads));
-            // The second sequence is padded on the left, so that early queries see nothing.
-            let mask = (0..2 * tokens).map(|i| f32::from(u8::from(i < tokens || i > tokens + 2)));
-            let mask = device.upload(&[2, tokens], mask.collect());
-            let bias_shape = [bias_groups.max(1), heads, tokens + 1, tokens + 2];
-            let bias = device.upload(&bias_shape, normal(4, bias_shape.iter().product()));
-            let how = Attention {
-                kv_heads,
-                causal,
-                mask: padded.then_some(&mask),
-                bias: (bias_groups > 0).then_some(&bias),
-                window,
-                ..Attention::new(heads, width)
-            };
-            vec![attention(device, &q, KeysValues::Plain { k: &k, v: &v }, how)]
-        }));
-    }
-    checks
+    let masks = (0..16).filter(|masks| masks & 3 != 2);
+    masks.flat_map(|masks| [64, 128, 256].map(|count| choice(masks, count))).collect()
 }
 
 #[cfg(test)]
