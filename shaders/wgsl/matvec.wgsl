@@ -81,8 +81,24 @@ fn products(rows: vec4<u32>, chunk: u32, place: u32) -> vec4<f32> {
 #endif
 }
 
-// The sums of a team, for each of its invocations.
-fn over_team(value: vec4<f32>, lane: u32) -> vec4<f32> {
+// The sums of a team, for each of its invocations. Barriers are what software adapters pay for most.
+fn over_team(value: vec4<f32>, lane: u32, size: u32) -> vec4<f32> {
+#if SUBGROUPS
+    if (size <= TEAM) {
+        let partial = subgroupAdd(value);
+        if (lane % size == 0u) {
+            sums[lane / size] = partial;
+        }
+        workgroupBarrier();
+        let count = TEAM / size;
+        var total = vec4<f32>(0.0);
+        for (var i = 0u; i < count; i++) {
+            total += sums[lane / TEAM * count + i];
+        }
+        workgroupBarrier();
+        return total;
+    }
+#endif
     sums[lane] = value;
     workgroupBarrier();
     for (var span = TEAM / 2u; span > 0u; span >>= 1u) {
@@ -147,9 +163,9 @@ fn main(
         workgroupBarrier();
     }
 
-    let total = over_team(acc, lane);
+    let total = over_team(acc, lane, size);
 #if GATED
-    let total_up = over_team(acc_up, lane);
+    let total_up = over_team(acc_up, lane, size);
 #endif
     if (member < 4u && first + member < params.rows) {
         let n = params.y_offset + first + member;

@@ -74,7 +74,8 @@ pub(super) fn checks() -> Vec<Check> {
 /// With every kernel of cached attention.
 #[cfg(test)]
 pub(super) fn all_checks() -> Vec<Check> {
-    MASKS.map(|masks| check(80, masks)).into()
+    let sizes = [80, 200].into_iter();
+    sizes.flat_map(|width| MASKS.map(|masks| check(width, masks))).collect()
 }
 
 fn check(width: usize, [padded, biased]: [bool; 2]) -> Check {

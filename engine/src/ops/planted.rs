@@ -119,6 +119,7 @@ const FAULTS: &[Fault] = &[
     ("matvec", "start += SLAB", "start += 2u * SLAB", "rows of more chunks than a slab has"),
     ("matvec", "dm3.y) * x_sum", "dm3.y) * 0.0", "codes are not counted from zero"),
     ("matvec", "m * params.chunks * 8u", "0u", "a second row of activations"),
+    ("matvec", "let partial = subgroupAdd(value)", "let partial = value", "a sum over a subgroup"),
     ("matvec", "sums[lane] += sums[lane + span]", "sums[lane] = sums[lane + span]", "a team's sum"),
     (
         "matvec",

@@ -75,17 +75,14 @@ impl Attention<'_> {
     }
 }
 
-/// Queries of a sequence up to which each gets as many invocations as a kernel has: there are few
-/// workgroups then, and a GPU has room.
+/// Queries of a sequence up to which there are fewer workgroups than a GPU has room for.
 const FEW_QUERIES: usize = 4;
 
-/// Invocations for a query: one for each element of a head at least, and no more where there are many
-/// queries, since what is left over waits at every barrier.
-fn invocations(tokens: usize, width: usize) -> u32 {
-    match tokens {
-        ..=FEW_QUERIES => MAX_WIDTH as u32,
-        _ => width.next_power_of_two().clamp(64, MAX_WIDTH) as u32,
-    }
+/// Invocations for a query: one for each element of a head at least and, where there are few queries, for
+/// each key that there can be. What is left over waits at every barrier.
+fn invocations(tokens: usize, keys: usize, width: usize) -> u32 {
+    let wanted = if tokens <= FEW_QUERIES { width.max(keys) } else { width };
+    wanted.next_power_of_two().clamp(64, MAX_WIDTH) as u32
 }
 
 fn kernels(how: &Attention<'_>, cached: bool, invocations: u32) -> [Kernel; 2] {
@@ -188,16 +185,15 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
-            let (k, v, step) = match kv {
-                KeysValues::Plain { k, v } => (k, v, None),
+            let (k, v, step, most_keys) = match kv {
+                KeysValues::Plain { k, v } => (k, v, None, keys),
                 KeysValues::Cached(cache, layer) => {
                     let (k, v) = cache.gpu(layer);
-                    (k, v, Some(cache.step().tensor()))
+                    (k, v, Some(cache.step().tensor()), cache.capacity())
                 }
             };
-            let Some(kernel) =
-                gpu.choose(kernels(&how, step.is_some(), invocations(tokens, width)))
-            else {
+            let invocations = invocations(tokens, most_keys, width);
+            let Some(kernel) = gpu.choose(kernels(&how, step.is_some(), invocations)) else {
                 let mut inputs = [q, k, v].map(Input::Floats).to_vec();
                 inputs.extend(how.mask.map(Input::Floats));
                 inputs.extend(how.bias.map(Input::Floats));
