@@ -95,7 +95,6 @@ fn over_team(value: vec4<f32>, lane: u32, size: u32) -> vec4<f32> {
         for (var i = 0u; i < count; i++) {
             total += sums[lane / TEAM * count + i];
         }
-        workgroupBarrier();
         return total;
     }
 #endif
@@ -107,9 +106,7 @@ fn over_team(value: vec4<f32>, lane: u32, size: u32) -> vec4<f32> {
         }
         workgroupBarrier();
     }
-    let total = sums[lane / TEAM * TEAM];
-    workgroupBarrier();
-    return total;
+    return sums[lane / TEAM * TEAM];
 }
 
 @compute @workgroup_size(WG)
@@ -160,11 +157,14 @@ fn main(
             acc_up += products(rows + params.rows, start + chunk, chunk * SLAB_CHUNK);
 #endif
         }
-        workgroupBarrier();
+        if (start + SLAB < params.chunks) {
+            workgroupBarrier();
+        }
     }
 
     let total = over_team(acc, lane, size);
 #if GATED
+    workgroupBarrier();
     let total_up = over_team(acc_up, lane, size);
 #endif
     if (member < 4u && first + member < params.rows) {
