@@ -6,7 +6,10 @@ use record::{
     Answer, Attempt, Backend, Cell, Environment, Event, Outcome, PageReport, Record, Request,
     RunRequest, SCHEMA_VERSION, Status,
 };
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 use tokio::time::sleep;
 
 /// What is given up for good: after so many failures in a row the rest of a queue would only repeat
@@ -18,6 +21,10 @@ pub(super) const PATIENCE: u32 = 2;
 const QUICK_PASSES: u32 = 10;
 /// See [`QUICK_PASSES`].
 const QUICK_MS: f64 = 100.0;
+
+/// The least that a page is allowed for its self-test, whatever a cell is: a software adapter compiles
+/// for most of a minute, and for several where machines are shared.
+const SELF_TEST: Duration = Duration::from_secs(300);
 
 /// What a worker has learnt about the browser that it works with.
 #[derive(Default)]
@@ -184,7 +191,8 @@ impl Runner<'_> {
         let seat = self.seat(worker, cell).await?;
         let request = Request::Probe { backend, self_test: true };
         let show = &mut |event: &Event| show(bar, cell, event);
-        let fault = match seat.ask(&request, self.config.timeout, show).await {
+        let limit = self.config.timeout.max(SELF_TEST);
+        let fault = match seat.ask(&request, limit, show).await {
             Ok(Answer::Probe(report)) => {
                 seat.learn(backend, (*report).clone());
                 return Ok(*report);
