@@ -159,11 +159,13 @@ pub(crate) async fn run_checks<'a>(
     checks: impl Iterator<Item = &'a Check> + Clone,
 ) -> Vec<Ran> {
     let device = Device::Gpu(Rc::clone(gpu));
-    // All pipelines are asked for at once; each that fails is asked for again in its check's scope.
+    // All pipelines are asked for at once, and then made of what has come. One that is refused fails
+    // again wherever a check uses it, and is not to fail a check that does not.
     let rehearse = |check: &Check| gpu.watch(|| gpu.discard(|| drop((check.run)(&device)))).1;
-    let (planned, refused) = gpu.scoped(|| checks.clone().map(rehearse).collect::<Vec<_>>());
-    gpu.make_ahead().await;
+    let (planned, refused) = gpu.caught(|| checks.clone().map(rehearse).collect::<Vec<_>>());
     drop(refused);
+    gpu.make_ahead().await;
+    drop(gpu.scoped(|| ()));
     let checks: Vec<&Check> = checks.collect();
     let (together, alone): (Vec<usize>, Vec<usize>) =
         (0..checks.len()).partition(|at| planned[*at].hosted.is_empty());
@@ -214,7 +216,7 @@ async fn run_batch<'a>(gpu: &Rc<Gpu>, checks: impl Iterator<Item = &'a Check> + 
 mod tests {
     use super::*;
     use crate::{
-        device::{Bind, Geometry, Terms},
+        device::{Bind, Capabilities, Geometry, Terms},
         ops::choices,
     };
 
@@ -232,13 +234,12 @@ mod tests {
         let mut left: BTreeSet<Kernel> =
             choices().into_iter().flat_map(|choice| choice.kernels).collect();
         left.retain(|kernel| gpu.terms().against(kernel).is_none());
-        for fallback in [false, true] {
-            let mut terms = gpu.terms().clone();
-            if fallback {
-                terms.capabilities.subgroups = false;
-                terms.capabilities.f16 = false;
-            }
-            gpu.set_terms(terms);
+        let all = gpu.terms().capabilities;
+        let none = Capabilities { subgroups: false, f16: false, ..all };
+        let of_hardware = |some| Capabilities { software: false, ..some };
+        for capabilities in [all, none, of_hardware(all), of_hardware(none)] {
+            let terms = gpu.terms().clone();
+            gpu.set_terms(Terms { capabilities, ..terms });
             for ran in pollster::block_on(run_checks(&gpu, checks.iter())) {
                 assert_eq!(ran.check.error, None, "{} {:?}", ran.check.op, ran.kernels);
                 for kernel in ran.kernels {

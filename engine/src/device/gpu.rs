@@ -352,11 +352,20 @@ impl Gpu {
         self.problems.check(during)
     }
 
-    /// Runs `work` under an error scope; what it caught is known when the future is awaited.
+    /// Records `work` under an error scope and submits it; what was caught is known when the future is
+    /// awaited.
     pub fn scoped<T>(&self, work: impl FnOnce() -> T) -> (T, impl Future<Output = Option<String>>) {
+        self.caught(|| {
+            let value = work();
+            self.flush();
+            value
+        })
+    }
+
+    /// Records `work` under an error scope, and makes no pipeline for it.
+    pub fn caught<T>(&self, work: impl FnOnce() -> T) -> (T, impl Future<Output = Option<String>>) {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = work();
-        self.flush();
         let caught = scope.pop();
         (value, async move { caught.await.map(|error| error.to_string()) })
     }

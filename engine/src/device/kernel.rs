@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Most definitions of a kernel, its geometry's apart.
-const MAX_DEFINES: usize = 7;
+const MAX_DEFINES: usize = 8;
 
 /// A file of WGSL, the definitions that make a variant of it, and its geometry. Equal kernels have
 /// equal texts, so one is compiled once however often it is asked for.
@@ -80,6 +80,12 @@ impl Kernel {
         if on { self.with(name, 1) } else { self }
     }
 
+    /// The variant for software adapters. They spell out how workgroup memory is cleared, and so take long
+    /// to compile what has much of it; wide workgroups gain them nothing.
+    pub const fn for_software(self) -> Kernel {
+        self.with("SOFTWARE", 1)
+    }
+
     /// The variant that sums and compares over subgroups, then this one.
     pub const fn or_by_subgroups(self) -> [Kernel; 2] {
         [self.with("SUBGROUPS", 1), self]
@@ -143,13 +149,15 @@ pub struct Capabilities {
     pub subgroups: bool,
     /// 16-bit floats.
     pub f16: bool,
+    /// Whether a CPU computes, not a GPU.
+    pub software: bool,
     /// Most invocations of a workgroup.
     pub max_invocations: u64,
 }
 
 impl Default for Capabilities {
     fn default() -> Capabilities {
-        Capabilities { subgroups: false, f16: false, max_invocations: 256 }
+        Capabilities { subgroups: false, f16: false, software: false, max_invocations: 256 }
     }
 }
 
@@ -162,6 +170,7 @@ impl Capabilities {
         Capabilities {
             subgroups: has("subgroups"),
             f16: has("shader-f16"),
+            software: adapter.software == Some(true),
             max_invocations: limit.unwrap_or(least.max_invocations),
         }
     }
@@ -173,6 +182,8 @@ impl Capabilities {
             Some("the adapter has no subgroups")
         } else if !self.f16 && kernel.value("F16") != 0 {
             Some("the adapter has no shader-f16")
+        } else if !self.software && kernel.value("SOFTWARE") != 0 {
+            Some("the adapter is no software")
         } else if u64::from(kernel.geometry.workgroup) > self.max_invocations {
             Some("the adapter allows no workgroup as large")
         } else {

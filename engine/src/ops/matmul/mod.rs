@@ -24,27 +24,40 @@ use crate::{
 /// Rows of `x` up to which each is treated on its own.
 const FEW_ROWS: usize = 4;
 
-/// Two teams of 32 invocations, each of which has four neighbouring outputs of one row of `x`.
-const MATVEC: Kernel =
-    Kernel::new("matvec", Geometry { workgroup: 64, tile: [8, 1], folded: true }).with("WIDE", 1);
+/// Teams of invocations, each of which has four rows of the matrix and one of `x`.
+const MATVEC: [Kernel; 2] = [
+    Kernel::new("matvec", Geometry::elements(16)).for_software().with("WIDE", 1),
+    Kernel::new("matvec", Geometry::elements(64)).with("WIDE", 1),
+];
+/// Rows of the matrix that a team has.
+const TEAM_ROWS: usize = 4;
 
 /// A square of outputs a workgroup, 4 × 4 of them an invocation.
-const MATMUL: Kernel =
-    Kernel::new("matmul", Geometry { workgroup: 64, tile: [32, 32], folded: false });
+const MATMUL: [Kernel; 2] = [
+    Kernel::new("matmul", Geometry { workgroup: 16, tile: [16, 16], folded: false }).for_software(),
+    Kernel::new("matmul", Geometry { workgroup: 64, tile: [32, 32], folded: false }),
+];
 
 /// The kernels for `rows` rows of `x`, the preferred one first.
-fn kernels(rows: usize, format: Format) -> [Kernel; 2] {
-    match rows {
-        ..=FEW_ROWS => format.define(MATVEC).or_by_subgroups(),
-        // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
-        _ => [MATMUL.switched("F16", format == Format::F16), MATMUL].map(|it| format.define(it)),
+fn kernels(rows: usize, format: Format) -> [Kernel; 4] {
+    if rows <= FEW_ROWS {
+        return by_subgroups(MATVEC.map(|kernel| format.define(kernel)));
     }
+    let [small, large] = MATMUL.map(|kernel| format.define(kernel));
+    // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
+    let by_halves = large.switched("F16", format == Format::F16);
+    [small, by_halves, large, large]
 }
 
 /// The same with both halves of a gated product.
-fn gated_kernels(format: Format) -> [Kernel; 2] {
+fn gated_kernels(format: Format) -> [Kernel; 4] {
     let gate = Activation::Silu as u32;
-    format.define(MATVEC).with("GATED", 1).with("KIND", gate).or_by_subgroups()
+    by_subgroups(MATVEC.map(|kernel| format.define(kernel).with("GATED", 1).with("KIND", gate)))
+}
+
+fn by_subgroups(kernels: [Kernel; 2]) -> [Kernel; 4] {
+    let [[a, b], [c, d]] = kernels.map(Kernel::or_by_subgroups);
+    [a, b, c, d]
 }
 
 /// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
@@ -147,6 +160,14 @@ pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Op
     gpu.choose(kernels).filter(|_| whole && x.rows() <= FEW_ROWS)
 }
 
+/// Invocations of a team, for rows of so many chunks: at most a chunk each, as those without one wait at
+/// every barrier; at least as many as add up by a subgroup of a software adapter, and at most as many as
+/// do on a GPU.
+fn team(chunks: usize, kernel: &Kernel) -> usize {
+    let most = kernel.geometry.workgroup.min(32);
+    chunks.next_power_of_two().clamp(8, most as usize)
+}
+
 /// Dispatches a kernel for few rows.
 pub(super) fn dispatch_few(
     gpu: &Gpu,
@@ -163,12 +184,14 @@ pub(super) fn dispatch_few(
         binds.push(Bind::Read(6, norm.map_or(x, |(weight, _)| weight)));
         binds.push(Bind::Read(7, addend.unwrap_or(x)));
         let rows = shard.rows / halves;
-        let sizes = [rows, w.chunks(), w.groups(), w.rows / halves, shard.first, w.columns];
+        let team = team(w.chunks(), kernel);
+        let sizes = [rows, team, w.chunks(), w.groups(), w.rows / halves, shard.first, w.columns];
         let is_there = [norm.is_some(), bias.is_some(), addend.is_some()].map(u32::from);
         let eps = norm.map_or(0.0, |(_, eps)| eps).to_bits();
         let params = sizes.map(|n| n as u32).into_iter().chain(is_there).chain([eps]);
         let params: Vec<u32> = params.collect();
-        gpu.dispatch(kernel, &params, &binds, [rows, x.rows()]);
+        let teams = rows.div_ceil(TEAM_ROWS / halves);
+        gpu.dispatch(kernel, &params, &binds, [teams * team, x.rows()]);
     }
 }
 
