@@ -219,25 +219,40 @@ mod tests {
         let call = "matmul (q4 symmetric g32, few rows)";
         let plain = "matvec WIDE=1 BITS=4 GROUP=32 ASYM=0";
         let fast = format!("{plain} SUBGROUPS=1");
-        let size = "WG=64 TILE=8×1";
+        let small = ["matvec SOFTWARE=1 WIDE=1 BITS=4 GROUP=32 ASYM=0"]
+            .map(|plain| [format!("{plain} SUBGROUPS=1"), plain.to_owned()])
+            .concat();
+        let size = "WG=64 TILE=64×1";
         let nothing = EngineInfo::default();
-        assert_eq!(show(&subgroups, &nothing), [format!("{call}: {fast} {size}")]);
+        let chosen = |kernel: &str, size: &str| vec![format!("{call}: {kernel} {size}")];
+        let not = |kernels: &[String], why: &str| -> Vec<String> {
+            kernels.iter().map(|kernel| format!("  not {kernel}: {why}")).collect()
+        };
+        let not_small = not(&small, "the adapter is no software");
+        assert_eq!(show(&subgroups, &nothing), [chosen(&fast, size), not_small.clone()].concat());
+        let software = Adapter { software: Some(true), ..subgroups.clone() };
+        assert_eq!(show(&software, &nothing), chosen(&small[0], "WG=16 TILE=16×1"));
+        let lacks = ["the adapter has no subgroups", "the adapter is no software"];
         assert_eq!(
             show(&Adapter::default(), &nothing),
             [
-                format!("{call}: {plain} {size}"),
-                format!("  not {fast}: the adapter has no subgroups")
+                chosen(plain, size),
+                not(&small[..1], lacks[0]),
+                not(&small[1..], lacks[1]),
+                not(std::slice::from_ref(&fast), lacks[0])
             ]
+            .concat()
         );
         let refuse = |kernel: &str| RefusedKernel { kernel: kernel.to_owned(), why: String::new() };
         let wrong = EngineInfo { refused: vec![refuse(&fast), refuse(plain)], ..nothing };
         assert_eq!(
             show(&subgroups, &wrong),
             [
-                format!("{call}: runs on the CPU"),
-                format!("  not {fast}: it failed the self-test"),
-                format!("  not {plain}: it failed the self-test")
+                vec![format!("{call}: runs on the CPU")],
+                not_small,
+                not(&[fast, plain.to_owned()], "it failed the self-test")
             ]
+            .concat()
         );
     }
 
