@@ -2,6 +2,10 @@
 //! shape, under the names of the published file and under those of transformers 5.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "support/cells.rs"]
+mod cells;
+
+use cells::{measured, once};
 use engine::{
     error::Result,
     load::LoadPlan,
@@ -9,10 +13,7 @@ use engine::{
     weights::{Checkpoint, Folder, Memory, Source},
 };
 use pollster::block_on;
-use record::{
-    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Precision, Request, RunRequest,
-    Status,
-};
+use record::{Bits, Class, Precision, RunRequest, Status};
 use std::{fs, path::PathBuf};
 
 fn folder(name: &str) -> PathBuf {
@@ -119,28 +120,9 @@ fn seeded_weights_run_and_are_judged_by_kernel_error_alone() {
     fs::copy(format!("{zoo}/config.json"), folder.join("config.json")).unwrap();
     fs::write(folder.join("tensors.txt"), list).unwrap();
     fs::write(folder.join("case.json"), case).unwrap();
-    let files = Folder::new(&folder).files().unwrap();
-    let request = Request::Run(RunRequest {
-        cell: Cell {
-            class: Class::Llama,
-            case: "seeded".to_owned(),
-            precision: Precision::of(Bits::Fixed(4)),
-            backend: Backend::Wasm,
-            browser: Browser::Host,
-            axes: Axes::default(),
-        },
-        case_url: folder.to_str().unwrap().to_owned(),
-        files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),
-        repeat: 1,
-        repeat_quick: 0,
-        quick_ms: 0.0,
-        warmup: 0,
-        max_new_tokens: Some(4),
-    });
-    let ask = || match engine::answer_blocking(request.clone(), &mut |_| {}) {
-        Answer::Run(outcome) => *outcome,
-        _ => panic!("a run is answered with an outcome"),
-    };
+    let request = once(Class::Llama, &folder, Precision::of(Bits::Fixed(4)));
+    let request = RunRequest { max_new_tokens: Some(4), ..request };
+    let ask = || measured(request.clone());
     let (outcome, again) = (ask(), ask());
     fs::remove_dir_all(&folder).unwrap();
     assert_eq!(outcome.status, Status::Pass, "{:?}", outcome.message.or(outcome.reason));

@@ -1,16 +1,17 @@
 //! Models as they were published: every committed case without what makes it one.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "support/cells.rs"]
+mod cells;
+
+use cells::{measured, once};
 use engine::{
     published::Inputs,
     reference::{Computed, LocalModel, described},
     weights::{Checkpoint, Folder},
 };
 use pollster::block_on;
-use record::{
-    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Correctness, Precision, Reference,
-    Request, RunRequest,
-};
+use record::{Bits, Class, Correctness, Precision, Reference};
 use safetensors::{Dtype, tensor::TensorView};
 use std::{
     fs,
@@ -39,33 +40,8 @@ fn reference(model: &LocalModel, inputs: &Inputs, memory: u64) -> Computed {
 
 /// What a case at 4 bits lost, by what is expected in its folder.
 fn lost(class: Class, folder: &Path) -> (Correctness, Option<Reference>) {
-    let files = fs::read_dir(folder).unwrap();
-    let request = Request::Run(RunRequest {
-        cell: Cell {
-            class,
-            case: "a case".to_owned(),
-            precision: Precision::of(Bits::Fixed(4)),
-            backend: Backend::Wasm,
-            browser: Browser::Host,
-            axes: Axes::new(),
-        },
-        case_url: folder.to_str().unwrap().to_owned(),
-        files: files
-            .map(|file| CaseFile {
-                name: file.unwrap().file_name().into_string().unwrap(),
-                bytes: 0,
-            })
-            .collect(),
-        repeat: 1,
-        repeat_quick: 1,
-        quick_ms: 0.0,
-        warmup: 0,
-        max_new_tokens: None,
-    });
-    match engine::answer_blocking(request, &mut |_| {}) {
-        Answer::Run(outcome) => (outcome.correctness.unwrap(), outcome.reference),
-        _ => panic!("a run is answered with an outcome"),
-    }
+    let outcome = measured(once(class, folder, Precision::of(Bits::Fixed(4))));
+    (outcome.correctness.unwrap(), outcome.reference)
 }
 
 /// A copy of a case that expects what was computed in place of what transformers gives.

@@ -1,6 +1,10 @@
 //! What ops state of their calls, against sizes that are worked out here from a model's configuration.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "support/cells.rs"]
+mod cells;
+
+use cells::{measured, once};
 use engine::{
     device::{Call, Device, Gpu},
     load::LoadPlan,
@@ -9,10 +13,7 @@ use engine::{
     weights::Folder,
 };
 use pollster::block_on;
-use record::{
-    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Cost, Precision, Request,
-    RunRequest,
-};
+use record::{Bits, Class, Cost, Precision};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::{fs, path::Path, rc::Rc};
@@ -247,27 +248,7 @@ fn a_fused_product_takes_the_operations_of_its_parts() {
 #[test]
 fn a_cell_tells_what_its_passes_cost() {
     let (folder, precision) = (zoo("bert/bert-mlm-tied"), Precision::of(Bits::Fixed(4)));
-    let files = Folder::new(&folder).files().unwrap();
-    let request = RunRequest {
-        cell: Cell {
-            class: Class::Bert,
-            case: "bert-mlm-tied".to_owned(),
-            precision: precision.clone(),
-            backend: Backend::Wasm,
-            browser: Browser::Host,
-            axes: Axes::default(),
-        },
-        case_url: folder.to_str().unwrap().to_owned(),
-        files: files.into_iter().map(|name| CaseFile { name, bytes: 0 }).collect(),
-        repeat: 1,
-        repeat_quick: 0,
-        quick_ms: 0.0,
-        warmup: 0,
-        max_new_tokens: None,
-    };
-    let Answer::Run(outcome) = engine::answer_blocking(Request::Run(request), &mut |_| {}) else {
-        panic!("a run is answered with an outcome")
-    };
+    let outcome = measured(once(Class::Bert, &folder, precision.clone()));
     let (calls, _) = trace(&folder, &precision, &Device::cpu());
     let cost = calls.iter().map(|call| call.cost).sum();
     assert_eq!(outcome.timing.unwrap().pass_cost, Some(cost));

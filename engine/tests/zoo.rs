@@ -2,15 +2,16 @@
 //! that pages get.
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "support/cells.rs"]
+mod cells;
+
+use cells::{measured, once};
 use engine::{
     device::{Kernel, Terms},
     opened_gpu,
     ops::choices,
 };
-use record::{
-    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Class, Outcome, Precision, Request,
-    RunRequest, Scheme, Status,
-};
+use record::{Backend, Bits, Class, Outcome, Precision, Scheme, Status};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -29,33 +30,10 @@ fn cases() -> Vec<(Class, PathBuf)> {
 }
 
 fn run(class: Class, folder: &Path, bits: u8, scheme: Scheme, backend: Backend) -> Outcome {
-    let file = |entry: std::io::Result<std::fs::DirEntry>| {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        CaseFile { name, bytes: std::fs::metadata(entry.path()).unwrap().len() }
-    };
-    let cell = Cell {
-        class,
-        case: folder.file_name().unwrap().to_str().unwrap().to_owned(),
-        precision: Precision { scheme, ..Precision::of(Bits::Fixed(bits)) },
-        backend,
-        browser: Browser::Host,
-        axes: Axes::default(),
-    };
-    let request = Request::Run(RunRequest {
-        cell,
-        case_url: folder.to_str().unwrap().to_owned(),
-        files: std::fs::read_dir(folder).unwrap().map(file).collect(),
-        repeat: 1,
-        repeat_quick: 0,
-        quick_ms: 0.0,
-        warmup: 0,
-        max_new_tokens: None,
-    });
-    match engine::answer_blocking(request, &mut |_| {}) {
-        Answer::Run(outcome) => *outcome,
-        _ => panic!("a run is answered with an outcome"),
-    }
+    let precision = Precision { scheme, ..Precision::of(Bits::Fixed(bits)) };
+    let mut request = once(class, folder, precision);
+    request.cell.backend = backend;
+    measured(request)
 }
 
 fn check(backend: Backend) {
