@@ -66,26 +66,32 @@ const decodeFaults = {
 
 const texts = new WeakMap();
 const closing = new WeakMap();
-const { createShaderModule, createComputePipeline } = GPUDevice.prototype;
+const { createShaderModule, createComputePipeline, createComputePipelineAsync } = GPUDevice.prototype;
 GPUDevice.prototype.createShaderModule = function (descriptor) {
   const module = createShaderModule.call(this, descriptor);
   texts.set(module, descriptor.code);
   return module;
 };
 GPUDevice.prototype.createComputePipeline = function (descriptor) {
-  const pipeline = createComputePipeline.call(this, descriptor);
+  return noted(this, descriptor, createComputePipeline.call(this, descriptor));
+};
+GPUDevice.prototype.createComputePipelineAsync = async function (descriptor) {
+  return noted(this, descriptor, await createComputePipelineAsync.call(this, descriptor));
+};
+
+function noted(device, descriptor, pipeline) {
   const text = texts.get(descriptor.compute.module);
   if (text.includes(CLOSES_A_STEP)) {
     const without = (line) => {
-      const module = createShaderModule.call(this, { code: text.replace(line, "") });
+      const module = createShaderModule.call(device, { code: text.replace(line, "") });
       const compute = { ...descriptor.compute, module };
-      return createComputePipeline.call(this, { ...descriptor, compute });
+      return createComputePipeline.call(device, { ...descriptor, compute });
     };
     const lines = Object.values(decodeFaults).flatMap(({ line }) => line ?? []);
     closing.set(pipeline, Object.fromEntries(lines.map((line) => [line, without(line)])));
   }
   return pipeline;
-};
+}
 
 let since = Infinity;
 const { setPipeline, dispatchWorkgroups } = GPUComputePassEncoder.prototype;
