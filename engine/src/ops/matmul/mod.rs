@@ -5,60 +5,25 @@
 //! the reference, multiplies in f32.
 
 mod cpu;
+mod kernels;
 mod rounded;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 
+pub(super) use kernels::choices;
+
 use super::{
-    Activation, Check, Choice,
+    Check,
     host::{Input, on_host},
     pad_columns,
 };
 use crate::{
-    device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
+    device::{Analysis, Bind, Device, Gpu, Kernel},
     quant::{CHUNK, Format, Layout, Matrix, MatrixBuilder, RoundToNearest, Shard},
     tensor::Tensor,
     testing::normal,
 };
-
-/// Rows of `x` up to which each is treated on its own.
-const FEW_ROWS: usize = 4;
-
-/// Teams of invocations, each of which has four rows of the matrix and one of `x`.
-const MATVEC: [Kernel; 2] = [
-    Kernel::new("matvec", Geometry::elements(16)).for_software().with("WIDE", 1),
-    Kernel::new("matvec", Geometry::elements(64)).with("WIDE", 1),
-];
-/// Rows of the matrix that a team has.
-const TEAM_ROWS: usize = 4;
-
-/// A square of outputs a workgroup, 4 × 4 of them an invocation.
-const MATMUL: [Kernel; 2] = [
-    Kernel::new("matmul", Geometry { workgroup: 16, tile: [16, 16], folded: false }).for_software(),
-    Kernel::new("matmul", Geometry { workgroup: 64, tile: [32, 32], folded: false }),
-];
-
-/// The kernels for `rows` rows of `x`, the preferred one first.
-fn kernels(rows: usize, format: Format) -> [Kernel; 4] {
-    if rows <= FEW_ROWS {
-        return by_subgroups(MATVEC.map(|kernel| format.define(kernel)));
-    }
-    let [small, large] = MATMUL.map(|kernel| format.define(kernel));
-    // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
-    let by_halves = large.switched("F16", format == Format::F16);
-    [small, by_halves, large, large]
-}
-
-/// The same with both halves of a gated product.
-fn gated_kernels(format: Format) -> [Kernel; 4] {
-    let gate = Activation::Silu as u32;
-    by_subgroups(MATVEC.map(|kernel| format.define(kernel).with("GATED", 1).with("KIND", gate)))
-}
-
-fn by_subgroups(kernels: [Kernel; 2]) -> [Kernel; 4] {
-    let [[a, b], [c, d]] = kernels.map(Kernel::or_by_subgroups);
-    [a, b, c, d]
-}
+use kernels::{FEW_ROWS, TEAM_ROWS, gated_kernels, kernels, team};
 
 /// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
 /// none. All of the weights are read.
@@ -160,14 +125,6 @@ pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Op
     gpu.choose(kernels).filter(|_| whole && x.rows() <= FEW_ROWS)
 }
 
-/// Invocations of a team, for rows of so many chunks: at most a chunk each, as those without one wait at
-/// every barrier; at least as many as add up by a subgroup of a software adapter, and at most as many as
-/// do on a GPU.
-fn team(chunks: usize, kernel: &Kernel) -> usize {
-    let most = kernel.geometry.workgroup.min(32);
-    chunks.next_power_of_two().clamp(8, most as usize)
-}
-
 /// Dispatches a kernel for few rows.
 pub(super) fn dispatch_few(
     gpu: &Gpu,
@@ -249,19 +206,6 @@ fn pack(
         done += piece;
     }
     builder.finish()
-}
-
-pub(super) fn choices() -> Vec<Choice> {
-    let mut choices = Vec::new();
-    for format in Format::all() {
-        for (rows, name) in [(1, "few"), (FEW_ROWS + 1, "many")] {
-            let call = format!("{format}, {name} rows");
-            choices.push(Choice::new("matmul", call, kernels(rows, format)));
-        }
-        let call = format!("{format}, few rows, gated");
-        choices.push(Choice::new("project", call, gated_kernels(format)));
-    }
-    choices
 }
 
 pub(super) fn checks() -> Vec<Check> {
