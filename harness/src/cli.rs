@@ -192,7 +192,7 @@ pub struct CellArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
 
-    /// Seconds allowed for each cell.
+    /// Seconds allowed for each cell; a page's self-test before its first has 300 at least.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: u64,
 

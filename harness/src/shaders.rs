@@ -228,11 +228,11 @@ mod tests {
         let not = |kernels: &[String], why: &str| -> Vec<String> {
             kernels.iter().map(|kernel| format!("  not {kernel}: {why}")).collect()
         };
-        let not_small = not(&small, "the adapter is no software");
+        let not_small = not(&small, "it is for software adapters");
         assert_eq!(show(&subgroups, &nothing), [chosen(&fast, size), not_small.clone()].concat());
         let software = Adapter { software: Some(true), ..subgroups.clone() };
         assert_eq!(show(&software, &nothing), chosen(&small[0], "WG=16 TILE=16×1"));
-        let lacks = ["the adapter has no subgroups", "the adapter is no software"];
+        let lacks = ["the adapter has no subgroups", "it is for software adapters"];
         assert_eq!(
             show(&Adapter::default(), &nothing),
             [

@@ -183,7 +183,7 @@ impl Capabilities {
         } else if !self.f16 && kernel.value("F16") != 0 {
             Some("the adapter has no shader-f16")
         } else if !self.software && kernel.value("SOFTWARE") != 0 {
-            Some("the adapter is no software")
+            Some("it is for software adapters")
         } else if u64::from(kernel.geometry.workgroup) > self.max_invocations {
             Some("the adapter allows no workgroup as large")
         } else {
