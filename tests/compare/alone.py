@@ -9,9 +9,8 @@
 The cells are one of each of three classes at 4 bits, on every backend in every browser of the run. What
 runs before a cell must not show in its figures. Promised are, of every cell:
 
-    times       the 95% intervals of the two medians overlap, for a pass and for a pass on the GPU
-    decode      a run has it once: it is the same within 15%, which is the least that `compare` takes
-                for a change where it knows no earlier runs
+    times       the 95% intervals of the two means overlap, for a pass, a pass on the GPU and a decode
+                step, over the visits of either run, on the CPU by the yardstick beside them
     sizes       weights and cache are equal, peaks within 1% or 64 KiB
     numbers     all outputs are equal to the last bit
 
@@ -65,27 +64,49 @@ def chosen(records, classes, bits):
     return [cells[place] for place in sorted(cells)]
 
 
-def interval(samples):
-    """The 95% interval of the median by the sign test: its ends are samples. None of fewer than six."""
-    n, below, k = len(samples), 0.0, 0
-    while k < n // 2 and 2 * (below + math.comb(n, k) / 2**n) <= 0.05:
-        below += math.comb(n, k) / 2**n
-        k += 1
-    ordered = sorted(samples)
-    return (ordered[k - 1], ordered[n - k]) if k else None
+# Student's 97.5% points, by degrees of freedom.
+STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+def visits(outcome, samples, yardstick=None):
+    """The median of each visit, in yardsticks where there are some."""
+    timing = outcome.get("timing") or {}
+    values, units = timing.get(samples) or [], timing.get(yardstick) or []
+    if values and len(units) == len(values):
+        values = [value / unit for value, unit in zip(values, units)]
+    counts = timing.get("round_passes") or [len(values)]
+    if sum(counts) != len(values):
+        return values
+    ends = [sum(counts[: place + 1]) for place in range(len(counts))]
+    return [statistics.median(values[end - count : end]) for count, end in zip(counts, ends) if count]
+
+
+def decode(outcome):
+    """The time of a token in each visit."""
+    timing = outcome.get("timing") or {}
+    rates, units = timing.get("decode_samples_tps") or [], timing.get("decode_yardstick_ms") or []
+    steps = [1e3 / rate for rate in rates]
+    return [step / unit for step, unit in zip(steps, units)] if len(units) == len(steps) else steps
+
+
+def interval(name, values):
+    """The 95% interval of the mean of logarithms."""
+    if len(values) < 3:
+        sys.exit(f"{name}: an interval takes three visits, and there are {len(values)}; see --rounds")
+    logs = [math.log(value) for value in values]
+    half = STUDENT[min(len(logs) - 1, 9)] * statistics.stdev(logs) / math.sqrt(len(logs))
+    return tuple(math.exp(statistics.mean(logs) + side * half) for side in (-1, 0, 1))
 
 
 def times(name, both):
-    """Whether two medians agree within their intervals."""
+    """Whether two means agree within their intervals."""
     if not any(both):
         return None
     if not all(both):
-        return name, *(f"{len(samples or [])} passes" for samples in both), False
-    ends = [interval(samples) for samples in both]
-    if not all(ends):
-        sys.exit(f"{name}: an interval takes six passes, and there are {list(map(len, both))}; see --repeat")
-    texts = [f"{statistics.median(s):.3f} [{low:.3f}, {high:.3f}]" for s, (low, high) in zip(both, ends)]
-    overlap = ends[0][0] <= ends[1][1] and ends[1][0] <= ends[0][1]
+        return name, *(f"{len(values)} visits" for values in both), False
+    ends = [interval(name, values) for values in both]
+    texts = [f"{mean:.3f} [{low:.3f}, {high:.3f}]" for low, mean, high in ends]
+    overlap = ends[0][0] <= ends[1][2] and ends[1][0] <= ends[0][2]
     return name, *texts, overlap
 
 
@@ -104,9 +125,9 @@ def figures(pair):
         return [(outcome.get(part) or {}).get(key) for outcome in pair]
 
     found = [
-        times("pass, ms", of("timing", "samples_ms")),
-        times("GPU pass, ms", of("timing", "gpu_samples_ms")),
-        within("decode, tok/s", of("timing", "decode_tps"), 0.15),
+        times("pass", [visits(outcome, "samples_ms", "yardstick_ms") for outcome in pair]),
+        times("pass on the GPU", [visits(outcome, "gpu_samples_ms") for outcome in pair]),
+        times("decode step", [decode(outcome) for outcome in pair]),
     ]
     found += [within(f"{key}, bytes", of("memory", f"{key}_bytes"), 0.0) for key in ("weights", "kv")]
     found += [
@@ -130,8 +151,8 @@ def main():
     parser.add_argument("--program", type=Path, help="a harness that is built or packed already")
     parser.add_argument("--classes", nargs="+", default=["bert", "llama", "vit"], metavar="CLASS")
     parser.add_argument("--bits", type=int, default=4)
-    parser.add_argument("--repeat", type=int, default=10, help="passes of each cell, 6 at least")
-    parser.add_argument("--most", type=int, default=1, metavar="N", help="so many times and rates may part")
+    parser.add_argument("--rounds", type=int, default=4, help="visits to each cell, 3 at least")
+    parser.add_argument("--most", type=int, default=1, metavar="N", help="so many times may part")
     parser.add_argument("options", nargs="*", help="options of `harness run`, behind --")
     args = parser.parse_args()
 
@@ -139,7 +160,7 @@ def main():
     for old in [*WORK.glob("*.sqlite*"), *WORK.glob("*.jsonl")]:
         old.unlink()
     program = args.program.resolve() if args.program else build()
-    matrix = run(program, "matrix", ["--repeat", args.repeat, *args.options])
+    matrix = run(program, "matrix", ["--rounds", args.rounds, *args.options])
     cells = chosen(matrix, args.classes, args.bits)
     if not cells:
         sys.exit(f"the matrix has no cell of {' '.join(args.classes)} at {args.bits} bits")
@@ -160,12 +181,12 @@ def main():
             rows.append(("cell", "", name_of(alone[-1]["cell"]), False))
         for figure, before, after, agree in rows:
             print(f"  {figure:18} {before:>28} {after:>28}  {'' if agree else 'APART'}", flush=True)
-            if figure.endswith(("ms", "tok/s")):
+            if figure in ("pass", "pass on the GPU", "decode step"):
                 measured += 1
                 parted += not agree
             else:
                 wrong += not agree
-    print(f"\n{parted} of {measured} times and rates part (at most {args.most} may)")
+    print(f"\n{parted} of {measured} times part (at most {args.most} may)")
     print(f"{wrong} sizes, checksums or verdicts are others (none may)")
     sys.exit(0 if parted <= args.most and not wrong else 1)
 

@@ -234,6 +234,10 @@ pub struct Timing {
     /// of these to claim one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci95_ms: Option<[f64; 2]>,
+    /// How long a fixed piece of work took the thread right after each measured pass, where these run on
+    /// the CPU: the same pass takes as much longer as this does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub yardstick_ms: Vec<f64>,
     /// GPU time of each measured pass by timestamps, the host's work and waits left out; empty where
     /// the adapter has no timestamps.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -250,6 +254,9 @@ pub struct Timing {
     /// The same for each round, where there was more than one; `decode_tps` is their median.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decode_samples_tps: Vec<f64>,
+    /// How long the fixed piece of work took around the decode of each round, on the CPU.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decode_yardstick_ms: Vec<f64>,
 }
 
 /// Where the time before the first result went. How much of it a cell had to do depends on those

@@ -12,6 +12,7 @@ mod steps;
 mod tests;
 mod texts;
 mod verdict;
+mod yardstick;
 
 use crate::{
     axes,

@@ -1,5 +1,6 @@
 //! Times passes: how long a forward pass takes, or for decoders the pass over the prompt.
 
+use super::yardstick;
 use crate::{
     device::Device,
     embedder::Embedder,
@@ -45,6 +46,7 @@ pub(super) async fn measure(
             laps.start();
         }
         timing.samples_ms.push(pass().await?);
+        timing.yardstick_ms.extend(yardstick::read(device, embedder));
     }
     if let Some(laps) = laps
         && let Some(samples) = laps.end().await?

@@ -1,6 +1,7 @@
 //! Texts of a case's prompts: continued freely, for speed and for what the bits cost, and under forced
 //! decoding where the continuation is known.
 
+use super::yardstick;
 use crate::{
     case::Case,
     device::Device,
@@ -10,6 +11,7 @@ use crate::{
     models::{Decoder, Rows},
     ops::{self, Sampling},
     published::Inputs,
+    stats,
 };
 use record::{Correctness, Event, Memory, RunRequest, Timing};
 use std::cell::Cell;
@@ -40,7 +42,7 @@ impl Texts<'_> {
         timing.prefill_tps = Some(tokens as f64 / (timing.median_ms / 1e3).max(1e-9));
         let (mut matched, mut forced, mut wanted) = (0, 0, 0);
         let (mut steps, mut decode_ms) = (0, 0.0);
-        let mut first_text = Vec::new();
+        let (mut yardsticks, mut first_text) = (Vec::new(), Vec::new());
         // Texts are what the case asks for; without any, the first prompt shows the speed.
         let rows = expected.len().clamp(1, prompts.len());
         for (row, prompt) in prompts.into_iter().take(rows).enumerate() {
@@ -75,9 +77,11 @@ impl Texts<'_> {
             };
             let now = || self.embedder.now();
             let (device, decoder) = (self.device, self.decoder);
+            yardsticks.extend(yardstick::read(device, self.embedder));
             let text =
                 generate(device, decoder, &prompt.inputs, &prompt.ids, &options, &now, &emit);
             let text = text.await?;
+            yardsticks.extend(yardstick::read(device, self.embedder));
             steps += text.decode_steps;
             decode_ms += text.decode_ms;
             memory.kv_bytes = memory.kv_bytes.max(text.kv_bytes);
@@ -93,6 +97,9 @@ impl Texts<'_> {
         }
         if steps > 0 {
             timing.decode_tps = Some(steps as f64 / (decode_ms / 1e3).max(1e-9));
+            if !yardsticks.is_empty() {
+                timing.decode_yardstick_ms = vec![stats::median(&yardsticks)];
+            }
         }
         if wanted > 0 {
             correctness.generated_match = Some(matched as f64 / wanted as f64);

@@ -74,6 +74,7 @@ fn joined_timings(before: Timing, now: Timing) -> Timing {
     round_passes.push(now.samples_ms.len() as u32);
     let samples_ms = [before.samples_ms, now.samples_ms].concat();
     let gpu_samples_ms = [before.gpu_samples_ms, now.gpu_samples_ms].concat();
+    let yardstick_ms = [before.yardstick_ms, now.yardstick_ms].concat();
     let median_ms = median(&samples_ms);
     let mut decode_samples_tps = before.decode_samples_tps;
     if decode_samples_tps.is_empty() {
@@ -92,9 +93,11 @@ fn joined_timings(before: Timing, now: Timing) -> Timing {
         prefill_tps: now.prefill_tps.map(|tps| tps * now.median_ms / median_ms),
         decode_tps: (!decode_samples_tps.is_empty()).then(|| median(&decode_samples_tps)),
         samples_ms,
+        yardstick_ms,
         round_passes,
         gpu_samples_ms,
         decode_samples_tps,
+        decode_yardstick_ms: [before.decode_yardstick_ms, now.decode_yardstick_ms].concat(),
     }
 }
 
@@ -110,6 +113,8 @@ mod tests {
         timing.median_ms = median(samples);
         timing.prefill_tps = Some(1000.0 / timing.median_ms);
         timing.decode_tps = Some(samples[0]);
+        timing.yardstick_ms = vec![0.1; samples.len()];
+        timing.decode_yardstick_ms = vec![0.1];
         visit
     }
 
@@ -123,6 +128,7 @@ mod tests {
         assert_eq!(timing.round_passes, [2, 3, 1]);
         assert_eq!((timing.median_ms, timing.prefill_tps), (3.0, Some(1000.0 / 3.0)));
         assert_eq!(timing.decode_samples_tps, [1.0, 4.0, 3.0]);
+        assert_eq!((timing.yardstick_ms, timing.decode_yardstick_ms), (vec![0.1; 6], vec![0.1; 3]));
         assert_eq!(timing.decode_tps, Some(3.0));
         assert_eq!(timing.ci95_ms, Some([1.0, 8.0]));
     }

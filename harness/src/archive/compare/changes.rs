@@ -40,7 +40,7 @@ pub struct Comparison {
     pub common: usize,
     /// How many cells each of the conditions that may be a cause differs for.
     pub differs: BTreeMap<String, usize>,
-    /// Figures that a run has once and that too few earlier runs have, with the number of their cells.
+    /// Figures that a run has too rarely and that too few earlier runs have, with the number of their cells.
     pub unjudged: BTreeMap<&'static str, usize>,
     /// Cells whose loss is told against different references, and so is not compared.
     pub apart: usize,
@@ -188,13 +188,13 @@ impl Comparison {
             })
             .collect();
         let detail = decided.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let samples = decided.iter().flat_map(|finding| finding.samples);
-        let (fewest, most) = (samples.clone().min().unwrap_or(0), samples.max().unwrap_or(0));
+        let visits = decided.iter().flat_map(|finding| finding.visits);
+        let (fewest, most) = (visits.clone().min().unwrap_or(0), visits.max().unwrap_or(0));
         let change = self.say(kind, pair.after, detail);
         if kind == Kind::CannotTell {
             // Where there are enough and they overlap, twice as many may part.
-            let repeat = if fewest < rule.least { rule.least } else { 2 * most };
-            change.to_tell = Some(with_repeat(&pair.after.repro, repeat));
+            let rounds = if fewest < rule.visits { rule.visits } else { 2 * most };
+            change.to_tell = Some(with_rounds(&pair.after.repro, rounds));
         }
         change.figures = decided;
         change.differs = builds_differ(pair.before, pair.after);
@@ -227,18 +227,18 @@ fn is_good(status: Status) -> Option<bool> {
     }
 }
 
-/// The command of a record with another number of passes.
-fn with_repeat(command: &str, passes: usize) -> String {
+/// The command of a record with another number of visits to the cell.
+fn with_rounds(command: &str, rounds: usize) -> String {
     let Ok(mut words) = shell_words::split(command) else { return command.to_owned() };
-    match words.iter().position(|word| word == "--repeat") {
-        Some(at) if at + 1 < words.len() => words[at + 1] = passes.to_string(),
-        _ => words.extend(["--repeat".to_owned(), passes.to_string()]),
+    match words.iter().position(|word| word == "--rounds") {
+        Some(at) if at + 1 < words.len() => words[at + 1] = rounds.to_string(),
+        _ => words.extend(["--rounds".to_owned(), rounds.to_string()]),
     }
     shell_words::join(words)
 }
 
 impl std::fmt::Display for Finding {
-    /// `pass 12.30 -> 14.90 ms (+21%, more than 5%)`
+    /// `pass 12.30 -> 14.90 ms (+21%, more than 10%)`
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Finding { figure, unit, before, after, needed, .. } = self;
         let space = if unit.is_empty() { "" } else { " " };
@@ -250,12 +250,13 @@ impl std::fmt::Display for Finding {
             (FigureKind::Exact { .. }, _) => write!(f, "{figure} {before:.3e} -> {after:.3e}"),
             (_, verdict) => {
                 write!(f, "{figure} {before:.2} -> {after:.2}{space}{unit} ({percent:+.0}%, ")?;
-                let [n, m] = self.samples;
+                let [n, m] = self.visits;
                 match verdict {
                     Verdict::CannotTell if self.has_enough() => {
-                        write!(f, "n = {n} and {m} overlap)")
+                        write!(f, "{n} and {m} visits overlap)")
                     }
-                    Verdict::CannotTell => write!(f, "n = {n} and {m})"),
+                    Verdict::CannotTell if n == 1 && m == 1 => write!(f, "one visit each)"),
+                    Verdict::CannotTell => write!(f, "{n} and {m} visits)"),
                     _ => write!(f, "more than {:.0}%)", 100.0 * needed),
                 }
             }

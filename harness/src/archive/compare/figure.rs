@@ -1,5 +1,6 @@
 //! What is compared of a cell, figure by figure.
 
+use engine::stats::median;
 use record::{Correctness, Memory, Outcome, Timing};
 
 /// A figure of a cell.
@@ -15,15 +16,17 @@ pub struct Figure {
     pub kind: Kind,
     /// Whether it is told against what is expected, and so against somebody's outputs.
     pub is_of_reference: bool,
+    /// The figure that it takes the place of where both sides have it.
+    pub instead_of: Option<&'static str>,
     from: From,
 }
 
 /// How a figure comes about.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// A value each measured pass.
+    /// Measured once each visit to the cell, as the median of its passes.
     Passes,
-    /// A value each visit to the cell.
+    /// Measured once each visit, or once each run.
     Visits,
     /// Computed, and the same whenever it is computed in the same way.
     Exact {
@@ -51,12 +54,15 @@ const PEAK: Kind = Kind::Exact { share: 0.01, least: 65_536.0 };
 /// What sums in another order make of f32: a millionth, and a thousandth of any larger figure.
 const ERROR: Kind = Kind::Exact { share: 1e-3, least: 1e-6 };
 
-/// Every figure that is compared. The time to compile is not, as it is a difference of two times of one
+/// Every figure that is compared. By the yardstick, a time is a multiple of the fixed work that its thread
+/// did beside it, and so free of what the processor was doing besides (see `engine/src/measure/yardstick.rs`). The time to compile is not, as it is a difference of two times of one
 /// run; neither are bits per weight, which follow from the bytes.
-pub const FIGURES: [Figure; 15] = [
-    time("pass", "ms", Kind::Passes, |timing| timing.samples_ms.clone()),
-    time(ON_THE_GPU, "ms", Kind::Passes, |timing| timing.gpu_samples_ms.clone()),
-    Figure { less_is_worse: true, ..time("decode", "tok/s", Kind::Visits, decode) },
+pub const FIGURES: [Figure; 17] = [
+    time("pass", "ms", Kind::Passes, |timing| by_visit(timing, &timing.samples_ms)),
+    steady("pass", time("pass by the yardstick", "", Kind::Passes, steady_passes)),
+    time(ON_THE_GPU, "ms", Kind::Passes, |timing| by_visit(timing, &timing.gpu_samples_ms)),
+    rate(time("decode", "tok/s", Kind::Visits, decode)),
+    steady("decode", rate(time("decode by the yardstick", "tokens", Kind::Visits, steady_decode))),
     time("load", "ms", Kind::Visits, |timing| vec![timing.load_ms]),
     size("weights", SIZE, |memory| Some(memory.weights_bytes)),
     size("KV cache", SIZE, |memory| Some(memory.kv_bytes)),
@@ -72,8 +78,8 @@ pub const FIGURES: [Figure; 15] = [
 ];
 
 impl Figure {
-    /// Its values, in order of time; none where the cell has no such figure. Times and rates that are
-    /// not positive are none.
+    /// Its value in each visit, in order of time; none where the cell has no such figure. Times and rates
+    /// that are not positive are none.
     pub fn values(&self, outcome: &Outcome) -> Vec<f64> {
         let mut values = match self.from {
             From::Timing(values) => outcome.timing.as_ref().map(values).unwrap_or_default(),
@@ -106,11 +112,11 @@ impl Figure {
     }
 }
 
-/// The passes of each visit to a cell: one visit where nothing tells them apart.
-pub fn visits<'a>(timing: &Timing, passes: &'a [f64]) -> Vec<&'a [f64]> {
+/// The median of each visit to a cell: one visit where nothing tells the passes apart.
+fn by_visit(timing: &Timing, passes: &[f64]) -> Vec<f64> {
     let counts = timing.round_passes.iter().map(|count| *count as usize);
     if counts.clone().sum::<usize>() != passes.len() {
-        return vec![passes];
+        return if passes.is_empty() { Vec::new() } else { vec![median(passes)] };
     }
     let mut rest = passes;
     let next = |count| {
@@ -118,7 +124,23 @@ pub fn visits<'a>(timing: &Timing, passes: &'a [f64]) -> Vec<&'a [f64]> {
         rest = behind;
         visit
     };
-    counts.map(next).filter(|visit| !visit.is_empty()).collect()
+    counts.map(next).filter(|visit| !visit.is_empty()).map(median).collect()
+}
+
+/// What one does while the other does one; none where they do not belong together.
+fn paired(some: &[f64], others: &[f64], of: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    match some.len() == others.len() {
+        true => some.iter().zip(others).map(|(one, other)| of(*one, *other)).collect(),
+        false => Vec::new(),
+    }
+}
+
+fn steady_passes(timing: &Timing) -> Vec<f64> {
+    by_visit(timing, &paired(&timing.samples_ms, &timing.yardstick_ms, |ms, unit| ms / unit))
+}
+
+fn steady_decode(timing: &Timing) -> Vec<f64> {
+    paired(&decode(timing), &timing.decode_yardstick_ms, |tps, unit| tps * unit / 1e3)
 }
 
 fn decode(timing: &Timing) -> Vec<f64> {
@@ -135,6 +157,14 @@ const fn time(
     values: fn(&Timing) -> Vec<f64>,
 ) -> Figure {
     Figure { kind, ..figure(name, unit, From::Timing(values)) }
+}
+
+const fn rate(figure: Figure) -> Figure {
+    Figure { less_is_worse: true, ..figure }
+}
+
+const fn steady(name: &'static str, figure: Figure) -> Figure {
+    Figure { instead_of: Some(name), ..figure }
 }
 
 const fn size(name: &'static str, kind: Kind, value: fn(&Memory) -> Option<u64>) -> Figure {
@@ -154,7 +184,15 @@ const fn agreement(name: &'static str, value: fn(&Correctness) -> Option<f64>) -
 }
 
 const fn figure(name: &'static str, unit: &'static str, from: From) -> Figure {
-    Figure { name, unit, less_is_worse: false, kind: ERROR, is_of_reference: false, from }
+    Figure {
+        name,
+        unit,
+        less_is_worse: false,
+        kind: ERROR,
+        is_of_reference: false,
+        instead_of: None,
+        from,
+    }
 }
 
 #[cfg(test)]
@@ -163,15 +201,32 @@ mod tests {
 
     #[test]
     fn passes_belong_to_the_visits_that_took_them() {
-        let passes = [1.0, 2.0, 3.0, 4.0, 5.0];
         let of = |round_passes| {
-            let timing = Timing { round_passes, ..Timing::default() };
-            visits(&timing, &passes).into_iter().map(<[f64]>::len).collect::<Vec<_>>()
+            let samples_ms = vec![1.0, 2.0, 3.0, 4.0, 6.0];
+            by_visit(&Timing { round_passes, ..Timing::default() }, &samples_ms)
         };
-        assert_eq!(of(vec![3, 2]), [3, 2]);
-        assert_eq!(of(vec![]), [5]);
+        assert_eq!(of(vec![3, 2]), [2.0, 5.0]);
+        assert_eq!(of(vec![]), [3.0]);
         // A record whose counts do not fit, of the GPU's passes for example, has one visit.
-        assert_eq!(of(vec![3, 3]), [5]);
+        assert_eq!(of(vec![3, 3]), [3.0]);
+        assert_eq!(by_visit(&Timing::default(), &[]), [0.0; 0]);
+    }
+
+    #[test]
+    fn by_the_yardstick_a_disturbed_visit_is_as_any_other() {
+        let timing = Timing {
+            samples_ms: vec![1.0, 1.1, 1.7, 1.87],
+            yardstick_ms: vec![0.1, 0.1, 0.17, 0.17],
+            round_passes: vec![2, 2],
+            decode_samples_tps: vec![100.0, 50.0],
+            decode_yardstick_ms: vec![0.1, 0.2],
+            ..Timing::default()
+        };
+        let [first, second] = steady_passes(&timing)[..] else { panic!("two visits") };
+        assert!((first - 10.5).abs() < 1e-9 && (second - 10.5).abs() < 1e-9);
+        assert_eq!(steady_decode(&timing), [0.01; 2]);
+        let without = Timing { yardstick_ms: vec![0.1], decode_yardstick_ms: vec![], ..timing };
+        assert_eq!((steady_passes(&without), steady_decode(&without)), (vec![], vec![]));
     }
 
     #[test]

@@ -35,13 +35,15 @@ use std::{
 /// What `compare` takes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-A time counts as changed only if a rank test over all samples says so, with at most 5% of such findings
-false; if the medians moved by more than earlier runs of the cell on the same machine did, and by 15% (10%
-where there are five such runs, 5% where there are 21); and if both sides have ten samples. Bytes, errors and agreement count as
-changed by any difference beyond rounding, and loss only where both runs have it against one reference. From good (pass, flaky) to bad (fail, error, crash, timeout,
-unsupported) is a regression. Times and sizes of different machines or adapters are not compared.
+A time counts as changed only if both sides visited the cell four times, if a t-test over the visits says
+so, with at most 5% of such findings false, and if they part by 10% and by more than earlier runs of the
+cell on the same machine did. What a thread did is told by the yardstick: in units of fixed work beside it,
+which what else the processor did slows as much. Without four visits it takes ten earlier runs. Bytes,
+errors and agreement count as changed by any difference beyond rounding, and loss only where both runs have
+it against one reference. From good (pass, flaky) to bad (fail, error, crash, timeout, unsupported) is a
+regression. Times and sizes of different machines or adapters are not compared.
 
-Runs that are to be compared are best taken with --repeat 10, or with --rounds 3 --repeat 4.
+Runs that are to be compared are best taken with --rounds 4.
 
 Examples:
   cargo harness compare
@@ -61,10 +63,10 @@ pub struct Args {
     #[arg(value_name = "B", default_value = "latest")]
     pub after: String,
 
-    /// Samples that a time must have on either side.
-    #[arg(long, value_name = "N", default_value = "10")]
-    #[arg(value_parser = clap::value_parser!(u16).range(5..))]
-    pub min_samples: u16,
+    /// Visits that a cell must have had on either side.
+    #[arg(long, value_name = "N", default_value = "4")]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
+    pub min_visits: u16,
 
     /// Exit with 1 if some cell changed so.
     #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', value_name = "CHANGE")]
@@ -87,7 +89,7 @@ pub enum Kind {
     Gone,
     /// Passed in both, on machines whose figures cannot be compared.
     Incomparable,
-    /// Passed in both, and there are too few samples to say more.
+    /// Passed in both, and there are too few visits to say more.
     CannotTell,
 }
 
@@ -122,7 +124,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let [(a_source, a), (b_source, b)] = [a?, b?];
     let (before, after) = (a_source.records(&a)?, b_source.records(&b)?);
     let history = History::read(&[&a_source, &b_source])?;
-    let rule = Rule { least: args.min_samples.into(), ..Rule::default() };
+    let rule = Rule { visits: args.min_visits.into(), ..Rule::default() };
     let compared = compare(&before, &after, &history, rule);
     ensure!(
         compared.common > 0,
@@ -173,8 +175,8 @@ fn show(compared: &Comparison, ui: &Ui) {
     }
     for (figure, cells) in &compared.unjudged {
         ui.say(format!(
-            "{figure} of {cells} cells is not judged: a run has it once, and fewer earlier runs than \
-             --min-samples have it"
+            "{figure} of {cells} cells is not judged: a run has it fewer than --min-visits times, and \
+             fewer than ten earlier runs have it"
         ));
     }
     if compared.apart > 0 {
@@ -186,8 +188,8 @@ fn show(compared: &Comparison, ui: &Ui) {
     }
     if compared.noisy > 0 {
         ui.say(format!(
-            "{} cells are too noisy to show a change of 20%: their earlier runs differ that much; \
-             --rounds makes runs steadier",
+            "{} cells are too noisy to show a change of 20%: their visits or earlier runs differ that \
+             much; more --rounds make runs steadier",
             compared.noisy
         ));
     }

@@ -1,9 +1,9 @@
 //! How much a cell's figures move although nothing changed: what the stored runs show.
 //!
 //! A move is the difference of a figure from one run to the next. What is to count as a change must go
-//! beyond what the cell's moves make likely: beyond their third quartile and three times the distance
-//! between the quartiles, which is where rustc-perf draws the line for its benchmarks, and Tukey's
-//! boundary of what is far out. Quartiles stay where they are if fewer than one move in four was a real
+//! beyond what the cell's moves make likely: beyond their third quartile by one and a half times the
+//! distance between the quartiles, Tukey's boundary of what is outside; where no test stands beside it, by
+//! three times, his boundary of what is far out. Quartiles stay where they are if fewer than one move in four was a real
 //! change. Runs of one build stand together in the sequence, so that a change between two builds is one
 //! move even where their runs alternate.
 
@@ -16,8 +16,8 @@ use std::collections::{HashMap, HashSet};
 
 /// So many runs are looked at, the latest.
 const RUNS: usize = 30;
-/// Fewer moves than this have no quartiles to speak of.
-pub const LEAST_MOVES: usize = 4;
+/// Fewer moves than this, of ten runs, have no quartiles to speak of.
+pub const LEAST_MOVES: usize = 9;
 
 /// What earlier runs gave, by cell and machine.
 #[derive(Debug, Default)]
@@ -29,6 +29,7 @@ pub struct Past {
     run_id: String,
     build: String,
     reference: Option<Reference>,
+    visits: u32,
     /// The median of each figure's values, in the order of [`FIGURES`].
     figures: [Option<f64>; FIGURES.len()],
 }
@@ -89,15 +90,19 @@ impl Past {
             run_id: record.run_id.clone(),
             build: format!("{} {}", environment.engine.commit, environment.browser.version),
             reference: record.outcome.told_against(),
+            visits: record.rounds,
             figures: FIGURES.each_ref().map(figure),
         }
     }
 }
 
 /// The values of a figure in earlier runs, those of one build together. Where the figure is told
-/// against a reference, runs against another one say nothing about it.
-pub fn values(past: &[&Past], figure: usize, against: Option<Reference>) -> Vec<f64> {
-    let is_alike = |past: &&&Past| !FIGURES[figure].is_of_reference || past.reference == against;
+/// against a reference, runs against another one say nothing about it, and runs of fewer than so many
+/// visits are less steady than those that are compared.
+pub fn values(past: &[&Past], figure: usize, against: Option<Reference>, visits: u32) -> Vec<f64> {
+    let is_alike = |past: &&&Past| {
+        (!FIGURES[figure].is_of_reference || past.reference == against) && past.visits >= visits
+    };
     let past: Vec<&Past> = past.iter().filter(is_alike).copied().collect();
     let mut builds: Vec<&str> = Vec::new();
     for past in &past {
@@ -114,8 +119,13 @@ pub fn moves(values: &[f64], moved: impl Fn(f64, f64) -> f64) -> Vec<f64> {
     values.windows(2).map(|pair| moved(pair[0], pair[1]).abs()).collect()
 }
 
+/// Tukey's boundaries, in distances between the quartiles.
+pub const OUTSIDE: f64 = 1.5;
+/// What is beyond this one is out of the question.
+pub const FAR_OUT: f64 = 3.0;
+
 /// What a move must go beyond to be more than these show; none of too few.
-pub fn fence(moves: &[f64]) -> Option<f64> {
+pub fn fence(moves: &[f64], distances: f64) -> Option<f64> {
     if moves.len() < LEAST_MOVES {
         return None;
     }
@@ -127,7 +137,7 @@ pub fn fence(moves: &[f64]) -> Option<f64> {
         low + (high - low) * at.fract()
     };
     let (first, third) = (quantile(0.25), quantile(0.75));
-    Some(third + 3.0 * (third - first))
+    Some(third + distances * (third - first))
 }
 
 #[cfg(test)]
@@ -145,9 +155,10 @@ mod tests {
 
     #[test]
     fn the_fence_is_beyond_the_third_quartile() {
-        assert_eq!(fence(&[1.0, 2.0, 3.0, 4.0, 5.0]), Some(4.0 + 3.0 * 2.0));
-        assert_eq!(fence(&[1.0; 4]), Some(1.0));
-        assert_eq!(fence(&[1.0; 3]), None);
+        let moves: Vec<f64> = (1..=9).map(f64::from).collect();
+        assert_eq!(fence(&moves, FAR_OUT), Some(7.0 + 3.0 * 4.0));
+        assert_eq!(fence(&moves, OUTSIDE), Some(7.0 + 1.5 * 4.0));
+        assert_eq!((fence(&[1.0; 9], 3.0), fence(&[1.0; 8], 3.0)), (Some(1.0), None));
     }
 
     #[test]
@@ -159,9 +170,9 @@ mod tests {
         }
         let newest = run(10, "new", 12.0);
         let past = history.of(&newest);
-        let moves = moves(&values(&past, 0, None), |a, b| (b / a).ln());
+        let moves = moves(&values(&past, 0, None, 1), |a, b| (b / a).ln());
         assert_eq!(moves.iter().filter(|moved| **moved > 0.0).count(), 1);
-        assert_eq!(fence(&moves), Some(0.0));
+        assert_eq!(fence(&moves, FAR_OUT), Some(0.0));
     }
 
     #[test]
@@ -173,7 +184,9 @@ mod tests {
         Arc::make_mut(&mut elsewhere.environment).host.cpu = "another".into();
         history.add(&[elsewhere]);
         history.add(&[run(4, "a", 11.0)]);
-        assert_eq!(values(&history.of(&run(4, "a", 11.0)), 0, None), [10.0]);
-        assert_eq!(values(&history.of(&run(5, "a", 11.0)), 0, None), [10.0, 11.0]);
+        assert_eq!(values(&history.of(&run(4, "a", 11.0)), 0, None, 1), [10.0]);
+        let past = history.of(&run(5, "a", 11.0));
+        assert_eq!(values(&past, 0, None, 1), [10.0, 11.0]);
+        assert_eq!(values(&past, 0, None, 2), [0.0; 0], "of runs that visited their cells once");
     }
 }

@@ -7,10 +7,12 @@ fn compared(before: &[Record], after: &[Record]) -> Comparison {
     compare(before, after, &History::default(), Rule::default())
 }
 
+/// A cell that was visited as often as it has samples.
 fn timed(samples_ms: Vec<f64>) -> Record {
     let mut record = sample::record("r", Status::Pass);
-    record.repro = "cargo harness run --repeat 3 --models 'my model'".into();
-    record.outcome.timing = Some(Timing { samples_ms, ..Timing::default() });
+    record.repro = "cargo harness run --rounds 3 --models 'my model'".into();
+    let round_passes = vec![1; samples_ms.len()];
+    record.outcome.timing = Some(Timing { samples_ms, round_passes, ..Timing::default() });
     record
 }
 
@@ -50,14 +52,14 @@ fn cells_of_one_side_are_listed_and_the_last_record_of_a_cell_counts() {
 }
 
 #[test]
-fn too_few_samples_say_so_and_name_the_command_that_would_tell() {
+fn too_few_visits_say_so_and_name_the_command_that_would_tell() {
     let found = compared(&[timed(vec![9.0, 10.0, 11.0])], &[timed(vec![19.0, 20.0, 21.0])]);
     let [change] = &found.changes[..] else { panic!("{found:?}") };
     assert_eq!(change.change, Kind::CannotTell);
-    assert_eq!(change.detail, "pass 10.00 -> 20.00 ms (+100%, n = 3 and 3)");
-    let command = "cargo harness run --repeat 10 --models 'my model'";
+    assert_eq!(change.detail, "pass 10.00 -> 20.00 ms (+100%, 3 and 3 visits)");
+    let command = "cargo harness run --rounds 4 --models 'my model'";
     assert_eq!(change.to_tell.as_deref(), Some(command));
-    assert_eq!(with_repeat("cargo harness run", 7), "cargo harness run --repeat 7");
+    assert_eq!(with_rounds("cargo harness run", 7), "cargo harness run --rounds 7");
 }
 
 /// The same loss against another's outputs is another figure.
