@@ -345,12 +345,14 @@ mod tests {
         ]));
         let verdicts = pollster::block_on(run(&Device::Gpu(Rc::clone(&gpu))));
         assert_eq!(verdicts.trial.failure, None);
-        let refused: Vec<&str> = verdicts.refused.iter().map(|it| it.kernel.as_str()).collect();
+        // A software adapter has them in narrow workgroups.
+        let plain = |name: &str| name.replace(" SOFTWARE=1", "");
+        let refused: Vec<String> = verdicts.refused.iter().map(|it| plain(&it.kernel)).collect();
         assert_eq!(refused, ["mean_pool NORMALISE=1 SUBGROUPS=1", "softmax SUBGROUPS=1"]);
         assert!(verdicts.refused[1].why.starts_with("softmax 4×5: "), "{:?}", verdicts.refused);
         assert!(verdicts.hosted.is_empty());
         let used = gpu.watched().kernels;
-        let used = |name: &str| used.iter().any(|kernel| kernel.to_string() == name);
+        let used = |name: &str| used.iter().any(|kernel| plain(&kernel.to_string()) == name);
         assert!(used("softmax") && used("norm SUBGROUPS=1") && !used("norm"));
     }
 

@@ -40,6 +40,8 @@ sources![
     "add_positions",
     "argmax",
     "attention",
+    "attention_alone",
+    "attention_inputs",
     "binary",
     "blend",
     "copy_columns",

@@ -74,12 +74,14 @@ fn broken_kernels_give_way_in(browser: Browser) {
     let engine = &record.environment.engine;
     let hosted: Vec<&str> = engine.hosted.iter().map(|hosted| hosted.op.as_str()).collect();
     assert_eq!(hosted, ["layer_norm", "rms_norm"], "{engine:?}");
-    let refused = |kernel: &str| engine.refused.iter().any(|refused| refused.kernel == kernel);
+    // A software adapter has them in narrow workgroups.
+    let plain = |name: &str| name.replace(" SOFTWARE=1", "");
+    let refused = |kernel: &str| engine.refused.iter().any(|one| plain(&one.kernel) == kernel);
     assert!(refused("norm") && refused("norm RMS=1"), "{engine:?}");
     let adapter = record.environment.adapter.as_ref().unwrap();
     let subgroups = adapter.features.iter().any(|feature| feature == "subgroups");
     assert_eq!(refused("softmax SUBGROUPS=1"), subgroups, "{engine:?}");
-    assert!(!refused("softmax") && !refused("attention CAUSAL=1"), "{engine:?}");
+    assert!(!refused("softmax") && !refused("attention_alone CAUSAL=1"), "{engine:?}");
 }
 
 #[test]

@@ -54,7 +54,8 @@ def call(*words, cwd=ROOT, **options):
 
 def build(tree, name):
     """The harness of a tree, which knows how to build the page of that tree."""
-    target = ROOT / "target"
+    # Cargo takes packages of two trees for one where they share a folder.
+    target = tree / "target"
     call("cargo", "build", "--package", "harness", "--target-dir", target, cwd=tree)
     program = WORK / f"harness-{name}{SUFFIX}"
     shutil.copy(target / f"debug/harness{SUFFIX}", program)

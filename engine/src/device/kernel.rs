@@ -91,6 +91,19 @@ impl Kernel {
         [self.with("SUBGROUPS", 1), self]
     }
 
+    /// The variant of a kernel that gives a workgroup a row, as narrow as a CPU's vectors are: at a barrier
+    /// software adapters go from one vector of invocations to the next. It is for these alone.
+    pub const fn narrow(self) -> Kernel {
+        Kernel { geometry: Geometry::rows(8), ..self }.for_software()
+    }
+
+    /// All variants of a kernel that gives a workgroup a row and sums it up, the preferred one first.
+    pub const fn for_rows(self) -> [Kernel; 4] {
+        let [a, b] = self.narrow().or_by_subgroups();
+        let [c, d] = self.or_by_subgroups();
+        [a, b, c, d]
+    }
+
     /// The definitions, those of the geometry apart.
     pub fn defines(&self) -> impl Iterator<Item = Define> {
         self.defines.into_iter().take_while(|(name, _)| !name.is_empty())

@@ -10,7 +10,8 @@ use crate::{
     testing::normal,
 };
 
-const KERNELS: [Kernel; 1] = [Kernel::new("argmax", Geometry::rows(256))];
+const WIDE: Kernel = Kernel::new("argmax", Geometry::rows(256));
+const KERNELS: [Kernel; 2] = [WIDE.narrow(), WIDE];
 
 /// A comparison of each number.
 fn analysis(x: &[usize]) -> Analysis {

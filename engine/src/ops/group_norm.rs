@@ -10,7 +10,7 @@ use crate::{
     testing::normal,
 };
 
-const KERNELS: [Kernel; 2] = Kernel::new("group_norm", Geometry::rows(WG)).or_by_subgroups();
+const KERNELS: [Kernel; 4] = Kernel::new("group_norm", Geometry::rows(WG)).for_rows();
 
 /// Of each number: a sum for the mean; difference, square and sum for the variance; difference and
 /// product; product and sum.

@@ -10,9 +10,9 @@ use crate::{
     testing::normal,
 };
 
-fn kernels(normalise: bool) -> [Kernel; 2] {
+fn kernels(normalise: bool) -> [Kernel; 4] {
     let kernel = Kernel::new("mean_pool", Geometry::rows(WG));
-    kernel.switched("NORMALISE", normalise).or_by_subgroups()
+    kernel.switched("NORMALISE", normalise).for_rows()
 }
 
 /// A product and a sum of each number, and a product of each that is left; to make lengths 1, a

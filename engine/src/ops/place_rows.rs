@@ -10,7 +10,7 @@ use crate::{
     testing::normal,
 };
 
-const KERNELS: [Kernel; 2] = Kernel::new("place_rows", Geometry::rows(WG)).or_by_subgroups();
+const KERNELS: [Kernel; 4] = Kernel::new("place_rows", Geometry::rows(WG)).for_rows();
 
 /// Numbers are copied; that features take the place of rows is not known from shapes.
 fn analysis(x: &[usize], ids: &[usize]) -> Analysis {

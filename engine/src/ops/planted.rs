@@ -5,7 +5,7 @@
 
 use super::{Check, checks};
 use crate::{
-    device::{Gpu, Kernel, Terms},
+    device::{Capabilities, Gpu, Kernel, Terms},
     selftest::{Ran, run_checks},
 };
 use shaders::{Dialect, Files};
@@ -35,31 +35,52 @@ const FAULTS: &[Fault] = &[
     ("attention", "+ parts[at + 3u]", "", "all parts of a score"),
     ("attention", "v[base + (i + 3u * groups) * stride]", "0.0", "four keys at a time"),
     ("attention", "i < groups; i++", "i < 1u; i++", "all groups of keys"),
-    ("attention", "before + t + 1u)", "before + t)", "a causal query sees itself"),
+    ("attention", "sum = sum * rescale +", "sum = sum +", "a larger score rescales the sum"),
+    ("attention", "acc *= rescale", "acc *= 1.0", "a larger score rescales the values"),
+    ("attention", "select(0.0, 1.0 / sum, sum > 0.0)", "1.0 / sum", "a query that sees nothing"),
+    ("attention_alone", "workgroup, grid) * WG", "workgroup, grid)", "a query an invocation"),
+    ("attention_alone", "<= 0.5", "< -0.5", "padding is not seen"),
+    ("attention_alone", "score += bias", "score = bias", "a bias is added"),
+    ("attention_alone", "sum = sum * rescale +", "sum = sum +", "a larger score rescales the sum"),
+    ("attention_alone", "y[query.base + d] * rescale +", "y[query.base + d] +", "and the values"),
     (
-        "attention",
+        "attention_alone",
+        "select(0.0, 1.0 / sum, sum > 0.0)",
+        "1.0 / sum",
+        "a query that sees nothing",
+    ),
+    ("attention_inputs", "before + t + 1u)", "before + t)", "a causal query sees itself"),
+    (
+        "attention_inputs",
         "params.window) - params.window",
         "params.window) - params.window + 1u",
         "a window is as long as it says",
     ),
-    ("attention", "let keys = before + params.tokens", "let keys = before", "keys of this pass"),
-    ("attention", "mask[b * params.mask_stride + ", "mask[", "each sequence has its own padding"),
-    ("attention", "b % params.bias_groups", "0u", "batches share groups of biases in turn"),
+    ("attention_inputs", "keys = before + params.tokens", "keys = before", "keys of this pass"),
     (
-        "attention",
+        "attention_inputs",
+        "mask_base = b * params.mask_stride",
+        "mask_base = 0u",
+        "each sequence has its own padding",
+    ),
+    (
+        "attention_inputs",
+        "b % max(params.bias_groups, 1u)",
+        "0u",
+        "batches share groups of biases in turn",
+    ),
+    (
+        "attention_inputs",
         "+ before + t) * params.bias_columns",
         "+ t) * params.bias_columns",
         "a bias by position, those in the cache counted",
     ),
     (
-        "attention",
+        "attention_inputs",
         "head / (params.heads / params.kv_heads)",
         "head % params.kv_heads",
         "neighbouring heads share keys",
     ),
-    ("attention", "sum = sum * rescale +", "sum = sum +", "a larger score rescales the sum"),
-    ("attention", "acc *= rescale", "acc *= 1.0", "a larger score rescales the values"),
-    ("attention", "select(0.0, 1.0 / sum, sum > 0.0)", "1.0 / sum", "a query that sees nothing"),
     ("binary", "b[at % params.b_count]", "b[at]", "a row repeats"),
     ("binary", "a[at] * b", "a[at] + b", "a product is no sum"),
     ("blend", "exp(-clamp", "exp(clamp", "a gate opens and closes"),
@@ -239,11 +260,10 @@ struct Checked {
 
 impl Checked {
     /// Runs all checks without a fault.
-    fn new(all_features: bool) -> Checked {
+    fn new(of: impl Fn(Capabilities) -> Capabilities) -> Checked {
         let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
-        if !all_features {
-            gpu.set_terms(Terms::default());
-        }
+        let capabilities = of(gpu.terms().capabilities);
+        gpu.set_terms(Terms { capabilities, ..Terms::default() });
         let checks = checks();
         let ran = pollster::block_on(run_checks(&gpu, checks.iter()));
         let kernels = ran.into_iter().map(|ran| ran.kernels).collect();
@@ -276,7 +296,12 @@ impl Checked {
 
 #[test]
 fn every_fault_is_noticed() {
-    let gpus = [Checked::new(true), Checked::new(false)];
+    // Its own kernels, those of hardware with as many features, and of hardware with none.
+    let gpus = [
+        Checked::new(|all| all),
+        Checked::new(|all| Capabilities { software: false, ..all }),
+        Checked::new(|_| Capabilities::default()),
+    ];
     let mut unnoticed = Vec::new();
     for (file, before, after, why) in FAULTS {
         let mut files = Files::default();

@@ -10,8 +10,7 @@ use crate::{
     testing::normal,
 };
 
-const KERNELS: [Kernel; 2] =
-    Kernel::new("norm", Geometry::rows(WG)).with("RMS", 1).or_by_subgroups();
+const KERNELS: [Kernel; 4] = Kernel::new("norm", Geometry::rows(WG)).with("RMS", 1).for_rows();
 
 /// Of each number: square and sum for the mean, and two products.
 fn analysis(x: &[usize]) -> Analysis {

@@ -14,7 +14,8 @@ use crate::{
 /// Most candidates that `top_k` may keep.
 pub const MAX_TOP_K: u32 = 256;
 
-const KERNELS: [Kernel; 1] = [Kernel::new("sample", Geometry::rows(256))];
+const WIDE: Kernel = Kernel::new("sample", Geometry::rows(256));
+const KERNELS: [Kernel; 2] = [WIDE.narrow(), WIDE];
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use crate::{
     testing::normal,
 };
 
-const KERNELS: [Kernel; 2] = Kernel::new("softmax", Geometry::rows(WG)).or_by_subgroups();
+const KERNELS: [Kernel; 4] = Kernel::new("softmax", Geometry::rows(WG)).for_rows();
 
 /// Of each number: a comparison, a difference, `exp`, a sum and a product.
 fn analysis(x: &[usize]) -> Analysis {

@@ -7,6 +7,7 @@
 //! stored in a thread of its own (`kept.rs`), so that no cell waits for another's.
 
 mod kept;
+mod probe;
 mod progress;
 mod queues;
 mod retry;

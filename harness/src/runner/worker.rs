@@ -1,15 +1,12 @@
 //! One cell after another in one session: its attempts, its verdict, its record.
 
-use super::{Runner, progress::show, retry, seat::Seat};
+use super::{Runner, probe::Sound, progress::show, retry, seat::Seat};
 use crate::{browser::BrowserId, session::Fault, ui::Bar};
 use record::{
-    Answer, Attempt, Backend, Cell, Environment, Event, Outcome, PageReport, Record, Request,
-    RunRequest, SCHEMA_VERSION, Status,
+    Answer, Attempt, Backend, Cell, Environment, Outcome, Record, Request, RunRequest,
+    SCHEMA_VERSION, Status,
 };
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 use tokio::time::sleep;
 
 /// What is given up for good: after so many failures in a row the rest of a queue would only repeat
@@ -22,16 +19,14 @@ const QUICK_PASSES: u32 = 10;
 /// See [`QUICK_PASSES`].
 const QUICK_MS: f64 = 100.0;
 
-/// The least that a page is allowed for its self-test, whatever a cell is: a software adapter compiles
-/// for most of a minute, and for several where machines are shared.
-const SELF_TEST: Duration = Duration::from_secs(300);
-
 /// What a worker has learnt about the browser that it works with.
 #[derive(Default)]
 pub(super) struct Worker {
     pub(super) seat: Option<Seat>,
     pub(super) sessions_missed: u32,
-    probes_broken: HashMap<Backend, (u32, Fault)>,
+    pub(super) probes_broken: HashMap<Backend, (u32, Fault)>,
+    /// What the self-test of an earlier session found, where it found nothing wrong.
+    pub(super) sound: HashMap<Backend, Sound>,
 }
 
 impl Worker {
@@ -149,7 +144,11 @@ impl Runner<'_> {
     }
 
     /// The session of the worker; a new one if there is none.
-    async fn seat<'d>(&self, worker: &'d mut Worker, cell: &Cell) -> Result<&'d mut Seat, Fault> {
+    pub(super) async fn seat<'d>(
+        &self,
+        worker: &'d mut Worker,
+        cell: &Cell,
+    ) -> Result<&'d mut Seat, Fault> {
         if worker.seat.is_none() {
             let none = |message: String| Fault {
                 status: Status::Infra,
@@ -176,41 +175,9 @@ impl Runner<'_> {
         }
         Ok(worker.seat.as_mut().expect("it was put there above"))
     }
-
-    /// Asks the page who it is and whether its kernels are right, before its first cell.
-    async fn probe(
-        &self,
-        worker: &mut Worker,
-        cell: &Cell,
-        bar: &Bar,
-    ) -> Result<PageReport, Fault> {
-        let backend = cell.backend;
-        if let Some((PATIENCE.., fault)) = worker.probes_broken.get(&backend) {
-            return Err(Fault { is_fatal: false, ..fault.clone() });
-        }
-        let seat = self.seat(worker, cell).await?;
-        let request = Request::Probe { backend, self_test: true };
-        let show = &mut |event: &Event| show(bar, cell, event);
-        let limit = self.config.timeout.max(SELF_TEST);
-        let fault = match seat.ask(&request, limit, show).await {
-            Ok(Answer::Probe(report)) => {
-                seat.learn(backend, (*report).clone());
-                return Ok(*report);
-            }
-            Ok(_) => mismatch("probe"),
-            Err(fault) => fault,
-        };
-        let fault = Fault { stage: "self-test".into(), ..fault };
-        // A driver that dies says nothing about the backend.
-        if fault.status != Status::Infra {
-            let broken = worker.probes_broken.entry(backend).or_insert((0, fault.clone()));
-            *broken = (broken.0 + 1, fault.clone());
-        }
-        Err(fault)
-    }
 }
 
-fn mismatch(request: &str) -> Fault {
+pub(super) fn mismatch(request: &str) -> Fault {
     Fault {
         status: Status::Error,
         stage: request.into(),

@@ -85,13 +85,18 @@ fn invocations(tokens: usize, keys: usize, width: usize) -> u32 {
     wanted.next_power_of_two().clamp(64, MAX_WIDTH) as u32
 }
 
-fn kernels(how: &Attention<'_>, cached: bool, invocations: u32) -> [Kernel; 2] {
-    Kernel::new("attention", Geometry::rows(invocations))
-        .switched("CAUSAL", how.causal)
-        .switched("CACHED", cached)
-        .switched("PADDED", how.mask.is_some())
-        .switched("BIASED", how.bias.is_some())
-        .or_by_subgroups()
+fn kernels(how: &Attention<'_>, cached: bool, invocations: u32) -> [Kernel; 3] {
+    let seeing = |kernel: Kernel| {
+        kernel
+            .switched("CAUSAL", how.causal)
+            .switched("CACHED", cached)
+            .switched("PADDED", how.mask.is_some())
+            .switched("BIASED", how.bias.is_some())
+    };
+    let alone = Kernel::new("attention_alone", Geometry::elements(8)).for_software();
+    let together = seeing(Kernel::new("attention", Geometry::rows(invocations)));
+    let [by_subgroups, by_workgroup] = together.or_by_subgroups();
+    [seeing(alone), by_subgroups, by_workgroup]
 }
 
 /// How elements of keys and values are found.
