@@ -179,7 +179,7 @@ pub(crate) async fn run_checks<'a>(
 }
 
 /// Records every check under an error scope of its own, and reads all outputs at once: some browsers
-/// answer a read only every 100 ms.
+/// answer a read only every few milliseconds.
 async fn run_batch<'a>(gpu: &Rc<Gpu>, checks: impl Iterator<Item = &'a Check> + Clone) -> Vec<Ran> {
     let device = Device::Gpu(Rc::clone(gpu));
     let poison = gpu.poison();

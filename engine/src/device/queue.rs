@@ -221,13 +221,15 @@ impl Gpu {
             // The receiver is gone only when this future was dropped.
             let _ = sender.send(result);
         });
-        // Firefox looks for finished maps on a slow timer, and sooner when something is submitted.
         self.queue.submit([]);
         #[cfg(not(target_arch = "wasm32"))]
         if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
             self.check("waiting for the GPU")?;
             return Err(Error::device("waiting for the GPU", error.to_string()));
         }
+        #[cfg(target_arch = "wasm32")]
+        let mapped = self.nudged(receiver).await;
+        #[cfg(not(target_arch = "wasm32"))]
         let mapped = receiver.await;
         self.check("running kernels")?;
         match mapped {
@@ -242,5 +244,32 @@ impl Gpu {
         drop(view);
         staging.destroy();
         Ok(taken)
+    }
+
+    /// Waits for a buffer that is being mapped. Firefox looks for maps that are done every 100 ms, and
+    /// whenever something is submitted: so every now and then nothing is.
+    #[cfg(target_arch = "wasm32")]
+    async fn nudged<T>(
+        &self,
+        mut mapped: futures_channel::oneshot::Receiver<T>,
+    ) -> std::result::Result<T, futures_channel::oneshot::Canceled> {
+        use std::{
+            future::{Future, poll_fn},
+            pin::{Pin, pin},
+            task::Poll,
+        };
+        loop {
+            let mut pause = pin!(crate::time::pause(1.0));
+            let done = poll_fn(|context| match Pin::new(&mut mapped).poll(context) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending => pause.as_mut().poll(context).map(|()| None),
+            });
+            match done.await {
+                Some(done) => return done,
+                None => {
+                    self.queue.submit([]);
+                }
+            }
+        }
     }
 }

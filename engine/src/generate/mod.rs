@@ -3,7 +3,7 @@
 //! On a GPU the pass for a token, its sampling and its bookkeeping are recorded once and replayed
 //! (`recorded.rs`).
 //! Tokens stay on the device and are fetched several at a time: how many grows while a fetch stays
-//! quick, since some browsers answer one only every 100 ms.
+//! quick, since some browsers answer one only every few milliseconds.
 
 mod prompts;
 mod recorded;

@@ -66,7 +66,7 @@ fn named(outputs: crate::models::Outputs) -> Outputs {
 }
 
 impl Recorded {
-    /// Fetches everything at once: some browsers answer a read only every 100 ms.
+    /// Fetches everything at once: some browsers answer a read only every few milliseconds.
     async fn fetch(self, device: &Device) -> Result<Judged> {
         let (names, mut tensors): (Vec<String>, Vec<Tensor>) = self.outputs.into_iter().unzip();
         let shapes: Vec<_> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();

@@ -42,7 +42,7 @@ export async function describe_adapter(patience) {
     for (;;) {
         adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
         if (adapter || performance.now() > end) break;
-        await pause(250);
+        await new Promise((resume) => setTimeout(resume, 250));
     }
     if (!adapter) return JSON.stringify({ missing: "navigator.gpu gives no adapter" });
     const { vendor, architecture, device, description } = adapter.info ?? {};
@@ -54,10 +54,6 @@ export async function describe_adapter(patience) {
         vendor, architecture, device, description, limits, features: [...adapter.features],
         fallback: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? null,
     });
-}
-
-export function pause(milliseconds) {
-    return new Promise((resume) => setTimeout(resume, milliseconds));
 }
 
 // wgpu's web backend has no name for subgroups, so the feature is added to what it asks for.
@@ -76,7 +72,6 @@ extern "C" {
     #[wasm_bindgen(catch)]
     async fn describe_adapter(patience: f64) -> Result<JsValue, JsValue>;
     fn ask_for_subgroups();
-    async fn pause(milliseconds: f64);
 }
 
 /// Counts what is allocated: WASM memory never shrinks, so its size tells of the largest cell that a
@@ -204,7 +199,7 @@ impl Embedder for Page {
 
     fn leave_gpu(&self) -> LocalFuture<'_, Option<Error>> {
         Box::pin(async {
-            pause(LOSS_NEWS_MS).await;
+            crate::time::pause(LOSS_NEWS_MS).await;
             let error = GPU.take()?.check("running kernels").err()?;
             matches!(error, Error::Lost { .. }).then_some(error)
         })

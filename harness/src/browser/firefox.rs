@@ -3,8 +3,8 @@
 //! Known quirks:
 //! - WebGPU is off by default on Linux and blocklisted on some GPUs; two preferences turn it on.
 //! - A buffer map is answered by a timer of 100 ms
-//!   (<https://bugzilla.mozilla.org/show_bug.cgi?id=1870699>): small GPU times are not comparable
-//!   with those of other browsers.
+//!   (<https://bugzilla.mozilla.org/show_bug.cgi?id=1870699>), and whenever something is submitted: the
+//!   engine submits nothing every few milliseconds while it waits, so times carry some 4 ms at most.
 //! - There is no flag for a software adapter. On Linux the Vulkan loader is shown lavapipe alone; on
 //!   macOS and Windows Firefox takes the GPU it finds, and the record names it.
 //! - One session a geckodriver (<https://github.com/mozilla/geckodriver/issues/1946>), which does
