@@ -9,26 +9,19 @@ pub fn now_ms() -> f64 {
 }
 
 #[cfg(target_arch = "wasm32")]
-pub use page::{now_ms, pause, set_clock};
+pub use page::{Pause, now_ms, pause, set_clock};
 
 /// A page's clock is JavaScript's, of which only the page's side knows.
 #[cfg(target_arch = "wasm32")]
 mod page {
-    use std::cell::Cell;
-    use wasm_bindgen::prelude::*;
+    use std::{cell::Cell, pin::Pin};
 
-    #[wasm_bindgen(inline_js = "
-export function pause(milliseconds) {
-    return new Promise((resume) => setTimeout(resume, milliseconds));
-}
-")]
-    extern "C" {
-        /// Gives the page's other work so many milliseconds, or a few more.
-        pub async fn pause(milliseconds: f64);
-    }
+    /// What is done with once some time has passed.
+    pub type Pause = Pin<Box<dyn Future<Output = ()>>>;
 
     thread_local! {
         static CLOCK: Cell<fn() -> f64> = const { Cell::new(|| 0.0) };
+        static PAUSE: Cell<fn(f64) -> Pause> = const { Cell::new(|_| Box::pin(async {})) };
     }
 
     /// Milliseconds since some moment, as finely as the page tells.
@@ -36,8 +29,14 @@ export function pause(milliseconds) {
         CLOCK.get()()
     }
 
-    /// Who is asked from now on.
-    pub fn set_clock(clock: fn() -> f64) {
+    /// Leaves the thread to others for so many milliseconds, and a few more.
+    pub fn pause(milliseconds: f64) -> Pause {
+        PAUSE.get()(milliseconds)
+    }
+
+    /// Who is asked from now on what time it is, and who waits.
+    pub fn set_clock(clock: fn() -> f64, pause: fn(f64) -> Pause) {
         CLOCK.set(clock);
+        PAUSE.set(pause);
     }
 }

@@ -1,7 +1,7 @@
 //! `harness test`: everything that must hold before a change is merged, on any machine and in CI.
 
 use crate::{
-    home,
+    bundle, home,
     setup::{self, Need, linters, tools::cargo},
     ui::Ui,
 };
@@ -11,6 +11,7 @@ use std::{
     env,
     path::Path,
     process::{Command, ExitCode},
+    thread,
 };
 
 const STEPS: [&[&str]; 5] = [
@@ -51,18 +52,31 @@ pub fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
         }
         command
     });
-    // The quickest first, and the tests last, so that their summary is the last that is printed.
-    for mut step in linters.into_iter().chain(cargo) {
-        let shown = line(&step);
-        ui.say(&shown);
-        let status = step.status().with_context(|| format!("starting {shown}"))?;
-        if !status.success() {
-            // A step that a signal ended has no code.
-            let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-            return Ok(ExitCode::from(code));
+    // The quickest first, and the tests last, so that their summary is the last that is printed. The page
+    // is built meanwhile: much of it is linked by one thread. Where a step fails, nobody waits for it.
+    let page = {
+        let ui = ui.clone();
+        thread::spawn(move || bundle::ensure(&ui))
+    };
+    let mut steps: Vec<Command> = linters.into_iter().chain(cargo).collect();
+    let tests = steps.pop().expect("there are steps");
+    for step in steps {
+        if let Some(code) = failed(step, ui)? {
+            return Ok(code);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    page.join().expect("building the page does not panic")?;
+    Ok(failed(tests, ui)?.unwrap_or(ExitCode::SUCCESS))
+}
+
+/// Runs a step; how it ended if it failed.
+fn failed(mut step: Command, ui: &Ui) -> Result<Option<ExitCode>> {
+    let shown = line(&step);
+    ui.say(&shown);
+    let status = step.status().with_context(|| format!("starting {shown}"))?;
+    // A step that a signal ended has no code.
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok((!status.success()).then(|| ExitCode::from(code)))
 }
 
 /// A step in a line: a program by its name alone, wherever it is.

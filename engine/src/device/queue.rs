@@ -253,13 +253,9 @@ impl Gpu {
         &self,
         mut mapped: futures_channel::oneshot::Receiver<T>,
     ) -> std::result::Result<T, futures_channel::oneshot::Canceled> {
-        use std::{
-            future::{Future, poll_fn},
-            pin::{Pin, pin},
-            task::Poll,
-        };
+        use std::{future::poll_fn, pin::Pin, task::Poll};
         loop {
-            let mut pause = pin!(crate::time::pause(1.0));
+            let mut pause = crate::time::pause(1.0);
             let done = poll_fn(|context| match Pin::new(&mut mapped).poll(context) {
                 Poll::Ready(done) => Poll::Ready(Some(done)),
                 Poll::Pending => pause.as_mut().poll(context).map(|()| None),

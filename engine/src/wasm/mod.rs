@@ -42,7 +42,7 @@ export async function describe_adapter(patience) {
     for (;;) {
         adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
         if (adapter || performance.now() > end) break;
-        await new Promise((resume) => setTimeout(resume, 250));
+        await pause(250);
     }
     if (!adapter) return JSON.stringify({ missing: "navigator.gpu gives no adapter" });
     const { vendor, architecture, device, description } = adapter.info ?? {};
@@ -54,6 +54,10 @@ export async function describe_adapter(patience) {
         vendor, architecture, device, description, limits, features: [...adapter.features],
         fallback: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? null,
     });
+}
+
+export function pause(milliseconds) {
+    return new Promise((resume) => setTimeout(resume, milliseconds));
 }
 
 // wgpu's web backend has no name for subgroups, so the feature is added to what it asks for.
@@ -72,6 +76,7 @@ extern "C" {
     #[wasm_bindgen(catch)]
     async fn describe_adapter(patience: f64) -> Result<JsValue, JsValue>;
     fn ask_for_subgroups();
+    async fn pause(milliseconds: f64);
 }
 
 /// Counts what is allocated: WASM memory never shrinks, so its size tells of the largest cell that a
@@ -139,7 +144,7 @@ pub async fn answer(request: String, emit: Function) -> Result<String, JsValue> 
     }));
     let request: Request = serde_json::from_str(&request)
         .map_err(|error| JsValue::from_str(&format!("the request is malformed: {error}")))?;
-    time::set_clock(now_ms);
+    time::set_clock(now_ms, |milliseconds| Box::pin(pause(milliseconds)));
     let before = ALLOCATED.load(Ordering::Relaxed);
     FETCHED.set(0);
     BEFORE.store(before, Ordering::Relaxed);
@@ -199,7 +204,7 @@ impl Embedder for Page {
 
     fn leave_gpu(&self) -> LocalFuture<'_, Option<Error>> {
         Box::pin(async {
-            crate::time::pause(LOSS_NEWS_MS).await;
+            pause(LOSS_NEWS_MS).await;
             let error = GPU.take()?.check("running kernels").err()?;
             matches!(error, Error::Lost { .. }).then_some(error)
         })
