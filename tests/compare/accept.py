@@ -152,7 +152,7 @@ def main():
 
     WORK.mkdir(parents=True, exist_ok=True)
     for old in [*WORK.glob("*.sqlite*"), *WORK.glob("*.jsonl")]:
-        old.unlink()
+        old.unlink(missing_ok=True)
     if args.pages:
         harness = args.program.resolve() if args.program else build(ROOT, "equal")
         pages = [page.resolve() for page in args.pages]

@@ -43,13 +43,14 @@ def build():
 
 
 def run(program, name, options):
-    """The records of a run. A cell that fails is told by its record."""
+    """The last record of each cell, which has all its visits. A cell that fails is told by its record."""
     lines = WORK / f"{name}.jsonl"
     command = [program, "--quiet", "run", *options, "--db", f"{name}.sqlite", "--records", lines]
     result = subprocess.run([str(word) for word in command], cwd=WORK, stdout=subprocess.DEVNULL)
     if result.returncode not in (0, 1, 3):
         sys.exit(f"{shlex.join(map(str, command))} ended with {result.returncode}")
-    return [json.loads(line) for line in lines.read_text().splitlines()]
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    return list({json.dumps(record["cell"], sort_keys=True): record for record in records}.values())
 
 
 def chosen(records, classes, bits):
@@ -158,7 +159,7 @@ def main():
 
     WORK.mkdir(parents=True, exist_ok=True)
     for old in [*WORK.glob("*.sqlite*"), *WORK.glob("*.jsonl")]:
-        old.unlink()
+        old.unlink(missing_ok=True)
     program = args.program.resolve() if args.program else build()
     matrix = run(program, "matrix", ["--rounds", args.rounds, *args.options])
     cells = chosen(matrix, args.classes, args.bits)
