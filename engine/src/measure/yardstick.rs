@@ -1,9 +1,9 @@
 //! A fixed piece of work beside each measured pass: how fast the processor was just then.
 //!
-//! Where two hardware threads share a core, each runs at some 60% while the other is busy, and clocks rise
-//! and fall. That lasts from milliseconds to minutes, and no pass can tell it from a slower kernel;
-//! work that never changes can. Of equal runs in Chrome on two machines the median passes spread by 18
-//! and 20%, and in yardsticks by 5%, as 93% of what one does the other does as well.
+//! Of equal runs in Chrome on two virtual machines the median passes spread by 18 and 20%, and lay in two
+//! heaps, one 1.7 times the other: as if the core's other hardware thread were busy, or not. That lasts
+//! from milliseconds to minutes, and no pass can tell it from a slower kernel; work that never changes
+//! can. The two correlate at 0.93, and passes counted in yardsticks spread by 5%.
 //!
 //! It says nothing of a GPU, nor of the threads of a software adapter, so only the CPU path is told by it.
 
@@ -12,7 +12,7 @@ use std::hint::black_box;
 
 /// As much as stays in the first cache.
 const LANES: usize = 1024;
-/// Some tenths of a millisecond: a page's clock ticks every 5 to 20 µs.
+/// About a tenth of a millisecond: a page's clock ticks every 5 to 20 µs.
 const ROUNDS: usize = 1024;
 
 /// How long the work takes now, in milliseconds; none beside a GPU.

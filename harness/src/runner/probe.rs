@@ -7,6 +7,7 @@
 use super::{
     Runner,
     progress::show,
+    seat::Seat,
     worker::{PATIENCE, Worker, mismatch},
 };
 use crate::{session::Fault, ui::Bar};
@@ -87,24 +88,20 @@ impl Runner<'_> {
         let browser = format!("{} {}", info.name, info.version);
         let show = &mut |event: &Event| show(bar, cell, event);
         let limit = self.config.timeout.max(SELF_TEST);
-        let mut known = None;
-        if let Some(sound) = sound.get(&backend) {
-            let request = Request::Probe { backend, self_test: false };
-            let Answer::Probe(page) = seat.ask(&request, limit, show).await? else {
-                return Err(mismatch("probe"));
-            };
-            known = sound.holds_for(&browser, &page).then(|| sound.report.clone());
-        }
-        let report = match known {
-            Some(report) => report,
-            None => {
-                let request = Request::Probe { backend, self_test: true };
-                let Answer::Probe(report) = seat.ask(&request, limit, show).await? else {
-                    return Err(mismatch("probe"));
-                };
-                *report
-            }
+        let mut ask = async |seat: &mut Seat, self_test| match seat
+            .ask(&Request::Probe { backend, self_test }, limit, show)
+            .await?
+        {
+            Answer::Probe(report) => Ok(*report),
+            _ => Err(mismatch("probe")),
         };
+        if let Some(sound) = sound.get(&backend)
+            && sound.holds_for(&browser, &ask(seat, false).await?)
+        {
+            seat.learn(backend, sound.report.clone());
+            return Ok(sound.report.clone());
+        }
+        let report = ask(seat, true).await?;
         if let Some(found) = Sound::of(&browser, &report) {
             sound.insert(backend, found);
         }

@@ -55,8 +55,9 @@ const PEAK: Kind = Kind::Exact { share: 0.01, least: 65_536.0 };
 const ERROR: Kind = Kind::Exact { share: 1e-3, least: 1e-6 };
 
 /// Every figure that is compared. By the yardstick, a time is a multiple of the fixed work that its thread
-/// did beside it, and so free of what the processor was doing besides (see `engine/src/measure/yardstick.rs`). The time to compile is not, as it is a difference of two times of one
-/// run; neither are bits per weight, which follow from the bytes.
+/// did beside it, and so free of what the processor did besides (`engine/src/measure/yardstick.rs`). The
+/// time to compile is not compared, as it is a difference of two times of one run; neither are bits per
+/// weight, which follow from the bytes.
 pub const FIGURES: [Figure; 17] = [
     time("pass", "ms", Kind::Passes, |timing| by_visit(timing, &timing.samples_ms)),
     steady("pass", time("pass by the yardstick", "", Kind::Passes, steady_passes)),

@@ -17,8 +17,8 @@
 //! 3. **They part by more than nothing does**: by 10%, by more than twice the standard error of the
 //!    difference, and by more than the cell's earlier runs of as many visits on this machine show (`noise`).
 //!
-//! Ten runs of 92 cells on each of two machines, dealt out at random as four visits a side, gave 0.1%
-//! changed and 4% that cannot be told; of a planted change of 20%, 93% were found, of 30% 99%.
+//! Of ten pairs of equal runs of 46 cells in Chrome 0.2% changed and 0.2% could not be told; of the cells
+//! that a slower kernel moved by 20% or more, 98% were found (`tests/compare/accept.py`).
 //!
 //! With fewer visits a run is held against the one before it by the moves of at least ten runs: how far this
 //! one goes beyond what they show (`significance::new_move`), under the same procedure, and far out by
