@@ -1,48 +1,13 @@
-// y[m, n] = Σₖ f(x)[m, k] · w[n, k], for few rows of x, with what stands before and behind such a product
-// in a layer: f may be an RMS norm, and to the sum may come a bias and an addend.
-//
-// A team of invocations computes four rows of w, each of them some chunks of K. A workgroup puts x into
-// workgroup memory, normed, a slab at a time. Rows of y are N_TOTAL apart, so that shards of a tall matrix
-// write side by side.
-//
-// GATED: w has twice the rows of y, and y is silu(the first half) times the second. Of the four rows of a
-// team two are gates.
+// A product for few rows of x (see few_rows.wgsl) in floats. A workgroup puts x into workgroup memory, normed,
+// a slab at a time.
 
-struct Params {
-    rows: u32,       // N of this shard; of y, if GATED
-    team: u32,       // invocations of a team: a power of two that divides WG
-    chunks: u32,     // K / 32
-    groups: u32,     // groups in a row
-    y_stride: u32,   // N of the whole matrix
-    y_offset: u32,   // first n of this shard
-    columns: u32,    // K
-    has_norm: u32,
-    has_bias: u32,
-    has_addend: u32,
-    eps: f32,        // of the norm
-}
+#include "few_rows.wgsl"
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(6) var<storage, read> norm: array<vec4<f32>>;      // [K / 4], if has_norm
-@group(0) @binding(7) var<storage, read> addend: array<f32>;          // [M, N_TOTAL], if has_addend
-#include "grid.wgsl"
-#include "reduce.wgsl"
-#include "product.wgsl"
-#if GATED
-#include "activate.wgsl"
-#endif
-
-#if GATED
-const OUTPUTS: u32 = 2u;   // of a team
-#else
-const OUTPUTS: u32 = 4u;   // of a team
-#endif
 // Chunks of x that are in workgroup memory at a time. A chunk has nine quads there, of which one is
 // empty: invocations read a quad of neighbouring chunks each, which must lie in different banks.
 const SLAB: u32 = WG;
 const SLAB_CHUNK: u32 = 9u;
 var<workgroup> slab: array<vec4<f32>, SLAB * SLAB_CHUNK>;
-var<workgroup> sums: array<vec4<f32>, WG>;
 
 // Of four rows, the sums over one quad.
 fn dots(w0: Chunk, w1: Chunk, w2: Chunk, w3: Chunk, at: vec4<u32>, i: u32, xs: vec4<f32>) -> vec4<f32> {
@@ -87,34 +52,6 @@ fn products(rows: vec4<u32>, chunk: u32, place: u32) -> vec4<f32> {
 #endif
 }
 
-// The sums of a team, for each of its invocations. Barriers are what software adapters pay for most.
-fn over_team(value: vec4<f32>, lane: u32, size: u32) -> vec4<f32> {
-#if SUBGROUPS
-    if (size <= params.team) {
-        let partial = subgroupAdd(value);
-        if (lane % size == 0u) {
-            sums[lane / size] = partial;
-        }
-        workgroupBarrier();
-        let count = params.team / size;
-        var total = vec4<f32>(0.0);
-        for (var i = 0u; i < count; i++) {
-            total += sums[lane / params.team * count + i];
-        }
-        return total;
-    }
-#endif
-    sums[lane] = value;
-    workgroupBarrier();
-    for (var span = params.team / 2u; span > 0u; span >>= 1u) {
-        if (lane % params.team < span) {
-            sums[lane] += sums[lane + span];
-        }
-        workgroupBarrier();
-    }
-    return sums[lane / params.team * params.team];
-}
-
 @compute @workgroup_size(WG)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -130,13 +67,7 @@ fn main(
     let m = workgroup.z;
     let member = lane % params.team;
     let first = (grid_index(workgroup, grid) * WG + lane) / params.team * OUTPUTS;
-    // Rows past the end repeat the last one, so that every invocation takes the same path.
-#if GATED
-    let gates = min(vec2<u32>(first, first + 1u), vec2<u32>(params.rows - 1u));
-    let rows = vec4<u32>(gates, gates + params.rows);
-#else
-    let rows = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.rows - 1u));
-#endif
+    let rows = rows_from(first);
     let x_base = m * params.chunks * 8u;
 
     var gain = 1.0;
@@ -148,12 +79,7 @@ fn main(
         gain = 1.0 / sqrt(reduce_sum(squares, lane, size) / f32(params.columns) + params.eps);
     }
 
-    // One of a team begins with the biases.
-    var acc = vec4<f32>(0.0);
-    if (params.has_bias != 0u && member == 0u) {
-        let n = rows + params.y_offset;
-        acc = vec4<f32>(bias[n.x], bias[n.y], bias[n.z], bias[n.w]);
-    }
+    var acc = biases(rows, member);
     for (var start = 0u; start < params.chunks; start += SLAB) {
         let count = min(SLAB, params.chunks - start);
         for (var i = lane; i < count * 8u; i += WG) {
@@ -172,17 +98,5 @@ fn main(
         }
     }
 
-    let total = over_team(acc, lane, size);
-    if (member < OUTPUTS && first + member < params.rows) {
-        let at = m * params.y_stride + params.y_offset + first + member;
-#if GATED
-        var value = activate(total[member]) * total[member + 2u];
-#else
-        var value = total[member];
-#endif
-        if (params.has_addend != 0u) {
-            value += addend[at];
-        }
-        y[at] = value;
-    }
+    store_output(m, first, member, over_team(acc, lane, size));
 }

@@ -1,6 +1,10 @@
 // What a product with a matrix of weights reads and writes; its parameters are at binding 0.
 
+#if ROUNDED
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [M, 7 · chunks], see round.wgsl
+#else
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [M, K / 4]
+#endif
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;         // [M, N_TOTAL]
 @group(0) @binding(4) var<storage, read> bias: array<f32>;            // [N_TOTAL], if params.has_bias
 

@@ -9,6 +9,7 @@
 // is chosen at run time is dear.
 //
 //   fetch(chunk)               the words of a chunk, of which
+//   packed(words, i)           makes a word of four codes, below 16 bits; those of 8 bits have a sign
 //   unpack(words, chunk, i)    makes the codes
 //
 //   affine(group)       d and m of a group, counted over the whole matrix
@@ -87,37 +88,40 @@ struct Chunk { low: vec4<u32>, high: vec4<u32> }
 fn fetch(chunk: u32) -> Chunk {
     return Chunk(weights[chunk * 2u], weights[chunk * 2u + 1u]);
 }
+fn packed(words: Chunk, i: u32) -> u32 {
+    return select(words.low[i & 3u], words.high[i & 3u], i >= 4u);
+}
 fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
-    return signed4(select(words.low[i & 3u], words.high[i & 3u], i >= 4u));
+    return signed4(packed(words, i));
 }
 #elif BITS == 4
 alias Chunk = vec4<u32>;
 fn fetch(chunk: u32) -> Chunk {
     return weights[chunk];
 }
-fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
-    return bytes4((words[i & 3u] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu);
+fn packed(words: Chunk, i: u32) -> u32 {
+    return (words[i & 3u] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu;
 }
 #elif BITS == 3
 alias Chunk = vec3<u32>;
 fn fetch(chunk: u32) -> Chunk {
     return vec3<u32>(weights[chunk * 3u], weights[chunk * 3u + 1u], weights[chunk * 3u + 2u]);
 }
-fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
+fn packed(words: Chunk, i: u32) -> u32 {
     let half = i & 1u;
     let pair = i >> 1u;
     let low = (select(words.x, words.y, half == 1u) >> (pair * 2u)) & 0x03030303u;
     let high = (words.z >> (half * 4u + pair)) & 0x01010101u;
-    return bytes4(low | (high << 2u));
+    return low | (high << 2u);
 }
 #elif BITS == 2
 alias Chunk = vec2<u32>;
 fn fetch(chunk: u32) -> Chunk {
     return weights[chunk];
 }
-fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
+fn packed(words: Chunk, i: u32) -> u32 {
     let word = select(words.x, words.y, (i & 1u) == 1u);
-    return bytes4((word >> ((i >> 1u) * 2u)) & 0x03030303u);
+    return (word >> ((i >> 1u) * 2u)) & 0x03030303u;
 }
 #else
 alias Chunk = u32;
@@ -126,6 +130,11 @@ fn fetch(chunk: u32) -> Chunk {
 }
 fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
     return codes4(chunk, i);
+}
+#endif
+#if BITS < 8
+fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
+    return bytes4(packed(words, i));
 }
 #endif
 #endif

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Most definitions of a kernel, its geometry's apart.
-const MAX_DEFINES: usize = 8;
+const MAX_DEFINES: usize = 12;
 
 /// A file of WGSL, the definitions that make a variant of it, and its geometry. Equal kernels have
 /// equal texts, so one is compiled once however often it is asked for.
@@ -84,6 +84,11 @@ impl Kernel {
     /// to compile what has much of it; wide workgroups gain them nothing.
     pub const fn for_software(self) -> Kernel {
         self.with("SOFTWARE", 1)
+    }
+
+    /// The kernel for GPUs alone: software adapters do without, as they have better.
+    pub const fn for_hardware(self) -> Kernel {
+        self.with("HARDWARE", 1)
     }
 
     /// The variant that sums and compares over subgroups, then this one.
@@ -197,6 +202,8 @@ impl Capabilities {
             Some("the adapter has no shader-f16")
         } else if !self.software && kernel.value("SOFTWARE") != 0 {
             Some("it is for software adapters")
+        } else if self.software && kernel.value("HARDWARE") != 0 {
+            Some("it is for GPUs")
         } else if u64::from(kernel.geometry.workgroup) > self.max_invocations {
             Some("the adapter allows no workgroup as large")
         } else {

@@ -40,7 +40,9 @@ mod softmax;
 pub use activation::{Activation, activation, gated};
 pub use add_positions::add_positions;
 pub use argmax::argmax;
-pub use attention::{Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention};
+pub use attention::{
+    Attention, KeysValues, MAX_WIDTH as MAX_HEAD_WIDTH, attention, self_attention,
+};
 pub use binary::{add, multiply};
 pub use blend::blend;
 pub use choice::{Choice, choices};

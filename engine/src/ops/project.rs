@@ -90,32 +90,37 @@ pub(super) fn all_checks() -> Vec<Check> {
     Format::all().into_iter().map(check).collect()
 }
 
-/// Rows of a slab and a rest, of a number that fills no workgroup.
+/// Rows of a slab and a rest, of a number that fills no workgroup; and short ones, of so many that few
+/// rows of `x` are rounded before.
 fn check(format: Format) -> Check {
     Check::new(format!("project {format}"), move |device| {
-        let (n, k) = (22, 32 * (64 + 5));
-        let w = sample_matrix(device, n, k, format);
-        let (weight, bias) = (device.upload(&[k], normal(8, k)), device.upload(&[n], normal(6, n)));
-        let product = |m: usize, gate: Option<Activation>, with: [bool; 3]| {
-            let x = device.upload(&[m, k], normal(7, m * k));
-            let columns = if gate.is_some() { n / 2 } else { n };
-            let addend = device.upload(&[m, columns], normal(9, m * columns));
-            let how = Projection {
-                norm: with[0].then_some((&weight, 0.5)),
-                bias: with[1].then_some(&bias),
-                gate,
-                addend: with[2].then_some(&addend),
-            };
-            project(device, &x, &w, how)
-        };
-        let silu = Some(Activation::Silu);
-        vec![
-            product(1, silu, [true, false, false]),
-            product(3, silu, [false, true, true]),
-            product(3, None, [true, true, false]),
-            product(1, None, [false, false, true]),
-        ]
+        let sizes = [[22, 32 * (96 + 5)], [8_206, 64]];
+        sizes.into_iter().flat_map(|size| products(device, format, size)).collect()
     })
+}
+
+fn products(device: &Device, format: Format, [n, k]: [usize; 2]) -> Vec<Tensor> {
+    let w = sample_matrix(device, n, k, format);
+    let (weight, bias) = (device.upload(&[k], normal(8, k)), device.upload(&[n], normal(6, n)));
+    let product = |m: usize, gate: Option<Activation>, with: [bool; 3]| {
+        let x = device.upload(&[m, k], normal(7, m * k));
+        let columns = if gate.is_some() { n / 2 } else { n };
+        let addend = device.upload(&[m, columns], normal(9, m * columns));
+        let how = Projection {
+            norm: with[0].then_some((&weight, 0.5)),
+            bias: with[1].then_some(&bias),
+            gate,
+            addend: with[2].then_some(&addend),
+        };
+        project(device, &x, &w, how)
+    };
+    let silu = Some(Activation::Silu);
+    vec![
+        product(1, silu, [true, false, false]),
+        product(3, silu, [false, true, true]),
+        product(3, None, [true, true, false]),
+        product(1, None, [false, false, true]),
+    ]
 }
 
 #[cfg(test)]

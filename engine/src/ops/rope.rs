@@ -83,6 +83,11 @@ pub struct Angles {
 }
 
 impl Angles {
+    /// Cosines and sines.
+    pub(super) fn table(&self) -> &Tensor {
+        &self.table
+    }
+
     /// The table of `positions` for heads of `width`.
     ///
     /// Frequencies and angles are rounded to f32 where transformers rounds them; cosines and sines

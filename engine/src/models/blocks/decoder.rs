@@ -7,7 +7,7 @@ use crate::{
     kv::KvCache,
     load::{Declaration, Linear, Slot, StackedLinear},
     models::{Config, Decoder, Inputs, Model, Outputs, Rows, State},
-    ops::{self, Activation, Angles, Attention, KeysValues, Projection, RopeScaling},
+    ops::{self, Activation, Angles, Attention, Projection, RopeScaling},
     quant::Matrix,
     tensor::Tensor,
 };
@@ -325,7 +325,6 @@ impl Layer {
     ) -> Tensor {
         let angles = state.angles.as_ref().expect("begin made them");
         let qkv = self.qkv.forward(device, x, (&self.input_norm, spec.eps), None);
-        let q = ops::rope(device, &qkv, spec.heads, angles, &state.cache, index);
         let how = Attention {
             kv_heads: spec.kv_heads,
             causal: true,
@@ -333,7 +332,7 @@ impl Layer {
             window: self.window,
             ..Attention::new(spec.heads, spec.width)
         };
-        let y = ops::attention(device, &q, KeysValues::Cached(&state.cache, index), how);
+        let y = ops::self_attention(device, &qkv, angles, (&state.cache, index), how);
         let x = self.output.forward_onto(device, &y, x);
 
         let norm = (&*self.post_norm, spec.eps);

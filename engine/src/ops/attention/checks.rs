@@ -1,6 +1,6 @@
 //! What attention is checked with on a user's device, and on every GPU that tests run on.
 
-use super::{Attention, KeysValues, attention};
+use super::{Attention, KeysValues, attention, step};
 use crate::{ops::Check, testing::normal};
 
 pub(in crate::ops) fn checks() -> Vec<Check> {
@@ -19,13 +19,16 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
     .map(|(name, sizes, masks, groups, window)| {
         check(name.to_owned(), sizes, masks, groups, window)
     })
-    .into()
+    .into_iter()
+    .chain(step::checks())
+    .collect()
 }
 
 /// Every kernel there is without a cache, and with one.
 #[cfg(test)]
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
     let mut checks = crate::ops::kv_append::all_checks();
+    checks.extend(step::all_checks());
     for width in [16, 80, 200] {
         for masks in 0..8usize {
             let [causal, padded, biased] = [0, 1, 2].map(|bit| masks >> bit & 1 != 0);

@@ -1,10 +1,12 @@
 //! Scaled dot-product attention with causal and padding masks, sliding windows and grouped queries.
 
 mod checks;
+mod step;
 
 #[cfg(test)]
 pub(super) use checks::all_checks;
 pub(super) use checks::checks;
+pub use step::self_attention;
 
 use super::{
     Choice,
@@ -318,6 +320,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 pub(super) fn choices() -> Vec<Choice> {
+    [plain_choices(), step::choices()].concat()
+}
+
+fn plain_choices() -> Vec<Choice> {
     let some = Tensor::from_f32(&[1], vec![0.0]);
     let choice = |masks: u32, invocations| {
         let [causal, cached, padded, biased] = [0, 1, 2, 3].map(|bit| masks >> bit & 1 != 0);

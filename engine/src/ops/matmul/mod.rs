@@ -4,26 +4,28 @@
 //! grouped weights meet activations rounded to 15 bits a chunk, see `cpu.rs`; everything else, and all
 //! of the reference, multiplies in f32.
 
+mod checks;
 mod cpu;
 mod kernels;
 mod rounded;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 
+#[cfg(test)]
+pub(super) use checks::all_checks;
+pub(super) use checks::{checks, formats, sample_in_shards, sample_matrix, shards};
 pub(super) use kernels::choices;
 
 use super::{
-    Check,
     host::{Input, on_host},
     pad_columns,
 };
 use crate::{
     device::{Analysis, Bind, Device, Gpu, Kernel},
-    quant::{CHUNK, Format, Layout, Matrix, MatrixBuilder, RoundToNearest, Shard},
+    quant::{CHUNK, Format, Layout, Matrix, Shard},
     tensor::Tensor,
-    testing::normal,
 };
-use kernels::{FEW_ROWS, TEAM_ROWS, gated_kernels, kernels, team};
+use kernels::{FEW_ROWS, ROUND, choose, gated_kernels, kernels, team, team_outputs};
 
 /// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
 /// none. All of the weights are read.
@@ -74,7 +76,7 @@ pub(super) struct Around<'a> {
 fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &[usize]) -> Tensor {
     let y = gpu.alloc(shape);
     let m = x.rows();
-    let Some(kernel) = gpu.choose(kernels(m, w.format)) else {
+    let Some(kernel) = choose(gpu, kernels(m, w.rows, w.format)) else {
         let mut inputs = vec![Input::Floats(x), Input::Matrix(w)];
         inputs.extend(bias.map(Input::Floats));
         let shape = shape.to_vec();
@@ -121,8 +123,11 @@ fn binds<'a>(
 /// a dispatch.
 pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Option<Kernel> {
     let whole = w.columns.is_multiple_of(CHUNK) && (!gated || w.shards.len() == 1);
-    let kernels = if gated { gated_kernels(w.format) } else { kernels(1, w.format) };
-    gpu.choose(kernels).filter(|_| whole && x.rows() <= FEW_ROWS)
+    let kernels = match gated {
+        true => gated_kernels(w.rows, w.format),
+        false => kernels(1, w.rows, w.format),
+    };
+    choose(gpu, kernels).filter(|_| whole && x.rows() <= FEW_ROWS)
 }
 
 /// Dispatches a kernel for few rows.
@@ -136,9 +141,13 @@ pub(super) fn dispatch_few(
 ) {
     let Around { norm, bias, addend, gated } = around;
     let halves = if gated { 2 } else { 1 };
+    let rounded = (kernel.value("ROUNDED") != 0).then(|| round(gpu, x, norm.map(|norm| norm.0)));
+    let operand = rounded.as_ref().unwrap_or(x);
     for shard in w.shards.iter() {
-        let mut binds = binds(x, w, shard, bias, y);
-        binds.push(Bind::Read(6, norm.map_or(x, |(weight, _)| weight)));
+        let mut binds = binds(operand, w, shard, bias, y);
+        if rounded.is_none() {
+            binds.push(Bind::Read(6, norm.map_or(x, |(weight, _)| weight)));
+        }
         binds.push(Bind::Read(7, addend.unwrap_or(x)));
         let rows = shard.rows / halves;
         let team = team(w.chunks(), kernel);
@@ -147,154 +156,26 @@ pub(super) fn dispatch_few(
         let eps = norm.map_or(0.0, |(_, eps)| eps).to_bits();
         let params = sizes.map(|n| n as u32).into_iter().chain(is_there).chain([eps]);
         let params: Vec<u32> = params.collect();
-        let teams = rows.div_ceil(TEAM_ROWS / halves);
+        let teams = rows.div_ceil(team_outputs(kernel));
         gpu.dispatch(kernel, &params, &binds, [teams * team, x.rows()]);
     }
 }
 
-/// The formats that a device is checked with: every one of its own, and what stands for the others.
-pub(super) fn formats() -> Vec<Format> {
-    let mut formats = vec![Format::F32, Format::F16];
-    for bits in [8, 4, 3, 2] {
-        for asymmetric in [false, true] {
-            formats.push(Format::Grouped { bits, asymmetric, group: 32 });
-        }
-        formats.push(Format::Grouped { bits, asymmetric: false, group: 128 });
-    }
-    formats.push(Format::Grouped { bits: 4, asymmetric: true, group: 64 });
-    formats
-}
-
-/// A matrix of repeatable numbers.
-pub(super) fn sample_matrix(
-    device: &Device,
-    rows: usize,
-    columns: usize,
-    format: Format,
-) -> Matrix {
-    sample_in_shards(device, rows, columns, format, rows)
-}
-
-/// A matrix of repeatable numbers in shards of `shard_rows`, a multiple of 32 or 1: what is large enough
-/// for more than one shard on a real device is too large for a check.
-pub(super) fn sample_in_shards(
-    device: &Device,
-    rows: usize,
-    columns: usize,
-    format: Format,
-    shard_rows: usize,
-) -> Matrix {
-    pack(device, rows, columns, format, shard_rows, &normal(5, rows * columns))
-}
-
-fn pack(
-    device: &Device,
-    rows: usize,
-    columns: usize,
-    format: Format,
-    shard_rows: usize,
-    values: &[f32],
-) -> Matrix {
-    let limit =
-        (shard_rows * Layout::Chunks.code_words(format, columns.div_ceil(CHUNK)) * 4) as u64;
-    let mut builder = MatrixBuilder::in_shards(device, "sample", rows, columns, format, limit);
-    let mut done = 0;
-    while done < rows {
-        let piece = builder.piece_rows();
-        let values = &values[done * columns..(done + piece) * columns];
-        builder.push_f32(values, &RoundToNearest).expect("small numbers fit every format");
-        done += piece;
-    }
-    builder.finish()
-}
-
-pub(super) fn checks() -> Vec<Check> {
-    let mut checks = Vec::new();
-    for format in formats() {
-        // One row, few rows with a bias, and more than one tile of rows; 72 and 40 are no
-        // multiples of a chunk, a group or a tile.
-        for (m, n, k, with_bias) in [(1, 40, 160, false), (3, 41, 72, true), (37, 40, 96, true)] {
-            checks.push(check(format, [m, n, k], with_bias));
-        }
-    }
-    // More chunks in a row than a workgroup has invocations.
-    checks.push(check(Format::F16, [1, 5, 1064], false));
-    checks.extend(shards().map(|(format, shards)| {
-        Check::new(format!("matmul {format} in {shards} shards"), move |device| {
-            let n = 32 * (shards - 1) + 9;
-            let w = sample_in_shards(device, n, 72, format, 32);
-            assert_eq!(w.shards.len(), shards);
-            let bias = device.upload(&[n], normal(6, n));
-            let product = |m| {
-                let x = device.upload(&[m, 72], normal(7, m * 72));
-                matmul(device, &x, &w, Some(&bias))
-            };
-            vec![product(1), product(37)]
-        })
-    }));
-    checks.extend([8, 4, 3].map(|bits| {
-        Check::new(format!("matmul of outliers by {bits} bits"), move |device| {
-            outliers(device, bits)
-        })
-    }));
-    checks
-}
-
-/// Every kernel there is.
-#[cfg(test)]
-pub(super) fn all_checks() -> Vec<Check> {
-    let sizes = [[1, 41, 200], [37, 41, 200]];
-    let checks =
-        Format::all().into_iter().flat_map(|format| sizes.map(|size| check(format, size, true)));
-    // Three groups a row, so that two rows would share a word of scales.
-    let by_row = shards().map(|(format, _)| {
-        Check::new(format!("matmul {format} in shards of one row"), move |device| {
-            let w = sample_in_shards(device, 5, 72, format, 1);
-            assert_eq!(w.shards.len(), 5);
-            let product = |m| matmul(device, &device.upload(&[m, 72], normal(7, m * 72)), &w, None);
-            vec![product(1), product(9)]
-        })
-    });
-    checks.chain(by_row).collect()
-}
-
-fn check(format: Format, [m, n, k]: [usize; 3], with_bias: bool) -> Check {
-    Check::new(format!("matmul {format} {m}×{k}×{n}"), move |device| {
-        let w = sample_matrix(device, n, k, format);
-        let bias = device.upload(&[n], normal(6, n));
-        let x = device.upload(&[m, k], normal(7, m * k));
-        vec![matmul(device, &x, &w, with_bias.then_some(&bias))]
-    })
-}
-
-/// Formats of every layout of codes and scales, with a number of shards.
-pub(super) fn shards() -> impl Iterator<Item = (Format, usize)> {
-    let grouped = |bits, asymmetric| Format::Grouped { bits, asymmetric, group: 32 };
-    let formats = [Format::F16, grouped(8, false), grouped(4, true), grouped(3, false)];
-    formats.into_iter().zip([2, 3].into_iter().cycle())
-}
-
-/// Products in which one activation of a chunk is a hundred times the others and meets a weight of
-/// zero: what is left comes from the others, for which a single digit of 15 bits is too coarse.
-fn outliers(device: &Device, bits: u8) -> Vec<Tensor> {
-    let (n, k) = (40, 96);
-    let format = Format::Grouped { bits, asymmetric: false, group: 32 };
-    let large = |column: usize| column % 64 == 17;
-    let mut weights = normal(5, n * k);
-    weights.iter_mut().enumerate().filter(|(i, _)| large(i % k)).for_each(|(_, w)| *w = 0.0);
-    let w = pack(device, n, k, format, n, &weights);
-    let product = |m| {
-        let mut x = normal(7, m * k);
-        x.iter_mut().enumerate().filter(|(i, _)| large(i % k)).for_each(|(_, x)| *x = 100.0);
-        matmul(device, &device.upload(&[m, k], x), &w, None)
-    };
-    vec![product(1), product(3), product(9)]
+/// `x: [M, K]` for integer products, times the weight of a norm where there is one: what `round.wgsl`
+/// says, 28 words a chunk.
+fn round(gpu: &Gpu, x: &Tensor, norm: Option<&Tensor>) -> Tensor {
+    let (rows, chunks) = (x.rows(), x.columns() / CHUNK);
+    let rounded = gpu.alloc(&[rows, chunks * 28]);
+    let params = [2 * rows * chunks, chunks, usize::from(norm.is_some())].map(|n| n as u32);
+    let binds = [Bind::Read(1, x), Bind::Read(2, norm.unwrap_or(x)), Bind::Write(3, &rounded)];
+    gpu.dispatch(&ROUND, &params, &binds, [2 * rows * chunks, 1]);
+    rounded
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::rel_l2;
+    use crate::testing::{normal, rel_l2};
 
     /// Sums in f64 over dequantised weights.
     fn plain(x: &[f32], w: &Matrix) -> Vec<f32> {

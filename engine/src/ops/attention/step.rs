@@ -1,0 +1,132 @@
+//! Attention of a decoder to itself: what its layer does between its projections. A GPU takes a step of
+//! one token in a single dispatch, as each costs more than the arithmetic of a step; more tokens turn
+//! first, and then attend.
+
+use super::{Attention, KeysValues, Sizes, analysis, attention};
+use crate::{
+    device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
+    kv::KvCache,
+    ops::{Angles, Check, Choice, rope},
+    tensor::Tensor,
+    testing::normal,
+};
+
+/// Of heads so wide: a multiple of 16, so that what an invocation reads can be written out.
+const WIDTHS: [usize; 8] = [16, 32, 48, 64, 80, 96, 112, 128];
+
+fn kernels(width: usize) -> [Kernel; 2] {
+    let kernel = Kernel::new("attention_step", Geometry::rows(256)).for_hardware();
+    kernel.with("WIDTH", width as u32).or_by_subgroups()
+}
+
+pub(in crate::ops) fn choices() -> Vec<Choice> {
+    // Without one, the tokens turn and attend in turn.
+    let choice = |width| {
+        let alone = [Kernel::new("rope", Geometry::elements(crate::ops::WG))];
+        Choice::new(
+            "self-attention",
+            format!("{width} wide"),
+            kernels(width).into_iter().chain(alone),
+        )
+    };
+    WIDTHS.map(choice).into()
+}
+
+/// [`attention`] of queries to what `cache` holds in a layer and to the tokens of this pass, from their
+/// queries, keys and values `x: [B, T, (H + 2 · KV) · D]`, which [`rope`] turns and stores.
+pub fn self_attention(
+    device: &Device,
+    x: &Tensor,
+    angles: &Angles,
+    (cache, layer): (&KvCache, usize),
+    how: Attention<'_>,
+) -> Tensor {
+    let [_, width, _] = cache.shape();
+    if let Device::Gpu(gpu) = device
+        && x.shape()[1] == 1
+        && how.mask.is_none()
+        && how.bias.is_none()
+        && WIDTHS.contains(&width)
+        && let Some(kernel) = gpu.choose(kernels(width))
+    {
+        return step(device, gpu, &kernel, x, angles, (cache, layer), how);
+    }
+    let q = rope(device, x, how.heads, angles, cache, layer);
+    attention(device, &q, KeysValues::Cached(cache, layer), how)
+}
+
+fn step(
+    device: &Device,
+    gpu: &Gpu,
+    kernel: &Kernel,
+    x: &Tensor,
+    angles: &Angles,
+    (cache, layer): (&KvCache, usize),
+    how: Attention<'_>,
+) -> Tensor {
+    let [kv_heads, width, capacity] = cache.shape();
+    let batch = x.shape()[0];
+    let before = cache.len();
+    assert!(before < capacity && how.causal, "the caller made room, and looks back");
+    let sizes = Sizes { batch, tokens: 1, width, keys: before + 1, before };
+    let attended = analysis(&sizes, &how);
+    let turned = 3 * batch * (how.heads + kv_heads) * width;
+    let shape = [batch, 1, how.heads * width];
+    let analysis = Analysis::writes(shape)
+        .reads([x.shape(), &[width]])
+        .reads([&[batch, before, kv_heads * width], &[batch, before, kv_heads * width]])
+        .operations(attended.cost.operations + turned as u64);
+    let shape = device.call("self-attention", &[x.shape()], analysis);
+    let y = gpu.alloc(&shape);
+    let (keys, values) = cache.gpu(layer);
+    let rows = batch * how.heads;
+    let window = how.window.map_or(u32::MAX, |window| window as u32);
+    let sizes = [rows, how.heads, kv_heads, capacity].map(|n| n as u32);
+    let params: Vec<u32> = sizes.into_iter().chain([window, how.scale.to_bits()]).collect();
+    let binds = [
+        Bind::Read(1, x),
+        Bind::Read(2, angles.table()),
+        Bind::Read(3, cache.step().tensor()),
+        Bind::Write(4, &y),
+        Bind::Write(5, keys),
+        Bind::Write(6, values),
+    ];
+    gpu.dispatch(kernel, &params, &binds, [rows, 1]);
+    y
+}
+
+/// Prompts, then steps behind them: keys fill several sweeps of a workgroup and parts of one, and what a
+/// step stores is what the next one sees.
+pub(in crate::ops) fn checks() -> Vec<Check> {
+    [(64, 300, None), (128, 3, None), (48, 600, Some(290))]
+        .map(|(width, prompt, window)| check(width, prompt, window))
+        .into()
+}
+
+/// Every kernel there is.
+#[cfg(test)]
+pub(in crate::ops) fn all_checks() -> Vec<Check> {
+    WIDTHS.map(|width| check(width, 70, None)).into()
+}
+
+fn check(width: usize, prompt: usize, window: Option<usize>) -> Check {
+    Check::new(format!("self-attention behind {prompt}, {width} wide"), move |device| {
+        let (heads, kv_heads, capacity) = (4, 2, prompt + 3);
+        let all = (heads + 2 * kv_heads) * width;
+        let cache = KvCache::new(device, 2, 2, kv_heads, width, capacity);
+        let angles =
+            Angles::new(device, capacity, width, 10_000.0, crate::ops::RopeScaling::Default);
+        let how = Attention { kv_heads, causal: true, window, ..Attention::new(heads, width) };
+        let pass = |seed, tokens| {
+            let x = device.upload(&[2, tokens, all], normal(seed, 2 * tokens * all));
+            let y = self_attention(device, &x, &angles, (&cache, 1), how);
+            cache.advance(device, tokens);
+            y
+        };
+        // The first step of all has nothing behind it.
+        let first = pass(4, 1);
+        cache.clear(device);
+        pass(1, prompt);
+        vec![first, pass(2, 1), pass(3, 1)]
+    })
+}

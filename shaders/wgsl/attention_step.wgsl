@@ -1,0 +1,177 @@
+// What a decoder's layer does between its projections for one token of each sequence: queries and keys turn
+// by the angle of the token's position (halves convention), its key and value go behind those in the cache,
+// and a workgroup a head attends to them all, in one sweep by online softmax as in attention.wgsl.
+//
+// WIDTH, of a head, is a multiple of 16 up to 128, so that what an invocation reads can be written out.
+
+struct Params {
+    rows: u32,       // B · H
+    heads: u32,      // H, of queries
+    kv_heads: u32,   // KV; heads is a multiple
+    capacity: u32,   // positions the cache has room for
+    window: u32,     // keys a query sees, its own included; 2³² − 1 for all
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;              // [B, H + 2 · KV, D]
+@group(0) @binding(2) var<storage, read> angles: array<vec4<f32>>;         // [positions, D / 2], (cos, sin)
+@group(0) @binding(3) var<storage, read> step: array<u32>;                 // [0]: positions before
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;        // [B, H, D]
+@group(0) @binding(5) var<storage, read_write> keys: array<vec4<f32>>;     // [B, KV, capacity, D]
+@group(0) @binding(6) var<storage, read_write> values: array<vec4<f32>>;   // [B, KV, capacity, D]
+
+#include "rows.wgsl"
+
+const QUADS: u32 = WIDTH / 4u;
+const HALF: u32 = WIDTH / 8u;   // quads of half a head
+// PARTS invocations score a key, so that their loads do not wait for each other.
+const PARTS: u32 = 4u;
+const SCORED: u32 = WG / PARTS;
+const GROUPS: u32 = WG / QUADS;
+var<workgroup> query: array<vec4<f32>, QUADS>;
+var<workgroup> key: array<vec4<f32>, QUADS>;
+var<workgroup> value: array<vec4<f32>, QUADS>;
+var<workgroup> parts: array<f32, WG * PARTS>;
+var<workgroup> scores: array<f32, WG>;
+var<workgroup> accs: array<vec4<f32>, WG>;
+
+// Four pairs by angles (cos, sin, cos, sin) twice: the first of each, then the second.
+fn turn(a: vec4<f32>, b: vec4<f32>, low: vec4<f32>, high: vec4<f32>) -> mat2x4<f32> {
+    let cosines = vec4<f32>(a.x, a.z, b.x, b.z);
+    let sines = vec4<f32>(a.y, a.w, b.y, b.w);
+    return mat2x4<f32>(low * cosines - high * sines, high * cosines + low * sines);
+}
+
+// Every PARTS-th quad of the product of the query and the key at `base`.
+fn part_of_dot(base: u32, part: u32) -> f32 {
+    let at = base + part;
+    var sum = dot(query[part], keys[at]);
+#if WIDTH > 16
+    sum += dot(query[part + 4u], keys[at + 4u]);
+#endif
+#if WIDTH > 32
+    sum += dot(query[part + 8u], keys[at + 8u]);
+#endif
+#if WIDTH > 48
+    sum += dot(query[part + 12u], keys[at + 12u]);
+#endif
+#if WIDTH > 64
+    sum += dot(query[part + 16u], keys[at + 16u]);
+#endif
+#if WIDTH > 80
+    sum += dot(query[part + 20u], keys[at + 20u]);
+#endif
+#if WIDTH > 96
+    sum += dot(query[part + 24u], keys[at + 24u]);
+#endif
+#if WIDTH > 112
+    sum += dot(query[part + 28u], keys[at + 28u]);
+#endif
+    return sum;
+}
+
+// The sum over every GROUPS-th of `count` keys of weight times a quad of the value, four keys at a time.
+fn weighted(base: u32, group: u32, count: u32) -> vec4<f32> {
+    var sum = vec4<f32>(0.0);
+    var i = group;
+    for (; i + 3u * GROUPS < count; i += 4u * GROUPS) {
+        sum += scores[i] * values[base + i * QUADS]
+            + scores[i + GROUPS] * values[base + (i + GROUPS) * QUADS]
+            + scores[i + 2u * GROUPS] * values[base + (i + 2u * GROUPS) * QUADS]
+            + scores[i + 3u * GROUPS] * values[base + (i + 3u * GROUPS) * QUADS];
+    }
+    for (; i < count; i += GROUPS) {
+        sum += scores[i] * values[base + i * QUADS];
+    }
+    return sum;
+}
+
+fn compute_row(row: u32, lane: u32, size: u32) {
+    let group_heads = params.heads / params.kv_heads;
+    let head = row % params.heads;
+    let kv_head = head / group_heads;
+    let batch = row / params.heads;
+    let position = step[0];
+    let cache = (batch * params.kv_heads + kv_head) * params.capacity * QUADS;
+    let token = batch * (params.heads + 2u * params.kv_heads);
+    let key_at = (token + params.heads + kv_head) * QUADS;
+
+    // Of invocations, so many have a pair of quads of the query, as many one of the key, and then each one
+    // of the value.
+    if (lane < 2u * HALF) {
+        let i = lane % HALF;
+        let at = select(key_at, (token + head) * QUADS, lane < HALF) + i;
+        let angle = (position * HALF + i) * 2u;
+        let turned = turn(angles[angle], angles[angle + 1u], x[at], x[at + HALF]);
+        if (lane < HALF) {
+            query[i] = turned[0] * params.scale;
+            query[i + HALF] = turned[1] * params.scale;
+        } else {
+            key[i] = turned[0];
+            key[i + HALF] = turned[1];
+        }
+    } else if (lane < 2u * HALF + QUADS) {
+        let i = lane - 2u * HALF;
+        value[i] = x[key_at + params.kv_heads * QUADS + i];
+    }
+    workgroupBarrier();
+    if (head % group_heads == 0u && lane < QUADS && position < params.capacity) {
+        keys[cache + position * QUADS + lane] = key[lane];
+        values[cache + position * QUADS + lane] = value[lane];
+    }
+
+    // The token sees itself first: the sweep goes on from there over the keys that were there before.
+    var largest = 0.0;
+    for (var i = 0u; i < QUADS; i++) {
+        largest += dot(query[i], key[i]);
+    }
+    let quad = lane % QUADS;
+    let group = lane / QUADS;
+    var sum = 1.0;
+    var acc = select(vec4<f32>(0.0), value[quad], group == 0u);
+    let part = lane % PARTS;
+    let start = max(position + 1u, params.window) - params.window;
+    for (var first = start; first < position; first += WG) {
+        let count = min(WG, position - first);
+        let base = cache + first * QUADS;
+        for (var i = lane / PARTS; i < count; i += 2u * SCORED) {
+            let far = min(i + SCORED, count - 1u);
+            let near_part = part_of_dot(base + i * QUADS, part);
+            let far_part = part_of_dot(base + far * QUADS, part);
+            parts[i * PARTS + part] = near_part;
+            if (i + SCORED < count) {
+                parts[far * PARTS + part] = far_part;
+            }
+        }
+        workgroupBarrier();
+        let visible = lane < count;
+        var score = -3.0e38;
+        if (visible) {
+            let at = lane * PARTS;
+            score = parts[at] + parts[at + 1u] + parts[at + 2u] + parts[at + 3u];
+        }
+        let top = max(largest, reduce_max(score, lane, size));
+        let weight = select(0.0, exp(max(score - top, -80.0)), visible);
+        scores[lane] = weight;
+        let rescale = exp(max(largest - top, -80.0));
+        // reduce_sum ends in a barrier, after which every weight is in place.
+        sum = sum * rescale + reduce_sum(weight, lane, size);
+        acc *= rescale;
+        if (group < GROUPS) {
+            acc += weighted(base + quad, group, count);
+        }
+        largest = top;
+        workgroupBarrier();
+    }
+
+    accs[lane] = acc;
+    workgroupBarrier();
+    if (lane < QUADS) {
+        var total = vec4<f32>(0.0);
+        for (var i = 0u; i < GROUPS; i++) {
+            total += accs[i * QUADS + lane];
+        }
+        y[row * QUADS + lane] = total / sum;
+    }
+}
