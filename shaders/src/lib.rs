@@ -42,6 +42,7 @@ sources![
     "attention",
     "attention_alone",
     "attention_inputs",
+    "attention_merge",
     "attention_step",
     "binary",
     "blend",

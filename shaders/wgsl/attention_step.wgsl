@@ -2,22 +2,26 @@
 // by the angle of the token's position (halves convention), its key and value go behind those in the cache,
 // and a workgroup a head attends to them all, in one sweep by online softmax as in attention.wgsl.
 //
+// SPLIT: several workgroups share the keys of a head, and leave to attention_merge.wgsl what each has found:
+// its sum over values, the largest score, and the sum of weights relative to that.
+//
 // WIDTH, of a head, is a multiple of 16 up to 128, so that what an invocation reads can be written out.
 
 struct Params {
-    rows: u32,       // B · H
+    rows: u32,       // B · H · splits
     heads: u32,      // H, of queries
     kv_heads: u32,   // KV; heads is a multiple
     capacity: u32,   // positions the cache has room for
     window: u32,     // keys a query sees, its own included; 2³² − 1 for all
     scale: f32,
+    splits: u32,     // workgroups of a head
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;              // [B, H + 2 · KV, D]
 @group(0) @binding(2) var<storage, read> angles: array<vec4<f32>>;         // [positions, D / 2], (cos, sin)
 @group(0) @binding(3) var<storage, read> step: array<u32>;                 // [0]: positions before
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;        // [B, H, D]
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;        // [B, H, D]; SPLIT: [B, H, splits, D + 4]
 @group(0) @binding(5) var<storage, read_write> keys: array<vec4<f32>>;     // [B, KV, capacity, D]
 @group(0) @binding(6) var<storage, read_write> values: array<vec4<f32>>;   // [B, KV, capacity, D]
 
@@ -87,7 +91,9 @@ fn weighted(base: u32, group: u32, count: u32) -> vec4<f32> {
     return sum;
 }
 
-fn compute_row(row: u32, lane: u32, size: u32) {
+fn compute_row(index: u32, lane: u32, size: u32) {
+    let row = index / params.splits;
+    let split = index % params.splits;
     let group_heads = params.heads / params.kv_heads;
     let head = row % params.heads;
     let kv_head = head / group_heads;
@@ -116,24 +122,31 @@ fn compute_row(row: u32, lane: u32, size: u32) {
         value[i] = x[key_at + params.kv_heads * QUADS + i];
     }
     workgroupBarrier();
-    if (head % group_heads == 0u && lane < QUADS && position < params.capacity) {
+    if (split == 0u && head % group_heads == 0u && lane < QUADS && position < params.capacity) {
         keys[cache + position * QUADS + lane] = key[lane];
         values[cache + position * QUADS + lane] = value[lane];
     }
 
     // The token sees itself first: the sweep goes on from there over the keys that were there before.
-    var largest = 0.0;
-    for (var i = 0u; i < QUADS; i++) {
-        largest += dot(query[i], key[i]);
-    }
     let quad = lane % QUADS;
     let group = lane / QUADS;
-    var sum = 1.0;
-    var acc = select(vec4<f32>(0.0), value[quad], group == 0u);
     let part = lane % PARTS;
+    var largest = -3.0e38;
+    var sum = 0.0;
+    var acc = vec4<f32>(0.0);
+    if (split == 0u) {
+        largest = 0.0;
+        for (var i = 0u; i < QUADS; i++) {
+            largest += dot(query[i], key[i]);
+        }
+        sum = 1.0;
+        acc = select(acc, value[quad], group == 0u);
+    }
     let start = max(position + 1u, params.window) - params.window;
-    for (var first = start; first < position; first += WG) {
-        let count = min(WG, position - first);
+    let share = (position - start + params.splits - 1u) / params.splits;
+    let end = min(start + (split + 1u) * share, position);
+    for (var first = start + split * share; first < end; first += WG) {
+        let count = min(WG, end - first);
         let base = cache + first * QUADS;
         for (var i = lane / PARTS; i < count; i += 2u * SCORED) {
             let far = min(i + SCORED, count - 1u);
@@ -172,6 +185,15 @@ fn compute_row(row: u32, lane: u32, size: u32) {
         for (var i = 0u; i < GROUPS; i++) {
             total += accs[i * QUADS + lane];
         }
+#if SPLIT
+        y[index * (QUADS + 1u) + lane] = total;
+#else
         y[row * QUADS + lane] = total / sum;
+#endif
     }
+#if SPLIT
+    if (lane == 0u) {
+        y[index * (QUADS + 1u) + QUADS] = vec4<f32>(largest, sum, 0.0, 0.0);
+    }
+#endif
 }

@@ -21,6 +21,7 @@ struct Params {
     has_bias: u32,
     has_addend: u32,
     eps: f32,        // of the norm
+    m: u32,          // rows of x
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -2,7 +2,8 @@
 // instruction, and turning codes into floats is what would take it longest. Either x comes ROUNDED (see
 // round.wgsl), or each workgroup rounds it for itself, a slab at a time.
 //
-// A norm's gain is a factor of the sum, and so comes behind it.
+// A norm's gain is a factor of the sum, and so comes behind it. With TILE_Y = 4, which wants rounded rows,
+// a team takes four rows of x at once.
 
 #include "few_rows.wgsl"
 #include "round.wgsl"
@@ -145,6 +146,43 @@ fn team_sum(value: f32, lane: u32, size: u32) -> f32 {
     return total;
 }
 
+// What an invocation has of a row of x.
+struct Found {
+    sums: Sums,
+    squares: f32,
+}
+
+fn with_chunk(found: Found, w: Parts, base: u32, chunk: u32) -> Found {
+    let xs = activations(base, chunk);
+#if ROWS == 4
+    let products = Sums(product(w.r0, xs), product(w.r1, xs), product(w.r2, xs), product(w.r3, xs));
+#else
+    let products = Sums(product(w.r0, xs), product(w.r1, xs));
+#endif
+    return Found(found.sums + products, found.squares + xs.about.z);
+}
+
+// Writes what a team has found of row m of x.
+fn finish(m: u32, first: u32, found: Found, lane: u32, size: u32) {
+    var total = over_team(found.sums, lane, size);
+    if (params.has_norm != 0u) {
+        let mean = team_sum(found.squares, lane, size) / f32(params.columns);
+        total *= 1.0 / sqrt(mean + params.eps);
+    }
+    if (m < params.m) {
+        store_output(m, first, lane % params.team, total + biases(rows_from(first), 0u));
+    }
+}
+
+// Where a row of x begins; rows past the end repeat the last one.
+fn base_of(m: u32) -> u32 {
+#if ROUNDED
+    return min(m, params.m - 1u) * params.chunks * ROUNDED_QUADS;
+#else
+    return m * params.chunks * 8u;
+#endif
+}
+
 @compute @workgroup_size(WG)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -157,32 +195,30 @@ fn main(
 #if SUBGROUPS == 0
     let size = 1u;
 #endif
-    let m = workgroup.z;
-#if ROUNDED
-    let base = m * params.chunks * ROUNDED_QUADS;
-#else
-    let base = m * params.chunks * 8u;
-#endif
+    let m = workgroup.z * TILE_Y;
     let member = lane % params.team;
     let first = (grid_index(workgroup, grid) * WG + lane) / params.team * OUTPUTS;
     let rows = rows_from(first);
 
-    var acc = Sums(0.0);
-    var squares = 0.0;
+    var found0 = Found(Sums(0.0), 0.0);
+#if TILE_Y == 4
+    var found1 = found0;
+    var found2 = found0;
+    var found3 = found0;
+#endif
     for (var start = 0u; start < params.chunks; start += min(SLAB, params.chunks)) {
         let count = min(SLAB, params.chunks - start);
 #if ROUNDED == 0
-        round_slab(base, start, count, lane);
+        round_slab(base_of(m), start, count, lane);
         workgroupBarrier();
 #endif
         for (var chunk = member; chunk < count; chunk += params.team) {
             let w = parts(rows, start + chunk);
-            let xs = activations(base, chunk);
-            squares += xs.about.z;
-#if ROWS == 4
-            acc += Sums(product(w.r0, xs), product(w.r1, xs), product(w.r2, xs), product(w.r3, xs));
-#else
-            acc += Sums(product(w.r0, xs), product(w.r1, xs));
+            found0 = with_chunk(found0, w, base_of(m), chunk);
+#if TILE_Y == 4
+            found1 = with_chunk(found1, w, base_of(m + 1u), chunk);
+            found2 = with_chunk(found2, w, base_of(m + 2u), chunk);
+            found3 = with_chunk(found3, w, base_of(m + 3u), chunk);
 #endif
         }
 #if ROUNDED == 0
@@ -191,10 +227,14 @@ fn main(
         }
 #endif
     }
-    var total = over_team(acc, lane, size);
-    if (params.has_norm != 0u) {
-        let mean = team_sum(squares, lane, size) / f32(params.columns);
-        total *= 1.0 / sqrt(mean + params.eps);
-    }
-    store_output(m, first, member, total + biases(rows, 0u));
+    finish(m, first, found0, lane, size);
+#if TILE_Y == 4
+    // The next row's sums take the place of these.
+    workgroupBarrier();
+    finish(m + 1u, first, found1, lane, size);
+    workgroupBarrier();
+    finish(m + 2u, first, found2, lane, size);
+    workgroupBarrier();
+    finish(m + 3u, first, found3, lane, size);
+#endif
 }

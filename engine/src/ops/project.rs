@@ -120,6 +120,7 @@ fn products(device: &Device, format: Format, [n, k]: [usize; 2]) -> Vec<Tensor> 
         product(3, silu, [false, true, true]),
         product(3, None, [true, true, false]),
         product(1, None, [false, false, true]),
+        product(6, silu, [true, true, true]),
     ]
 }
 

@@ -14,22 +14,33 @@ use crate::{
 /// Of heads so wide: a multiple of 16, so that what an invocation reads can be written out.
 const WIDTHS: [usize; 8] = [16, 32, 48, 64, 80, 96, 112, 128];
 
-fn kernels(width: usize) -> [Kernel; 2] {
+/// Keys that a share has room for: where a cache has room for more, several workgroups share a head's.
+const SHARE: usize = 512;
+/// Shares of a head at most.
+const MOST_SHARES: usize = 16;
+/// What was found in shares, as one.
+const MERGE: Kernel = Kernel::new("attention_merge", Geometry::elements(64));
+
+fn kernels(width: usize, is_split: bool) -> [Kernel; 2] {
     let kernel = Kernel::new("attention_step", Geometry::rows(256)).for_hardware();
-    kernel.with("WIDTH", width as u32).or_by_subgroups()
+    kernel.with("WIDTH", width as u32).switched("SPLIT", is_split).or_by_subgroups()
+}
+
+/// Shares of a head: a recorded step is replayed until a cache is full.
+fn shares(capacity: usize) -> usize {
+    capacity.div_ceil(SHARE).min(MOST_SHARES)
 }
 
 pub(in crate::ops) fn choices() -> Vec<Choice> {
     // Without one, the tokens turn and attend in turn.
-    let choice = |width| {
-        let alone = [Kernel::new("rope", Geometry::elements(crate::ops::WG))];
-        Choice::new(
-            "self-attention",
-            format!("{width} wide"),
-            kernels(width).into_iter().chain(alone),
-        )
+    let rope = Kernel::new("rope", Geometry::elements(crate::ops::WG));
+    let choice = |width, is_split| {
+        let call = format!("{width} wide{}", if is_split { ", in shares" } else { "" });
+        Choice::new("self-attention", call, kernels(width, is_split).into_iter().chain([rope]))
     };
-    WIDTHS.map(choice).into()
+    let mut choices = vec![Choice::new("self-attention", "shares as one", [MERGE])];
+    choices.extend(WIDTHS.into_iter().flat_map(|width| [false, true].map(|it| choice(width, it))));
+    choices
 }
 
 /// [`attention`] of queries to what `cache` holds in a layer and to the tokens of this pass, from their
@@ -41,13 +52,15 @@ pub fn self_attention(
     (cache, layer): (&KvCache, usize),
     how: Attention<'_>,
 ) -> Tensor {
-    let [_, width, _] = cache.shape();
+    let [_, width, capacity] = cache.shape();
+    let is_split = shares(capacity) > 1;
     if let Device::Gpu(gpu) = device
         && x.shape()[1] == 1
         && how.mask.is_none()
         && how.bias.is_none()
         && WIDTHS.contains(&width)
-        && let Some(kernel) = gpu.choose(kernels(width))
+        && (!is_split || gpu.choose([MERGE]).is_some())
+        && let Some(kernel) = gpu.choose(kernels(width, is_split))
     {
         return step(device, gpu, &kernel, x, angles, (cache, layer), how);
     }
@@ -79,26 +92,33 @@ fn step(
     let shape = device.call("self-attention", &[x.shape()], analysis);
     let y = gpu.alloc(&shape);
     let (keys, values) = cache.gpu(layer);
-    let rows = batch * how.heads;
+    let (rows, shares) = (batch * how.heads, shares(capacity));
+    let found = (shares > 1).then(|| gpu.alloc(&[rows * shares, width + 4]));
     let window = how.window.map_or(u32::MAX, |window| window as u32);
-    let sizes = [rows, how.heads, kv_heads, capacity].map(|n| n as u32);
-    let params: Vec<u32> = sizes.into_iter().chain([window, how.scale.to_bits()]).collect();
+    let sizes = [rows * shares, how.heads, kv_heads, capacity].map(|n| n as u32);
+    let params = sizes.into_iter().chain([window, how.scale.to_bits(), shares as u32]);
+    let params: Vec<u32> = params.collect();
     let binds = [
         Bind::Read(1, x),
         Bind::Read(2, angles.table()),
         Bind::Read(3, cache.step().tensor()),
-        Bind::Write(4, &y),
+        Bind::Write(4, found.as_ref().unwrap_or(&y)),
         Bind::Write(5, keys),
         Bind::Write(6, values),
     ];
-    gpu.dispatch(kernel, &params, &binds, [rows, 1]);
+    gpu.dispatch(kernel, &params, &binds, [rows * shares, 1]);
+    if let Some(found) = &found {
+        let params = [y.count() / 4, width / 4, shares].map(|n| n as u32);
+        let binds = [Bind::Read(1, found), Bind::Write(2, &y)];
+        gpu.dispatch(&MERGE, &params, &binds, [y.count() / 4, 1]);
+    }
     y
 }
 
-/// Prompts, then steps behind them: keys fill several sweeps of a workgroup and parts of one, and what a
-/// step stores is what the next one sees.
+/// Prompts, then steps behind them: keys fill several sweeps of a workgroup and parts of one, one share and
+/// several, and what a step stores is what the next one sees.
 pub(in crate::ops) fn checks() -> Vec<Check> {
-    [(64, 300, None), (128, 3, None), (48, 600, Some(290))]
+    [(64, 300, None), (128, 3, None), (48, 900, None), (32, 1_100, Some(290))]
         .map(|(width, prompt, window)| check(width, prompt, window))
         .into()
 }
@@ -106,7 +126,8 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
 /// Every kernel there is.
 #[cfg(test)]
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
-    WIDTHS.map(|width| check(width, 70, None)).into()
+    let prompts = WIDTHS.into_iter().flat_map(|width| [(width, 70), (width, SHARE)]);
+    prompts.map(|(width, prompt)| check(width, prompt, None)).collect()
 }
 
 fn check(width: usize, prompt: usize, window: Option<usize>) -> Check {

@@ -68,9 +68,11 @@ fn pack(
 pub(in crate::ops) fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
     for format in formats() {
-        // One row, few rows with a bias, and more than one tile of rows; 72 and 40 are no
+        // One row, few rows with a bias, several, and more than one tile of rows; 72 and 40 are no
         // multiples of a chunk, a group or a tile.
-        for (m, n, k, with_bias) in [(1, 40, 160, false), (3, 41, 72, true), (37, 40, 96, true)] {
+        for (m, n, k, with_bias) in
+            [(1, 40, 160, false), (3, 41, 72, true), (6, 9, 72, true), (37, 40, 96, true)]
+        {
             checks.push(check(format, [m, n, k], with_bias));
         }
     }
@@ -110,7 +112,7 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
 /// Every kernel there is.
 #[cfg(test)]
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
-    let sizes = [[1, 41, 200], [37, 41, 200]];
+    let sizes = [[1, 41, 200], [6, 41, 200], [37, 41, 200]];
     let checks =
         Format::all().into_iter().flat_map(|format| sizes.map(|size| check(format, size, true)));
     // Three groups a row, so that two rows would share a word of scales.

@@ -6,8 +6,10 @@ use crate::{
     quant::Format,
 };
 
-/// Rows of `x` up to which each is treated on its own.
-pub(super) const FEW_ROWS: usize = 4;
+/// Rows of `x` up to which each is treated on its own in floats.
+const FEW_ROWS: usize = 4;
+/// Rows of `x` up to which four of them are treated at once in integers.
+const SEVERAL_ROWS: usize = 16;
 
 /// Teams of invocations, each of which has some rows of the matrix and one of `x`.
 const MATVEC: [Kernel; 2] = [
@@ -19,12 +21,15 @@ const DIGITS: Kernel = Kernel::new("matvec_digits", Geometry::elements(256))
     .with("DIGITS", 1)
     .with("WIDE", 1)
     .with("ROWS", 2);
-/// The same of `x` that [`ROUND`] has rounded.
-const ROUNDED_DIGITS: Kernel = Kernel::new("matvec_digits", Geometry::elements(128))
-    .with("DIGITS", 1)
-    .with("WIDE", 1)
-    .with("ROWS", 4)
-    .with("ROUNDED", 1);
+/// The same of `x` that [`ROUND`] has rounded, one row of it or several.
+const ROUNDED_DIGITS: [Kernel; 2] = [rounded_digits(1), rounded_digits(4)];
+const fn rounded_digits(rows: u32) -> Kernel {
+    Kernel::new("matvec_digits", Geometry { workgroup: 128, tile: [128, rows], folded: true })
+        .with("DIGITS", 1)
+        .with("WIDE", 1)
+        .with("ROWS", 4)
+        .with("ROUNDED", 1)
+}
 /// Half a chunk of activations an invocation.
 pub(super) const ROUND: Kernel = Kernel::new("round_rows", Geometry::elements(64));
 
@@ -39,28 +44,47 @@ const MATMUL: [Kernel; 2] = [
 
 /// The kernels for `rows` rows of `x` and `outputs` rows of the matrix, the preferred one first.
 pub(super) fn kernels(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
-    if rows <= FEW_ROWS {
-        return few_rows(outputs, format);
+    let mut kernels = few_rows(rows, outputs, format);
+    if rows > FEW_ROWS {
+        let [small, large] = MATMUL.map(|kernel| format.define(kernel));
+        // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
+        let by_halves = large.switched("F16", format == Format::F16);
+        kernels.extend([small, by_halves, large]);
     }
-    let [small, large] = MATMUL.map(|kernel| format.define(kernel));
-    // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
-    let by_halves = large.switched("F16", format == Format::F16);
-    vec![small, by_halves, large]
+    kernels
 }
 
-/// The same with both halves of a gated product of few rows.
-pub(super) fn gated_kernels(outputs: usize, format: Format) -> Vec<Kernel> {
+/// Those of them that can have something around the product, or both halves of a gated one.
+pub(super) fn fused_kernels(
+    rows: usize,
+    outputs: usize,
+    format: Format,
+    gated: bool,
+) -> Vec<Kernel> {
+    let kernels = few_rows(rows, outputs, format).into_iter();
     let gate = Activation::Silu as u32;
-    let gated = |kernel: Kernel| kernel.with("GATED", 1).with("KIND", gate);
-    few_rows(outputs, format).into_iter().map(gated).collect()
+    match gated {
+        true => kernels.map(|kernel| kernel.with("GATED", 1).with("KIND", gate)).collect(),
+        false => kernels.collect(),
+    }
 }
 
-fn few_rows(outputs: usize, format: Format) -> Vec<Kernel> {
-    let [for_software, floats] = MATVEC.map(|kernel| format.define(kernel));
-    let digits = if outputs < MANY_OUTPUTS { DIGITS } else { ROUNDED_DIGITS };
-    let digits = matches!(format, Format::Grouped { .. }).then(|| format.define(digits));
-    let kernels = [Some(for_software), digits, Some(floats)];
-    kernels.into_iter().flatten().flat_map(Kernel::or_by_subgroups).collect()
+fn few_rows(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
+    let [for_software, floats] = MATVEC.map(|kernel| (rows <= FEW_ROWS).then_some(kernel));
+    let [of_one, of_several] = ROUNDED_DIGITS;
+    let digits = match rows {
+        1 if outputs < MANY_OUTPUTS => Some(DIGITS),
+        1 => Some(of_one),
+        _ => (rows <= SEVERAL_ROWS).then_some(of_several),
+    };
+    let digits = digits.filter(|_| matches!(format, Format::Grouped { .. }));
+    let kernels = [for_software, digits, floats].into_iter().flatten();
+    kernels.flat_map(|kernel| format.define(kernel).or_by_subgroups()).collect()
+}
+
+/// Whether a kernel is one of [`fused_kernels`].
+pub(super) fn is_for_few(kernel: &Kernel) -> bool {
+    kernel.source.starts_with("matvec")
 }
 
 /// The first kernel that can be had with all that it needs before it.
@@ -86,13 +110,26 @@ pub(super) fn team(chunks: usize, kernel: &Kernel) -> usize {
 pub(in crate::ops) fn choices() -> Vec<Choice> {
     let mut choices = vec![Choice::new("matmul", "activations for integer products", [ROUND])];
     for format in Format::all() {
-        for (outputs, name) in [(1, "few"), (MANY_OUTPUTS, "many")] {
-            let call = format!("{format}, few rows, {name} outputs");
-            choices.push(Choice::new("matmul", call.clone(), kernels(1, outputs, format)));
-            choices.push(Choice::new("project", call + ", gated", gated_kernels(outputs, format)));
+        for (rows, outputs, name) in [
+            (1, 1, "a row, few outputs"),
+            (1, MANY_OUTPUTS, "a row, many outputs"),
+            (2, 1, "few rows"),
+            (FEW_ROWS + 1, 1, "several rows"),
+            (SEVERAL_ROWS + 1, 1, "many rows"),
+        ] {
+            let call = format!("{format}, {name}");
+            choices.push(Choice::new("matmul", call, kernels(rows, outputs, format)));
+            if rows <= FEW_ROWS {
+                let gated = fused_kernels(rows, outputs, format, true);
+                choices.push(Choice::new("project", format!("{format}, {name}, gated"), gated));
+            } else if rows <= SEVERAL_ROWS && matches!(format, Format::Grouped { .. }) {
+                // Where there is none, gate and product are two.
+                let gated = fused_kernels(rows, outputs, format, true);
+                let apart = kernels(rows, outputs, format);
+                let all = gated.into_iter().chain(apart);
+                choices.push(Choice::new("project", format!("{format}, {name}, gated"), all));
+            }
         }
-        let call = format!("{format}, many rows");
-        choices.push(Choice::new("matmul", call, kernels(FEW_ROWS + 1, 1, format)));
     }
     choices
 }

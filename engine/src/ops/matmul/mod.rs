@@ -25,7 +25,7 @@ use crate::{
     quant::{CHUNK, Format, Layout, Matrix, Shard},
     tensor::Tensor,
 };
-use kernels::{FEW_ROWS, ROUND, choose, gated_kernels, kernels, team, team_outputs};
+use kernels::{ROUND, choose, fused_kernels, is_for_few, kernels, team, team_outputs};
 
 /// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
 /// none. All of the weights are read.
@@ -85,7 +85,7 @@ fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &
             Tensor::from_f32(&shape, cpu::matmul(x[0].f32s(), &w[0], bias, false))
         });
     };
-    if m <= FEW_ROWS {
+    if is_for_few(&kernel) {
         let around = Around { bias, ..Around::default() };
         dispatch_few(gpu, &kernel, x, w, around, &y);
         return y;
@@ -123,11 +123,7 @@ fn binds<'a>(
 /// a dispatch.
 pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Option<Kernel> {
     let whole = w.columns.is_multiple_of(CHUNK) && (!gated || w.shards.len() == 1);
-    let kernels = match gated {
-        true => gated_kernels(w.rows, w.format),
-        false => kernels(1, w.rows, w.format),
-    };
-    choose(gpu, kernels).filter(|_| whole && x.rows() <= FEW_ROWS)
+    choose(gpu, fused_kernels(x.rows(), w.rows, w.format, gated)).filter(|_| whole)
 }
 
 /// Dispatches a kernel for few rows.
@@ -154,7 +150,8 @@ pub(super) fn dispatch_few(
         let sizes = [rows, team, w.chunks(), w.groups(), w.rows / halves, shard.first, w.columns];
         let is_there = [norm.is_some(), bias.is_some(), addend.is_some()].map(u32::from);
         let eps = norm.map_or(0.0, |(_, eps)| eps).to_bits();
-        let params = sizes.map(|n| n as u32).into_iter().chain(is_there).chain([eps]);
+        let params = sizes.map(|n| n as u32).into_iter().chain(is_there);
+        let params = params.chain([eps, x.rows() as u32]);
         let params: Vec<u32> = params.collect();
         let teams = rows.div_ceil(team_outputs(kernel));
         gpu.dispatch(kernel, &params, &binds, [teams * team, x.rows()]);
