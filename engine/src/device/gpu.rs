@@ -8,7 +8,7 @@ use super::{
     pipelines::{Pipelines, Recipe},
     pool::{Buffer, Pool},
     problems::Problems,
-    queue::{Dispatch, HostFn, HostStep, Work},
+    queue::{Dispatch, HostFn, HostStep, Reading, Work},
     trace::Notes,
 };
 use crate::{
@@ -330,6 +330,21 @@ impl Gpu {
             .map(|tensor| (tensor.buffer().raw().clone(), tensor.count() as u64 * 4))
             .collect();
         self.copy_out(encoder, &buffers).await
+    }
+
+    /// Submits what was recorded and asks for tensors behind it, without waiting; none where the host has
+    /// to compute before that, or a pipeline is still to be made.
+    pub fn begin_read(&self, tensors: &[&Tensor]) -> Option<Reading> {
+        let waits = |work: &Work| matches!(work, Work::Host(_));
+        if !self.pipelines.borrow().all_made() || self.pending.borrow().iter().any(waits) {
+            return None;
+        }
+        let encoder = self.encode_pending();
+        let buffers: Vec<_> = tensors
+            .iter()
+            .map(|tensor| (tensor.buffer().raw().clone(), tensor.count() as u64 * 4))
+            .collect();
+        Some(self.begin_copy(encoder, &buffers))
     }
 
     /// Fetches the words of a buffer that is no tensor.

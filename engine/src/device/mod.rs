@@ -28,7 +28,7 @@ pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tuning};
 pub use modes::{Laps, Poison, Spent};
 pub use pipelines::Recipe;
 pub use pool::Buffer;
-pub use queue::HostFn;
+pub use queue::{HostFn, Reading};
 pub use trace::{Analysis, Call, Notes, Trace, numbers};
 
 use crate::{

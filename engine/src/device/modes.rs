@@ -112,7 +112,7 @@ impl Laps<'_> {
         let laps = gpu.clock.borrow_mut().as_mut().and_then(|clock| clock.end(&gpu.device));
         let Some(laps) = laps else { return Ok(None) };
         gpu.queue.submit([laps.commands]);
-        let ticks = gpu.fetch(&laps.staging, bytemuck::pod_collect_to_vec::<u8, u64>);
+        let ticks = gpu.fetch(gpu.ask(laps.staging), bytemuck::pod_collect_to_vec::<u8, u64>);
         Ok(Some(laps.times.of(&ticks.await?)))
     }
 }

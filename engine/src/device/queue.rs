@@ -32,6 +32,26 @@ pub(super) struct Dispatch {
     pub(super) groups: [u32; 3],
 }
 
+/// A buffer that is being mapped.
+pub(super) struct Asked {
+    staging: wgpu::Buffer,
+    mapped: futures_channel::oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    submission: wgpu::SubmissionIndex,
+}
+
+/// A read that is under way, while more may be submitted.
+pub struct Reading {
+    asked: Asked,
+    /// Bytes of each buffer.
+    sizes: Vec<u64>,
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reading({:?})", self.sizes)
+    }
+}
+
 /// Words of several buffers in, words of several buffers out.
 pub type HostFn = dyn Fn(Vec<Vec<u32>>) -> Vec<Vec<u32>>;
 
@@ -121,7 +141,7 @@ impl Gpu {
     }
 
     /// Encodes what waits, up to a host step. Writes take place between submissions.
-    fn encode_pending(&self) -> wgpu::CommandEncoder {
+    pub(super) fn encode_pending(&self) -> wgpu::CommandEncoder {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut dispatches = Vec::new();
         loop {
@@ -181,10 +201,20 @@ impl Gpu {
     /// Runs the commands of `encoder`, then fetches bytes from the beginnings of buffers as words.
     pub(super) async fn copy_out(
         &self,
-        mut encoder: wgpu::CommandEncoder,
+        encoder: wgpu::CommandEncoder,
         buffers: &[(wgpu::Buffer, u64)],
     ) -> Result<Vec<Vec<u32>>> {
-        let total: u64 = buffers.iter().map(|(_, bytes)| bytes).sum();
+        self.finish_read(self.begin_copy(encoder, buffers)).await
+    }
+
+    /// Submits the commands of `encoder` and asks for bytes from the beginnings of buffers behind them.
+    pub(super) fn begin_copy(
+        &self,
+        mut encoder: wgpu::CommandEncoder,
+        buffers: &[(wgpu::Buffer, u64)],
+    ) -> Reading {
+        let sizes: Vec<u64> = buffers.iter().map(|(_, bytes)| *bytes).collect();
+        let total: u64 = sizes.iter().sum();
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size: total.max(4),
@@ -197,10 +227,16 @@ impl Gpu {
             offset += bytes;
         }
         self.submit(encoder);
-        self.fetch(&staging, |bytes| {
+        Reading { asked: self.ask(staging), sizes }
+    }
+
+    /// The words that were asked for.
+    pub async fn finish_read(&self, reading: Reading) -> Result<Vec<Vec<u32>>> {
+        let Reading { asked, sizes } = reading;
+        self.fetch(asked, |bytes| {
             // Each buffer is copied out of the mapped memory once, and nothing else is.
-            let mut rest = &bytes[..total as usize];
-            let buffers = buffers.iter().map(|(_, bytes)| {
+            let mut rest = bytes;
+            let buffers = sizes.iter().map(|bytes| {
                 let (head, tail) = rest.split_at(*bytes as usize);
                 rest = tail;
                 bytemuck::pod_collect_to_vec(head)
@@ -210,27 +246,39 @@ impl Gpu {
         .await
     }
 
-    /// Takes what `staging` holds once all that was submitted has run.
-    pub(super) async fn fetch<T>(
-        &self,
-        staging: &wgpu::Buffer,
-        take: impl FnOnce(&[u8]) -> T,
-    ) -> Result<T> {
-        let (sender, receiver) = futures_channel::oneshot::channel();
+    /// Asks for what `staging` holds once all that was submitted has run.
+    pub(super) fn ask(&self, staging: wgpu::Buffer) -> Asked {
+        let (sender, mapped) = futures_channel::oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone only when this future was dropped.
             let _ = sender.send(result);
         });
-        self.queue.submit([]);
+        let submission = self.queue.submit([]);
+        Asked { staging, mapped, submission }
+    }
+
+    /// Waits for what was asked for, and takes it.
+    pub(super) async fn fetch<T>(
+        &self,
+        asked: Asked,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        let Asked { staging, mapped, submission } = asked;
         #[cfg(not(target_arch = "wasm32"))]
-        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
-            self.check("waiting for the GPU")?;
-            return Err(Error::device("waiting for the GPU", error.to_string()));
+        {
+            let until = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+            if let Err(error) = self.device.poll(until) {
+                self.check("waiting for the GPU")?;
+                return Err(Error::device("waiting for the GPU", error.to_string()));
+            }
         }
         #[cfg(target_arch = "wasm32")]
-        let mapped = self.nudged(receiver).await;
+        let mapped = {
+            drop(submission);
+            self.nudged(mapped).await
+        };
         #[cfg(not(target_arch = "wasm32"))]
-        let mapped = receiver.await;
+        let mapped = mapped.await;
         self.check("running kernels")?;
         match mapped {
             Ok(Ok(())) => {}

@@ -22,6 +22,7 @@ use crate::{
     tensor::Tensor,
 };
 use recorded::RecordedStep;
+use std::collections::VecDeque;
 
 /// Most tokens that are generated before the host looks at them.
 const MAX_BATCH: usize = 32;
@@ -203,16 +204,32 @@ async fn on_gpu(
         let chosen = text.step(device, decoder, state, input);
         (chosen.clone(), chosen)
     });
-    let (mut batch, mut done) = (1, 0);
+    let limit = text.left();
+    let (mut batch, mut submitted, mut done) = (1, 0, 0);
+    let mut under_way = VecDeque::new();
     loop {
         let start = now();
-        let count = batch.min(text.left());
-        for _ in 0..count {
-            step.replay();
+        // Two batches at a time, so that the GPU does not wait while the host looks at a token.
+        while submitted < limit && under_way.len() < 2 {
+            let count = batch.min(limit - submitted);
+            for _ in 0..count {
+                step.replay();
+            }
+            submitted += count;
+            let reading = gpu.begin_read(&[step.emitted()]);
+            let is_last = reading.is_none();
+            under_way.push_back((count, reading));
+            if is_last {
+                break;
+            }
         }
-        let tokens = gpu.read(&[step.emitted()]).await?.remove(0);
+        let (count, reading) = under_way.pop_front().expect("tokens are left");
+        let tokens = match reading {
+            Some(reading) => gpu.finish_read(reading).await?,
+            None => gpu.read(&[step.emitted()]).await?,
+        };
         state.cache.step().follow(count);
-        let goes_on = text.push(&tokens[done..done + count]);
+        let goes_on = text.push(&tokens[0][done..done + count]);
         done += count;
         if !goes_on {
             return Ok(done);

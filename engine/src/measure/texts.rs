@@ -19,6 +19,9 @@ use std::cell::Cell;
 /// New tokens where neither the case nor the request says how many.
 const DEFAULT_NEW_TOKENS: usize = 16;
 
+/// New tokens of a text before those that are timed.
+const WARM_UP_TOKENS: usize = 3;
+
 /// Continues the prompts of a case.
 pub(super) struct Texts<'a> {
     pub(super) device: &'a Device,
@@ -77,6 +80,11 @@ impl Texts<'_> {
             };
             let now = || self.embedder.now();
             let (device, decoder) = (self.device, self.decoder);
+            if row == 0 && matches!(device, Device::Gpu(_)) {
+                // What a step dispatches and a prompt does not is compiled by now.
+                let first = Options { max_new_tokens: limit.min(WARM_UP_TOKENS), ..options.clone() };
+                generate(device, decoder, &prompt.inputs, &prompt.ids, &first, &now, &|_| ()).await?;
+            }
             yardsticks.extend(yardstick::read(device, self.embedder));
             let text =
                 generate(device, decoder, &prompt.inputs, &prompt.ids, &options, &now, &emit);
