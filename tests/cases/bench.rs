@@ -1,13 +1,13 @@
 //! Single ops are measured on the host and in a page, and what comes of it is right.
 
-use harness::bench::Measured;
+use harness::bench::BenchRun;
 use record::{Backend, CeilingKind};
 use serde_json::Value;
 use std::{fs, path::Path, process::Command};
 use tests::HARNESS;
 
 /// Measures one op with small shapes, and gives the reports and what was printed.
-fn bench(folder: &Path, words: &[&str]) -> (Vec<Measured>, String) {
+fn bench(folder: &Path, words: &[&str]) -> (Vec<BenchRun>, String) {
     let file = folder.join("bench.json");
     let mut command = Command::new(&*HARNESS);
     command.args(["bench", "--no-setup", "--quick", "--gpu", "software", "--budget", "2m"]);
@@ -19,7 +19,7 @@ fn bench(folder: &Path, words: &[&str]) -> (Vec<Measured>, String) {
     (reports, String::from_utf8(output.stdout).unwrap())
 }
 
-fn assert_measured(Measured { name, backend, report, .. }: &Measured, ops: &[&str]) {
+fn assert_measured(BenchRun { name, backend, report, .. }: &BenchRun, ops: &[&str]) {
     let who = format!("{name} {backend}");
     assert_eq!(report.unsupported, None, "{who}");
     assert_eq!(report.failures(), Vec::<String>::new(), "{who}");
@@ -42,7 +42,10 @@ fn assert_measured(Measured { name, backend, report, .. }: &Measured, ops: &[&st
 fn ops_are_measured_on_the_host() {
     let folder = tempfile::tempdir().unwrap();
     let words = ["--backends", "native", "--ops", "project", "add", "--bits", "4"];
+    let page = folder.path().join("bench.html");
+    let words = [&words[..], &["--page", page.to_str().unwrap()]].concat();
     let (reports, printed) = bench(folder.path(), &words);
+    assert!(fs::read_to_string(page).unwrap().contains("host on native"));
     let [host] = &reports[..] else { panic!("{reports:?}") };
     assert_eq!((host.backend, host.name.as_str()), (Backend::Native, "host"));
     assert!(host.browser.is_none() && host.report.adapter.is_some());
@@ -68,12 +71,15 @@ fn ops_are_measured_in_chrome() {
 
 #[test]
 fn what_cannot_be_measured_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
     for (words, said) in [
         (&["--ops", "matmull"][..], "did you mean \"matmul\"?"),
         (&["--bits", "adaptive"], "a call has weights of one width"),
         (&["--budget", "soon"], "such as 90s or 5m"),
         (&["--backends", "webnn"], "no WebNN kernels to measure"),
-        (&["--backends", "native", "--output", "/dev/null/x"], "name another with --output"),
+        (&["--backends", "native", "--output", folder], "name another file with --output"),
+        (&["--backends", "native", "--page", folder], "name another file with --page"),
     ] {
         let output = Command::new(&*HARNESS).arg("bench").args(words).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stderr);

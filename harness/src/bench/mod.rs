@@ -5,6 +5,8 @@
 
 mod table;
 
+pub use matrix::view::bench::BenchRun;
+
 use crate::{
     browser::{BrowserArgs, GpuChoice, Launch, Programs, SessionOptions, Target},
     bundle,
@@ -18,11 +20,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Context, Result, bail, ensure};
-use record::{
-    Answer, Backend, BenchReport, BenchRequest, Bits, Browser, BrowserInfo, Event, Host, Request,
-    Status,
-};
-use serde::{Deserialize, Serialize};
+use record::{Answer, Backend, BenchRequest, Bits, Browser, BrowserInfo, Event, Request, Status};
 use serde_json::json;
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -39,7 +37,7 @@ Examples:
   cargo harness bench --backends native --ops matmul project --bits 4 3
       products of few bits on the host's GPU, without a browser
   cargo harness bench --browsers chrome --gpu hardware --budget 5m --output bench.json
-      all of it on the real GPU, and a file with every sample")]
+      all of it on the real GPU, and a file with every sample; --page writes a page")]
 pub struct Args {
     /// Browsers to drive.
     #[command(flatten)]
@@ -74,6 +72,10 @@ pub struct Args {
     /// Write the reports to this file as JSON, every sample with them.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Write a page with the reports to this file.
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<PathBuf>,
 
     /// Show the browsers' windows.
     #[arg(long)]
@@ -119,28 +121,13 @@ fn budget(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// A report and whose it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// The browser; none of the host.
-    #[serde(default)]
-    pub browser: Option<BrowserInfo>,
-    /// Its name on the command line.
-    pub name: String,
-    /// Where the arithmetic ran.
-    pub backend: Backend,
-    /// The machine.
-    pub host: Host,
-    /// What was measured.
-    pub report: BenchReport,
-}
-
 /// Carries out `harness bench`.
 pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
-    if let Some(path) = &args.output {
-        let context =
-            || format!("{} cannot be written; name another with --output", path.display());
-        probe_file(path).with_context(context)?;
+    for (option, path) in [("--output", &args.output), ("--page", &args.page)] {
+        let Some(path) = path else { continue };
+        probe_file(path).with_context(|| {
+            format!("{} cannot be written; name another file with {option}", path.display())
+        })?;
     }
     ensure!(
         !args.backends.contains(&Backend::Webnn),
@@ -148,7 +135,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     );
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let mut bench = Bench { args, ui, measured: Vec::new(), exit: Exit::Ok };
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         tokio::select! {
             done = bench.all() => done,
             // Dropping what is asked ends the browser or the child.
@@ -157,18 +144,23 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
                 Ok(())
             }
         }
-    })?;
+    });
+    // What was measured is kept whatever came after it.
     if let Some(path) = &args.output {
         let text = serde_json::to_string_pretty(&json!({"reports": bench.measured}))?;
         fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
     }
-    Ok(bench.exit)
+    if let Some(path) = &args.page {
+        let page = matrix::bench(&bench.measured).to_string();
+        fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    done.map(|()| bench.exit)
 }
 
 struct Bench<'a> {
     args: &'a Args,
     ui: &'a Ui,
-    measured: Vec<Measured>,
+    measured: Vec<BenchRun>,
     exit: Exit,
 }
 
@@ -293,7 +285,7 @@ impl Bench<'_> {
                 return Ok(());
             }
         };
-        let measured = Measured { browser, name, backend, host: host::host(), report };
+        let measured = BenchRun { browser, name, backend, host: host::host(), report };
         self.ui.result(table::text(&measured), json!(measured));
         for failure in measured.report.failures() {
             self.ui.error(format!("{}, {backend}: {failure}", measured.name));

@@ -1,7 +1,7 @@
-//! A report as lines of text: the ceilings first, then a line for each call.
+//! A report as lines of text: the ceilings first, then a line for each call. The words are those of the page.
 
-use super::Measured;
-use record::{BenchRow, CallTime, Ceiling, TimedBy};
+use matrix::view::bench::{BenchRun, CallLine, CeilingLine, call, ceiling, hardware, missing};
+use record::{BenchReport, BenchRow, Ceiling};
 
 /// What stands above the columns of calls. Text is set to the left and numbers to the right.
 const HEADS: [&str; 10] =
@@ -10,56 +10,36 @@ const HEADS: [&str; 10] =
 const TEXTS: usize = 4;
 
 /// The whole report.
-pub(super) fn text(measured: &Measured) -> String {
-    let Measured { report, .. } = measured;
-    let mut lines = vec![who(measured)];
+pub(super) fn text(run: &BenchRun) -> String {
+    let BenchRun { report, .. } = run;
+    let mut lines = vec![who(run)];
     if let Some(why) = &report.unsupported {
         lines.push(format!("  cannot be measured: {why}"));
         return lines.join("\n");
     }
-    lines.extend(report.ceilings.iter().map(ceiling));
+    lines.extend(report.ceilings.iter().map(of_ceiling));
     lines.push(String::new());
     let is_timed = |row: &&BenchRow| row.time.is_some();
     let timed: Vec<[String; 10]> = report.rows.iter().filter(is_timed).map(cells).collect();
     if !timed.is_empty() {
         lines.extend(aligned(&timed));
-        lines.extend(notes(&report.rows));
+        lines.extend(note(report));
     }
-    for row in report.rows.iter().filter(|row| row.time.is_none()) {
-        let why = match (&row.error, &row.skipped) {
-            (Some(error), _) => format!("failed: {error}"),
-            (None, Some(skipped)) => format!("skipped: {skipped}"),
-            (None, None) => "not measured".to_owned(),
-        };
-        lines.push(format!("  {}: {why}", row.name()));
-    }
+    lines.extend(missing(report).into_iter().map(|(what, why)| format!("  {what}: {why}")));
     lines.push(String::new());
     lines.join("\n")
 }
 
-/// `chrome 156.0 on webgpu: google swiftshader, software; engine 0.1.0 1a2b3c4, subgroups; small shapes`
-fn who(Measured { browser, name, backend, host, report }: &Measured) -> String {
+/// `chrome 156.0 on webgpu: google swiftshader, software; engine 0.1.0 1a2b3c4, subgroups; small shapes; 60 s`
+fn who(run: &BenchRun) -> String {
+    let BenchRun { browser, name, backend, report, .. } = run;
     let version = browser.as_ref().map(|browser| format!(" {}", browser.version));
-    let device = match &report.adapter {
-        Some(adapter) => {
-            let words = [&adapter.vendor, &adapter.architecture, &adapter.device];
-            let words = words.into_iter().chain([&adapter.description]);
-            let words: Vec<&str> =
-                words.map(String::as_str).filter(|word| !word.is_empty()).collect();
-            let kind = match adapter.software {
-                Some(true) => ", software",
-                Some(false) => "",
-                None => ", hardware or software: it does not say",
-            };
-            format!("{}{kind}", words.join(" "))
-        }
-        None => format!("one thread of {}", host.cpu),
-    };
     let engine = &report.engine;
     let shapes = if report.quick { "small shapes" } else { "shapes of published models" };
     format!(
-        "{name}{} on {backend}: {device}; engine {} {}, {}; {shapes}; {:.0} s",
+        "{name}{} on {backend}: {}; engine {} {}, {}; {shapes}; {:.0} s",
         version.unwrap_or_default(),
+        hardware(run),
         engine.version,
         engine.commit,
         engine.variant,
@@ -67,48 +47,21 @@ fn who(Measured { browser, name, backend, host, report }: &Measured) -> String {
     )
 }
 
-fn ceiling(ceiling: &Ceiling) -> String {
-    let kind = ceiling.kind;
-    let value = match (ceiling.value, &ceiling.error, &ceiling.skipped) {
-        (Some(value), ..) => {
-            // A processor's arithmetic in TFLOP/s would be zeros.
-            let (value, unit) = match kind.unit() {
-                "TFLOP/s" => (value * 1e3, "GFLOP/s"),
-                unit => (value, unit),
-            };
-            let time = ceiling.time.as_ref();
-            let wall = time.filter(|time| time.by == TimedBy::Timestamps && unit == "µs");
-            let wall = wall.map(|time| format!(", {} µs on the host", digits(time.wall_us)));
-            format!("{:>10} {unit}{}", digits(value), wall.unwrap_or_default())
-        }
-        (None, Some(error), _) => format!("failed: {error}"),
-        (None, None, why) => format!("skipped: {}", why.as_deref().unwrap_or("not measured")),
-    };
-    format!("  {kind:<11} {value}")
+fn of_ceiling(of: &Ceiling) -> String {
+    let CeilingLine { name, value, note } = ceiling(of);
+    let (number, unit) = value.split_once(' ').unwrap_or((&value, ""));
+    let value = if of.value.is_some() { format!("{number:>8} {unit}") } else { value };
+    let note = if note.is_empty() { note } else { format!(", {note}") };
+    format!("  {name:<11} {value}{note}")
 }
 
 fn cells(row: &BenchRow) -> [String; 10] {
-    let time = row.time.clone().unwrap_or_default();
-    let CallTime { median_us, quartiles_us: [low, high], by, .. } = time;
-    let spread = if median_us > 0.0 { (high - low) / 2.0 / median_us * 100.0 } else { 0.0 };
-    let share = row.share.map(|share| format!("{:.0}% {}", share.share * 100.0, share.of));
-    let mark = if by == TimedBy::Batches && row.dispatches > 0 { "*" } else { "" };
-    let error = row.check.as_ref().map(|check| {
-        let mark = if row.failure().is_some() { " WRONG" } else { "" };
-        format!("{:.0e}{mark}", check.rel_l2)
-    });
-    [
-        row.op.clone(),
-        row.call.clone(),
-        row.shape.clone(),
-        row.format.clone(),
-        format!("{}{mark}", digits(median_us)),
-        format!("{spread:.0}%"),
-        row.gbps.map(digits).unwrap_or_default(),
-        row.tflops.map(|tflops| digits(tflops * 1e3)).unwrap_or_default(),
-        share.unwrap_or_default(),
-        error.unwrap_or_default(),
-    ]
+    let CallLine { call, shape, format, time, spread, gbps, gflops, share, of, .. } = call(row);
+    let mark = if row.failure().is_some() { " WRONG" } else { "" };
+    let error = row.check.as_ref().map(|check| format!("{:.0e}{mark}", check.rel_l2));
+    let share = format!("{share} {of}");
+    let error = error.unwrap_or_default();
+    [row.op.clone(), call, shape, format, time, spread, gbps, gflops, share, error]
 }
 
 fn aligned(rows: &[[String; 10]]) -> Vec<String> {
@@ -127,31 +80,18 @@ fn aligned(rows: &[[String; 10]]) -> Vec<String> {
 }
 
 /// What has to be known to read the lines above.
-fn notes(rows: &[BenchRow]) -> Vec<String> {
-    let by_host = |row: &BenchRow| {
-        let time = row.time.as_ref();
-        row.dispatches > 0 && time.is_some_and(|time| time.by == TimedBy::Batches)
-    };
+fn note(report: &BenchReport) -> Option<String> {
+    let is_marked = |row: &BenchRow| row.time.is_some() && call(row).time.ends_with('*');
     let note = "  * by the host's clock, over many calls and one wait: no timestamps could be used";
-    rows.iter().any(by_host).then(|| note.to_owned()).into_iter().collect()
-}
-
-/// Three digits that count, and all before the point.
-fn digits(value: f64) -> String {
-    match value.abs() {
-        v if v >= 100.0 => format!("{value:.0}"),
-        v if v >= 10.0 => format!("{value:.1}"),
-        v if v >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
+    report.rows.iter().any(is_marked).then(|| note.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{Backend, BenchCheck, BenchReport, CeilingKind, Cost, Host, Share};
+    use record::{Backend, BenchCheck, CallTime, CeilingKind, Cost, Host, Share};
 
-    fn measured() -> Measured {
+    fn measured() -> BenchRun {
         let ceiling = |kind, value: Option<f64>, skipped: Option<&str>| Ceiling {
             kind,
             value,
@@ -192,7 +132,7 @@ mod tests {
             ..BenchReport::default()
         };
         let host = Host { cpu: "A processor".into(), ..Host::default() };
-        Measured { browser: None, name: "host".into(), backend: Backend::Native, host, report }
+        BenchRun { browser: None, name: "host".into(), backend: Backend::Native, host, report }
     }
 
     #[test]
@@ -200,7 +140,7 @@ mod tests {
         let text = text(&measured());
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("host on native: one thread of A processor"), "{text}");
-        assert_eq!(lines[1], "  read              2346 GB/s");
+        assert_eq!(lines[1], "  read            2346 GB/s");
         assert_eq!(lines[2], "  f16         skipped: the adapter has no shader-f16");
         assert!(lines[4].starts_with("  op       call           shape"), "{text}");
         let right: Vec<&str> = lines[5].split_whitespace().collect();
