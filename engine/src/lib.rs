@@ -8,12 +8,14 @@
 //! its matrices; [`load`] makes a plan of what a model declares and puts it on a [`device`]; [`ops`]
 //! compute on [`tensor`]s; [`models`] are written over ops, remember in [`kv`] and speak through
 //! [`generate`]. `answer` gives a request to `probe`, which looks at the
-//! device and runs [`selftest`], to `measure`, where a cell becomes an outcome, or to `infer`, which
-//! answers a person; all three open what they need through `open`.
+//! device and runs [`selftest`], to `measure`, where a cell becomes an outcome, to [`mod@bench`], which
+//! times single calls of ops, or to `infer`, which answers a person; all open what they need through
+//! `open`.
 
 mod answer;
 pub mod architectures;
 mod axes;
+pub mod bench;
 mod case;
 pub mod device;
 mod embedder;

@@ -20,9 +20,9 @@ use std::{
 
 /// Largest distance of a GPU kernel from the reference: sums are in another order, and WGSL allows
 /// exp and tanh a few ulp.
-const GPU_TOLERANCE: f64 = 2e-5;
+pub(crate) const GPU_TOLERANCE: f64 = 2e-5;
 /// Largest distance of the CPU's integer kernels from the reference: activations have 15 bits.
-const CPU_TOLERANCE: f64 = 1e-4;
+pub(crate) const CPU_TOLERANCE: f64 = 1e-4;
 
 /// What came of a self-test.
 #[derive(Debug, Default)]

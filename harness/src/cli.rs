@@ -2,6 +2,7 @@
 
 use crate::{
     archive::{compare, export, gc, history},
+    bench,
     browser::{BrowserArgs, GpuChoice, SessionOptions},
     cases::Size,
     check,
@@ -76,6 +77,8 @@ pub enum Command {
     PackWeights(weights::PackArgs),
     /// Put a question to a model: a text, a sound, an image.
     Infer(infer::Args),
+    /// Measure single ops beside what the device can do at most.
+    Bench(Box<bench::Args>),
     /// Say which tools are there, and how to get those that are not.
     Doctor,
     /// Install what is missing: browsers, drivers, the WASM target.

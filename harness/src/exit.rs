@@ -41,6 +41,16 @@ impl Exit {
         }
         exit
     }
+
+    /// The worse of two: what is wrong outweighs what could not be had.
+    pub fn or(self, other: Exit) -> Exit {
+        let rank = |exit| match exit {
+            Exit::Ok => 0,
+            Exit::Infra => 1,
+            _ => 2,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -68,6 +78,14 @@ mod tests {
         for status in [Status::Fail, Status::Error, Status::Crash, Status::Timeout] {
             assert_eq!(exit_of(&[Status::Infra, status]), Exit::CellFailed);
         }
+    }
+
+    #[test]
+    fn of_two_exits_the_worse_one_is_kept() {
+        assert_eq!(Exit::Ok.or(Exit::Infra), Exit::Infra);
+        assert_eq!(Exit::Infra.or(Exit::CellFailed), Exit::CellFailed);
+        assert_eq!(Exit::CellFailed.or(Exit::Infra), Exit::CellFailed);
+        assert_eq!(Exit::Infra.or(Exit::Ok), Exit::Infra);
     }
 
     #[test]

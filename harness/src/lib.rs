@@ -4,13 +4,14 @@
 //! makes the list of cells, [`runner`] works through it, [`session`] talks to one browser, which
 //! [`browser`] knows how to start, and [`native`] to the host; [`server`] serves the page and the
 //! models, [`store`] keeps the records, [`outputs`] writes files
-//! from them, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
+//! from them, [`mod@bench`] measures single ops in the same sessions, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
 //! commands about what is stored. [`setup`] brings the tools, [`bundle`]
 //! builds the page and [`models`] fetches real models, which [`mod@reference`] makes cases of and to
 //! which [`infer`] puts a question. [`home`]
 //! knows where the program finds what belongs to it, and [`pack`] takes it elsewhere.
 
 pub mod archive;
+pub mod bench;
 pub mod browser;
 pub mod bundle;
 pub mod cases;
@@ -94,6 +95,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::Plan(args) => run::print_plan(&args, ui)?,
         Command::PackWeights(args) => weights::pack(&args, ui)?,
         Command::Infer(args) => return Ok(infer::run(&args, ui)?.into()),
+        Command::Bench(args) => return Ok(bench::run(&args, ui)?.into()),
         Command::Doctor => return Ok(doctor::run(ui).into()),
         Command::Setup(args) => setup::run(args, ui)?,
         Command::Grid(args) => grid::local::run(&args, ui)?,

@@ -68,3 +68,9 @@ pub fn compatibility(records: &[Record]) -> Result<view::Compatibility<'_>, Erro
 pub fn performance(records: &[Record]) -> Result<view::Performance<'_>, Error> {
     view::Performance::of(records)
 }
+
+/// The page of single ops as one HTML file, which is written by its `Display`: what each device can do at
+/// most, and calls beside it.
+pub fn bench(runs: &[view::bench::BenchRun]) -> view::bench::Bench {
+    view::bench::Bench::of(runs)
+}

@@ -6,6 +6,7 @@
 //! rebuilt from records alone. There is no logic here beyond names and their parsing, so that the
 //! crate compiles in a second for every target.
 
+mod bench;
 mod case;
 mod cell;
 mod cost;
@@ -18,6 +19,9 @@ mod outcome;
 mod precision;
 mod request;
 
+pub use bench::{
+    BenchCheck, BenchReport, BenchRequest, BenchRow, CallTime, Ceiling, CeilingKind, Share, TimedBy,
+};
 pub use case::{CaseInputs, CaseManifest, Reference, SeededInput, SeededWeights};
 pub use cell::{Axes, Axis, Backend, Browser, Cell, Class};
 pub use cost::Cost;

@@ -1,6 +1,9 @@
 //! What the harness asks of a page and what the page says back.
 
-use crate::{Adapter, Backend, Capabilities, Cell, EngineInfo, InferRequest, Inference, Outcome};
+use crate::{
+    Adapter, Backend, BenchReport, BenchRequest, Capabilities, Cell, EngineInfo, InferRequest,
+    Inference, Outcome,
+};
 use serde::{Deserialize, Serialize};
 
 /// One request to the page; it is answered before the next one is sent.
@@ -18,6 +21,8 @@ pub enum Request {
     Run(RunRequest),
     /// Puts a question to a model.
     Infer(Box<InferRequest>),
+    /// Measures single calls of ops.
+    Bench(BenchRequest),
 }
 
 /// Everything the engine needs to run one cell.
@@ -108,6 +113,8 @@ pub enum Answer {
     Run(Box<Outcome>),
     /// To [`Request::Infer`].
     Infer(Box<Inference>),
+    /// To [`Request::Bench`].
+    Bench(Box<BenchReport>),
 }
 
 /// Who the page is.

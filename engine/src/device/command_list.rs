@@ -22,9 +22,13 @@ pub struct CommandList<T> {
 
 impl<T> CommandList<T> {
     /// Dispatches of a replay.
-    #[cfg(test)]
     pub(crate) fn dispatches(&self) -> usize {
         self.work.iter().filter(|work| matches!(work, Work::Dispatch(_))).count()
+    }
+
+    /// Whether a replay writes from the host, which ends a submission.
+    pub(crate) fn writes(&self) -> bool {
+        self.work.iter().any(|work| matches!(work, Work::Write { .. }))
     }
 
     /// Loses a dispatch.

@@ -67,8 +67,10 @@ mod tests {
     use shaders::{Dialect, Files};
     use std::collections::BTreeSet;
 
+    /// Those of all ops, and those that show what a GPU can do at most.
     fn kernels() -> BTreeSet<Kernel> {
-        choices().into_iter().flat_map(|choice| choice.kernels).collect()
+        let of_ops = choices().into_iter().flat_map(|choice| choice.kernels);
+        of_ops.chain(crate::bench::kernels()).collect()
     }
 
     #[test]

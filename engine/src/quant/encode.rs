@@ -14,7 +14,7 @@ pub struct PackedRows {
 }
 
 impl PackedRows {
-    fn zeros(format: Format, rows: usize, columns: usize) -> PackedRows {
+    pub(super) fn zeros(format: Format, rows: usize, columns: usize) -> PackedRows {
         let (layout, chunks) = (Layout::Chunks, columns.div_ceil(CHUNK));
         PackedRows {
             codes: vec![0; layout.code_words(format, chunks) * rows],
@@ -22,7 +22,7 @@ impl PackedRows {
         }
     }
 
-    fn put_scale(&mut self, format: Format, at: usize, d: f16, m: f16) {
+    pub(super) fn put_scale(&mut self, format: Format, at: usize, d: f16, m: f16) {
         match format {
             Format::Grouped { asymmetric: true, .. } => {
                 self.scales[at] = u32::from(d.to_bits()) | u32::from(m.to_bits()) << 16;

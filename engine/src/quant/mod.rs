@@ -22,7 +22,8 @@
 //! levels ±0.5 and ±1.5 serve bell-shaped weights better than a zero and a lopsided pair.
 //!
 //! `format.rs` has both; `quantiser.rs` is how codes are chosen, and `round.rs` one way to do it;
-//! `codes.rs` packs and unpacks a chunk, `encode.rs` rows of a matrix, and `matrix.rs` holds them.
+//! `codes.rs` packs and unpacks a chunk, `encode.rs` rows of a matrix, and `matrix.rs` holds them;
+//! `seeded.rs` makes rows that nobody quantised.
 
 mod codes;
 mod encode;
@@ -30,6 +31,7 @@ mod format;
 mod matrix;
 mod quantiser;
 mod round;
+mod seeded;
 
 pub use codes::{chunk_words, pack, unpack};
 pub use encode::PackedRows;

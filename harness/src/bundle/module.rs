@@ -9,7 +9,7 @@ use std::fmt;
 /// One of the WebAssembly modules in `pkg/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Module {
-    /// Answers probes and runs cells.
+    /// Answers probes, runs cells and measures ops.
     Engine,
     /// Answers questions too.
     Infer,
@@ -22,7 +22,7 @@ impl Module {
     pub(crate) fn of(request: &Request) -> Module {
         match request {
             Request::Infer(_) => Module::Infer,
-            Request::Probe { .. } | Request::Run(_) => Module::Engine,
+            Request::Probe { .. } | Request::Run(_) | Request::Bench(_) => Module::Engine,
         }
     }
 

@@ -105,7 +105,7 @@ pub fn probe(outputs: &OutputArgs) -> Result<()> {
     Ok(())
 }
 
-fn probe_file(path: &Path) -> Result<()> {
+pub(crate) fn probe_file(path: &Path) -> Result<()> {
     make_folder_of(path)?;
     let is_new = !path.exists();
     // What is neither a file nor a folder, a pipe for example, may wait for a reader.

@@ -7,7 +7,11 @@
 mod aliases;
 
 use crate::{
-    cli::{Cli, Command::Run, ConfigCommand},
+    cli::{
+        Cli,
+        Command::{Bench, Run},
+        ConfigCommand,
+    },
     home,
     suggest::did_you_mean,
     ui::Ui,
@@ -163,8 +167,10 @@ impl Layers {
         });
         // The definition that made the matches is the one that reads them.
         let mut cli = Cli::from_arg_matches_mut(matches)?;
-        if let Run(args) = &mut cli.command {
-            args.cells.browsers.are_default = is_default;
+        match &mut cli.command {
+            Run(args) => args.cells.browsers.are_default = is_default,
+            Bench(args) => args.browsers.are_default = is_default,
+            _ => {}
         }
         Ok(cli)
     }
@@ -222,8 +228,16 @@ impl Layers {
             Some("db" | "output-matrix" | "output-report") => lay(arg),
             _ => arg,
         };
+        // `bench` has sessions as a run has them, and measures otherwise.
+        let lay_sessions = |arg: Arg| match arg.get_long() {
+            Some(
+                "browsers" | "browser-binary" | "driver-binary" | "backends" | "headed" | "gpu",
+            ) => lay(arg),
+            _ => arg,
+        };
         names.iter().fold(command, |command, name| match name.as_str() {
             "run" | "plan" => command.mut_subcommand(name, |sub| sub.mut_args(&lay)),
+            "bench" => command.mut_subcommand(name, |sub| sub.mut_args(lay_sessions)),
             _ => command.mut_subcommand(name, |sub| sub.mut_args(lay_outputs)),
         })
     }

@@ -4,8 +4,10 @@
 //! facts and not at markup: [`sheet`] says what was run, [`mod@column`] names platforms, [`status`] and
 //! [`chip`] a cell's verdict, [`figure`] turns numbers into text with units, [`mod@flag`] what makes a time
 //! one to be read with care into words, [`measured`] a cell into figures, [`chart`] a case into points, [`platform`] what a browser offers a page.
-//! The two reports, [`Compatibility`] and [`Performance`], are put together from them.
+//! The two reports, [`Compatibility`] and [`Performance`], are put together from them; [`mod@bench`] is
+//! the page of single ops, which has no records.
 
+pub mod bench;
 pub mod chart;
 pub mod chip;
 pub mod column;

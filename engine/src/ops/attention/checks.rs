@@ -29,6 +29,8 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
     let mut checks = crate::ops::kv_append::all_checks();
     checks.extend(step::all_checks());
+    // More keys than a software adapter's invocation can go through alone.
+    checks.push(check("to many keys".to_owned(), [600, 1, 1, 64], [true, false], 0, None));
     for width in [16, 80, 200] {
         for masks in 0..8usize {
             let [causal, padded, biased] = [0, 1, 2].map(|bit| masks >> bit & 1 != 0);

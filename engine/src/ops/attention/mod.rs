@@ -87,7 +87,16 @@ fn invocations(tokens: usize, keys: usize, width: usize) -> u32 {
     wanted.next_power_of_two().clamp(64, MAX_WIDTH) as u32
 }
 
-fn kernels(how: &Attention<'_>, cached: bool, invocations: u32) -> [Kernel; 3] {
+/// Turns of all its loops after which lavapipe ends every loop of an invocation, and says nothing.
+const MOST_TURNS: usize = 65_535;
+
+/// The kernels for queries that see up to `keys` of `width`, the preferred one first.
+fn kernels(
+    how: &Attention<'_>,
+    cached: bool,
+    invocations: u32,
+    [keys, width]: [usize; 2],
+) -> impl IntoIterator<Item = Kernel> {
     let seeing = |kernel: Kernel| {
         kernel
             .switched("CAUSAL", how.causal)
@@ -97,8 +106,10 @@ fn kernels(how: &Attention<'_>, cached: bool, invocations: u32) -> [Kernel; 3] {
     };
     let alone = Kernel::new("attention_alone", Geometry::elements(8)).for_software();
     let together = seeing(Kernel::new("attention", Geometry::rows(invocations)));
-    let [by_subgroups, by_workgroup] = together.or_by_subgroups();
-    [seeing(alone), by_subgroups, by_workgroup]
+    // An invocation alone goes twice over the elements of each key, and of its output.
+    let turns = keys * (2 * width + 1) + 2 * width;
+    let alone = (turns < MOST_TURNS).then(|| seeing(alone));
+    alone.into_iter().chain(together.or_by_subgroups())
 }
 
 /// How elements of keys and values are found.
@@ -200,7 +211,9 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                 }
             };
             let invocations = invocations(tokens, most_keys, width);
-            let Some(kernel) = gpu.choose(kernels(&how, step.is_some(), invocations)) else {
+            let Some(kernel) =
+                gpu.choose(kernels(&how, step.is_some(), invocations, [most_keys, width]))
+            else {
                 let mut inputs = [q, k, v].map(Input::Floats).to_vec();
                 inputs.extend(how.mask.map(Input::Floats));
                 inputs.extend(how.bias.map(Input::Floats));
@@ -336,7 +349,7 @@ fn plain_choices() -> Vec<Choice> {
         let call = format!(
             "causal={causal} cached={cached} padded={padded} biased={biased}, {invocations} a query"
         );
-        Choice::new("attention", call, kernels(&how, cached, invocations))
+        Choice::new("attention", call, kernels(&how, cached, invocations, [1, 1]))
     };
     // Without the four that would be cached and not causal.
     let masks = (0..16).filter(|masks| masks & 3 != 2);

@@ -1,0 +1,132 @@
+//! Attention: over a prompt, of one token to a cache of some depth, and within pictures and recordings.
+
+use super::{Bench, Calls, Subject, numbers, spread};
+use crate::{
+    device::Device,
+    kv::KvCache,
+    ops::{Attention, KeysValues, attention, kv_append},
+    tensor::Tensor,
+};
+use record::BenchRow;
+
+/// Whose it is, heads of queries, of keys and values, their width, queries, keys, and whether these lie in
+/// a cache: then a query sees those up to its own.
+type Case = (&'static str, [usize; 3], usize, usize, bool);
+
+const TINYLLAMA: [usize; 3] = [32, 4, 64];
+const LLAMA_7B: [usize; 3] = [32, 32, 128];
+const BERT: [usize; 3] = [12, 12, 64];
+const CASES: &[Case] = &[
+    ("TinyLlama, one token", TINYLLAMA, 1, 128, true),
+    ("TinyLlama, one token", TINYLLAMA, 1, 1024, true),
+    ("TinyLlama, one token", TINYLLAMA, 1, 4096, true),
+    ("TinyLlama, one token", TINYLLAMA, 1, 16_384, true),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 128, true),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 1024, true),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, true),
+    ("Whisper base, one token to a recording", [8, 8, 64], 1, 1500, false),
+    ("TinyLlama, a prompt", TINYLLAMA, 128, 128, true),
+    ("TinyLlama, a prompt", TINYLLAMA, 512, 512, true),
+    ("BERT, a text", BERT, 128, 128, false),
+    ("BERT, a text", BERT, 512, 512, false),
+    ("ViT, a picture", BERT, 197, 197, false),
+    ("Whisper base, a recording", [8, 8, 64], 1500, 1500, false),
+];
+/// What a software adapter does in seconds.
+const QUICK: &[Case] = &[
+    ("SmolLM2-135M, one token", [9, 3, 64], 1, 128, true),
+    ("SmolLM2-135M, one token", [9, 3, 64], 1, 1024, true),
+    ("SmolLM2-135M, a prompt", [9, 3, 64], 64, 64, true),
+    ("MiniLM, a text", [12, 12, 32], 128, 128, false),
+];
+
+/// Queries whose outputs are judged.
+const JUDGED: usize = 4;
+/// Calls of a piece that takes no copies in turn.
+const CALLS: usize = 8;
+/// Layers of the largest cache: a binding each.
+const MOST_LAYERS: usize = 64;
+
+pub(super) async fn measure(bench: &mut Bench<'_>) {
+    if !bench.wants("attention") {
+        return;
+    }
+    let cases = if bench.quick { QUICK } else { CASES };
+    for case in cases {
+        of_case(bench, case).await;
+    }
+}
+
+async fn of_case(bench: &mut Bench<'_>, case: &Case) {
+    let &(who, [heads, kv_heads, width], tokens, keys, cached) = case;
+    let row = BenchRow {
+        op: "attention".to_owned(),
+        call: format!("{who}, {keys} keys"),
+        shape: format!("{tokens}×{keys}, {heads}/{kv_heads} heads of {width}"),
+        ..BenchRow::default()
+    };
+    if bench.is_late(&row) {
+        return;
+    }
+    let bytes = 2 * (keys * kv_heads * width * 4) as u64;
+    let Some(copies) = bench.copies(bytes) else {
+        return bench
+            .skip(row, format!("a cache takes {bytes} bytes, more than there is room for"));
+    };
+    // What a prompt's queries see was written just before.
+    let copies = if tokens == 1 { copies.min(MOST_LAYERS) } else { 1 };
+
+    let how = Attention { kv_heads, causal: cached, ..Attention::new(heads, width) };
+    let q = numbers(1, tokens * heads * width);
+    let [k, v] = [2, 3].map(|seed| numbers(seed, keys * kv_heads * width));
+    let kv_on = |device: &Device| {
+        [&k, &v].map(|values| device.upload(&[1, keys, kv_heads * width], values.clone()))
+    };
+    let cache_on = |device: &Device, layers: usize, before: usize| {
+        let cache = KvCache::new(device, layers, 1, kv_heads, width, keys);
+        let [k, v] = kv_on(device);
+        (0..layers).for_each(|layer| kv_append(device, &cache, layer, &k, &v));
+        cache.advance(device, before);
+        cache
+    };
+    // Of a prompt the last queries, which see most.
+    let picks = match cached {
+        true => (tokens - JUDGED.min(tokens)..tokens).collect(),
+        false => spread(tokens, JUDGED),
+    };
+    let columns = heads * width;
+    let sample = |all: &[f32]| -> Vec<f32> {
+        picks.iter().flat_map(|t| all[t * columns..(t + 1) * columns].to_vec()).collect()
+    };
+    let expected = || {
+        let device = Device::reference();
+        let q = device.upload(&[1, picks.len(), columns], sample(&q));
+        if cached {
+            let cache = cache_on(&device, 1, keys - picks.len());
+            return attention(&device, &q, KeysValues::Cached(&cache, 0), how);
+        }
+        let [k, v] = kv_on(&device);
+        attention(&device, &q, KeysValues::Plain { k: &k, v: &v }, how)
+    };
+
+    let device = bench.device;
+    let x = device.upload(&[1, tokens, columns], q.clone());
+    let cache = cached.then(|| cache_on(device, copies, keys - tokens));
+    let plain: Vec<[Tensor; 2]> = match &cache {
+        Some(_) => Vec::new(),
+        None => (0..copies).map(|_| kv_on(device)).collect(),
+    };
+    let call = |at: usize| {
+        let kv = match &cache {
+            Some(cache) => KeysValues::Cached(cache, at % copies),
+            None => {
+                let [k, v] = &plain[at % copies];
+                KeysValues::Plain { k, v }
+            }
+        };
+        attention(device, &x, kv, how)
+    };
+    let row = BenchRow { copies: copies as u32, copied_bytes: bytes * copies as u64, ..row };
+    let calls = Calls { count: copies.max(CALLS), call: &call };
+    bench.measure(Subject { row, calls, expected: &expected, sample: &sample }).await;
+}
