@@ -258,11 +258,7 @@ impl Gpu {
     }
 
     /// Waits for what was asked for, and takes it.
-    pub(super) async fn fetch<T>(
-        &self,
-        asked: Asked,
-        take: impl FnOnce(&[u8]) -> T,
-    ) -> Result<T> {
+    pub(super) async fn fetch<T>(&self, asked: Asked, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let Asked { staging, mapped, submission } = asked;
         #[cfg(not(target_arch = "wasm32"))]
         {

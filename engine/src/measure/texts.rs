@@ -82,8 +82,10 @@ impl Texts<'_> {
             let (device, decoder) = (self.device, self.decoder);
             if row == 0 && matches!(device, Device::Gpu(_)) {
                 // What a step dispatches and a prompt does not is compiled by now.
-                let first = Options { max_new_tokens: limit.min(WARM_UP_TOKENS), ..options.clone() };
-                generate(device, decoder, &prompt.inputs, &prompt.ids, &first, &now, &|_| ()).await?;
+                let first =
+                    Options { max_new_tokens: limit.min(WARM_UP_TOKENS), ..options.clone() };
+                generate(device, decoder, &prompt.inputs, &prompt.ids, &first, &now, &|_| ())
+                    .await?;
             }
             yardsticks.extend(yardstick::read(device, self.embedder));
             let text =

@@ -71,7 +71,7 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
         // One row, few rows with a bias, several, and more than one tile of rows; 72 and 40 are no
         // multiples of a chunk, a group or a tile.
         for (m, n, k, with_bias) in
-            [(1, 40, 160, false), (3, 41, 72, true), (6, 9, 72, true), (37, 40, 96, true)]
+            [(1, 40, 160, false), (3, 41, 72, true), (6, 9, 72, true), (69, 40, 96, true)]
         {
             checks.push(check(format, [m, n, k], with_bias));
         }
@@ -98,7 +98,7 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
                 let x = device.upload(&[m, 72], normal(7, m * 72));
                 matmul(device, &x, &w, Some(&bias))
             };
-            vec![product(1), product(37)]
+            vec![product(1), product(69)]
         })
     }));
     checks.extend([8, 4, 3].map(|bits| {
@@ -112,7 +112,7 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
 /// Every kernel there is.
 #[cfg(test)]
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
-    let sizes = [[1, 41, 200], [6, 41, 200], [37, 41, 200]];
+    let sizes = [[1, 41, 200], [6, 41, 200], [69, 41, 200]];
     let checks =
         Format::all().into_iter().flat_map(|format| sizes.map(|size| check(format, size, true)));
     // Three groups a row, so that two rows would share a word of scales.
@@ -121,7 +121,7 @@ pub(in crate::ops) fn all_checks() -> Vec<Check> {
             let w = sample_in_shards(device, 5, 72, format, 1);
             assert_eq!(w.shards.len(), 5);
             let product = |m| matmul(device, &device.upload(&[m, 72], normal(7, m * 72)), &w, None);
-            vec![product(1), product(9)]
+            vec![product(1), product(9), product(69)]
         })
     });
     checks.chain(by_row).collect()
@@ -157,5 +157,5 @@ fn outliers(device: &Device, bits: u8) -> Vec<Tensor> {
         x.iter_mut().enumerate().filter(|(i, _)| large(i % k)).for_each(|(_, x)| *x = 100.0);
         matmul(device, &device.upload(&[m, k], x), &w, None)
     };
-    vec![product(1), product(3), product(9)]
+    vec![product(1), product(3), product(69)]
 }

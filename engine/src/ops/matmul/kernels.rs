@@ -9,7 +9,7 @@ use crate::{
 /// Rows of `x` up to which each is treated on its own in floats.
 const FEW_ROWS: usize = 4;
 /// Rows of `x` up to which four of them are treated at once in integers.
-const SEVERAL_ROWS: usize = 16;
+const SEVERAL_ROWS: usize = 64;
 
 /// Teams of invocations, each of which has some rows of the matrix and one of `x`.
 const MATVEC: [Kernel; 2] = [
@@ -18,13 +18,16 @@ const MATVEC: [Kernel; 2] = [
 ];
 /// The same in integers, each workgroup rounding `x` for itself.
 const DIGITS: Kernel = Kernel::new("matvec_digits", Geometry::elements(256))
+    .for_hardware()
     .with("DIGITS", 1)
     .with("WIDE", 1)
     .with("ROWS", 2);
 /// The same of `x` that [`ROUND`] has rounded, one row of it or several.
 const ROUNDED_DIGITS: [Kernel; 2] = [rounded_digits(1), rounded_digits(4)];
 const fn rounded_digits(rows: u32) -> Kernel {
-    Kernel::new("matvec_digits", Geometry { workgroup: 128, tile: [128, rows], folded: true })
+    let workgroup = if rows == 1 { 128 } else { 64 };
+    Kernel::new("matvec_digits", Geometry { workgroup, tile: [workgroup, rows], folded: true })
+        .for_hardware()
         .with("DIGITS", 1)
         .with("WIDE", 1)
         .with("ROWS", 4)
