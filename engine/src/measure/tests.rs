@@ -1,5 +1,7 @@
 //! What a cell refuses, what it notices, and what it leaves behind.
 
+mod clocked;
+
 use super::*;
 use crate::{
     answer_blocking,
