@@ -149,7 +149,7 @@ fn verdict(figure: &Figure, finding: &Finding, is_believed: bool) -> Verdict {
         (false, _) => Verdict::CannotTell,
         (true, false) => Verdict::Same,
         (true, true) if is_measured && !is_believed => Verdict::CannotTell,
-        (true, true) if (moved < 0.0) == figure.less_is_worse => Verdict::Worse,
+        (true, true) if moved.is_sign_negative() == figure.less_is_worse => Verdict::Worse,
         (true, true) => Verdict::Better,
     }
 }
