@@ -128,7 +128,8 @@ pub(super) fn name(step: usize) -> String {
     format!("decode_logits[{step}]")
 }
 
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod tests {
     use super::*;
     use crate::{

@@ -49,9 +49,16 @@ pub struct Rule {
     pub false_share: f64,
 }
 
+impl Rule {
+    /// The usual rule with so many visits.
+    pub fn of_visits(visits: usize) -> Rule {
+        Rule { visits, false_share: 0.05 }
+    }
+}
+
 impl Default for Rule {
     fn default() -> Rule {
-        Rule { visits: 4, false_share: 0.05 }
+        Rule::of_visits(4)
     }
 }
 

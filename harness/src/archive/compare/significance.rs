@@ -237,6 +237,9 @@ mod tests {
         assert!(new_move(&before, 0.03) > 0.4 && new_move(&before, -0.4) < 0.001);
         assert_eq!((new_move(&[0.0; 9], 0.1), new_move(&[0.0; 9], 0.0)), (0.0, 1.0));
         assert_eq!(new_move(&[], 0.5), 1.0);
+        assert_eq!(new_move(&[0.0; 9], 1e-12), 0.0, "and this is more than rounding leaves");
+        // Student's t of 2 with 4 degrees of freedom, half as many as there are moves.
+        near(new_move(&[0.6745; 8], -2.0), 0.116_116_524, 1e-7);
     }
 
     #[test]

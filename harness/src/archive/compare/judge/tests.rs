@@ -174,6 +174,10 @@ fn too_few_visits_tell_nothing_however_far_apart() {
     let three = run(1, 1.0, USUAL, &[9; 3]);
     let finding = one(&(History::default(), three, run(2, 9.0, USUAL, &FOUR)));
     assert_eq!((finding.verdict, finding.visits, finding.p), (Verdict::CannotTell, [3, 4], None));
+    let (before, after) = (run(1, 1.0, USUAL, &[9; 3]), run(2, 9.0, USUAL, &FOUR));
+    let pair = Pair { before: &before, after: &after, past: Vec::new() };
+    let finding = judge(&[pair], Rule::of_visits(3)).remove(0).remove(0);
+    assert_eq!(finding.verdict, Verdict::Worse, "unless three are asked for");
 }
 
 #[test]
