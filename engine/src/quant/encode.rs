@@ -89,22 +89,18 @@ pub(super) fn rows(
 }
 
 /// Takes rows of GGUF blocks of this format as they are: Q4_0 and Q8_0 are a scale and codes, Q4_1 a
-/// scale, a minimum and codes.
-pub(super) fn blocks(format: Format, columns: usize, bytes: &[u8]) -> PackedRows {
-    let words = chunk_words(format.bits());
+/// scale, a minimum and codes. Either way two halves make a word.
+pub(super) fn blocks(format: Format, bytes: &[u8]) -> PackedRows {
     let head = if matches!(format, Format::Grouped { asymmetric: true, .. }) { 4 } else { 2 };
-    let block = head + words * 4;
-    let rows = bytes.len() / (block * (columns / CHUNK));
-    let mut packed = PackedRows::zeros(format, rows, columns);
-    packed.codes.clear();
-    for (at, block) in bytes.chunks_exact(block).enumerate() {
-        let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]);
-        let m = if head == 4 { half(2) } else { f16::ZERO };
-        packed.put_scale(format, at, half(0), m);
-        let words = block[head..].as_chunks::<4>().0;
-        packed.codes.extend(words.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+    let block = head + chunk_words(format.bits()) * 4;
+    let (mut codes, mut halves) = (Vec::new(), Vec::new());
+    for block in bytes.chunks_exact(block) {
+        let (scales, words) = block.split_at(head);
+        halves.extend(scales.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes)));
+        codes.extend(words.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
     }
-    packed
+    let word = |pair: &[u16]| pair.iter().rev().fold(0, |word, half| word << 16 | u32::from(*half));
+    PackedRows { codes, scales: halves.chunks(2).map(word).collect() }
 }
 
 #[cfg(test)]

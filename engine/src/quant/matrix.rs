@@ -250,7 +250,7 @@ impl<'a> MatrixBuilder<'a> {
 
     /// Appends rows of GGUF blocks that have this format.
     pub fn push_blocks(&mut self, bytes: &[u8]) {
-        self.push(&encode::blocks(self.format, self.columns, bytes));
+        self.push(&encode::blocks(self.format, bytes));
     }
 
     fn subject(&self) -> Subject<'a> {
