@@ -1,5 +1,5 @@
 use super::*;
-use crate::{device::Gpu, quant::RoundToNearest, testing::normal};
+use crate::{device::Gpu, quant::RoundToNearest, tensor::Tensor, testing::normal};
 
 /// Three groups a row: where each row is a shard, scales of one word belong to two of them.
 #[test]
@@ -139,5 +139,30 @@ fn bytes_are_those_of_the_plan() {
             assert_eq!(matrix.bytes(), planned, "{format}");
             assert_eq!(matrix.weights(), (ROWS * COLUMNS) as u64);
         }
+    }
+}
+
+/// Codes and scales of each shard, wherever they are.
+fn words(device: &Device, matrix: Matrix) -> Vec<[Vec<u32>; 2]> {
+    let of = |words| match words {
+        Words::Cpu(words) => words,
+        Words::Gpu(buffer) => {
+            let tensor = Tensor::from_gpu(&[buffer.capacity() as usize / 4], buffer);
+            pollster::block_on(device.read_u32(&tensor)).unwrap()
+        }
+    };
+    let shards = Rc::try_unwrap(matrix.shards).expect("the matrix was not cloned");
+    shards.into_iter().map(|shard| [of(shard.codes), of(shard.scales)]).collect()
+}
+
+#[test]
+fn a_gpu_is_given_the_words_that_main_memory_holds() {
+    let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+    let devices = [Device::cpu(), Device::Gpu(gpu)];
+    for format in Format::all() {
+        let [host, gpu] = devices
+            .each_ref()
+            .map(|device| words(device, in_pieces(device, format, &[8, 8, 40, 24], false)));
+        assert!(host == gpu, "{format}");
     }
 }

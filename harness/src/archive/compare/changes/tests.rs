@@ -1,7 +1,7 @@
 use super::*;
 use crate::sample;
 use record::{Adapter, Correctness, Memory, Reference, Timing};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 fn compared(before: &[Record], after: &[Record]) -> Comparison {
     compare(before, after, &History::default(), Rule::default())
@@ -277,4 +277,10 @@ fn a_record_is_held_against_its_own_kind() {
     let found = since_before(&records, Rule::default());
     assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0, 0, 0, 0]);
     assert_eq!((found[0][0].before, found[0][0].after), (10.0, 20.0));
+}
+
+#[test]
+fn each_kind_has_a_name_of_its_own() {
+    let names: BTreeSet<&str> = Kind::ALL.map(Kind::name).into();
+    assert_eq!(names.len(), Kind::ALL.len());
 }
