@@ -101,13 +101,8 @@ impl KvCache {
     }
 
     /// Positions it holds, as the host counts them.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.step.position()
-    }
-
-    /// Whether it holds nothing yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Positions it has room for.
@@ -134,11 +129,6 @@ impl KvCache {
         self.step.set(device, self.len() + tokens, 0);
     }
 
-    /// Forgets everything.
-    pub fn clear(&self, device: &Device) {
-        self.step.set(device, 0, 0);
-    }
-
     /// Where the rows `[B, T, H · D]` of a pass are stored: see [`crate::ops::kv_append`].
     pub(crate) fn shape(&self) -> [usize; 3] {
         [self.heads, self.width, self.capacity]
@@ -161,5 +151,50 @@ impl KvCache {
             [Store::Gpu(k), Store::Gpu(v)] => (k, v),
             _ => panic!("a cache on the GPU wanted"),
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
+mod tests {
+    use super::*;
+    use crate::device::Gpu;
+
+    #[test]
+    fn a_cache_counts_its_tokens_on_the_host_and_on_the_device() {
+        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+        for device in [Device::cpu(), Device::Gpu(gpu)] {
+            let cache = KvCache::new(&device, 2, 1, 3, 4, 50);
+            assert_eq!((cache.len(), cache.capacity(), cache.shape()), (0, 50, [3, 4, 50]));
+            assert_eq!(cache.bytes(), 2 * 2 * 3 * 4 * 50 * 4);
+            let on_device = || match &device {
+                Device::Cpu(_) => vec![cache.len() as u32, 0],
+                Device::Gpu(_) => {
+                    pollster::block_on(device.read_u32(cache.step().tensor())).unwrap()
+                }
+            };
+            assert_eq!(on_device(), [0, 0]);
+            for (tokens, len) in [(3, 3), (1, 4), (7, 11)] {
+                cache.advance(&device, tokens);
+                assert_eq!((cache.len(), cache.step().position()), (len, len));
+                assert_eq!(on_device(), [len as u32, 0]);
+            }
+            cache.step().set(&device, 20, 2);
+            assert_eq!(cache.len(), 20);
+            cache.step().follow(5);
+            assert_eq!(cache.len(), 25, "what the device has counted, the host only follows");
+        }
+    }
+
+    #[test]
+    fn a_step_starts_where_it_is_told() {
+        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+        let device = Device::Gpu(gpu);
+        let step = Step::new(&device, 9);
+        assert_eq!(step.position(), 9);
+        let counts = pollster::block_on(device.read_u32(&step.into_tensor())).unwrap();
+        assert_eq!(counts, [9, 0]);
+        let fetched = Step::fetched(&Tensor::from_u32(&[2], vec![9, 4]));
+        assert_eq!(fetched.position(), 9);
     }
 }

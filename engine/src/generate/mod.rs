@@ -7,6 +7,8 @@
 
 mod prompts;
 mod recorded;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+pub(crate) mod tests;
 
 pub(crate) use prompts::{prompts, stop_tokens};
 pub(crate) use recorded::ForcedSteps;

@@ -24,7 +24,7 @@ pub(crate) fn prompts(decoder: &dyn Decoder, inputs: &Inputs) -> Result<Vec<Prom
     let prompt = |row: usize| {
         let at = row * ids.tokens..(row + 1) * ids.tokens;
         let given = ids.values[at.clone()].to_vec();
-        let mask = mask.as_ref().map(|mask| mask[at].iter().map(|keep| *keep > 0.5).collect());
+        let mask = mask.as_ref().map(|mask| mask[at].iter().map(|keep| *keep != 0.0).collect());
         let inputs = decoder.row(inputs, row, ids.batch);
         Prompt { inputs, ids: Vec::new(), given, mask }.of_length(ids.tokens)
     };

@@ -68,7 +68,7 @@ fn script(decoder: &dyn Decoder, inputs: &Inputs) -> Result<Script> {
     let vocabulary = decoder.vocabulary() as u32;
     let mut tokens: Vec<u32> = Vec::new();
     for (i, draw) in uniform(8, steps).into_iter().enumerate() {
-        let mut token = ((draw * vocabulary as f32) as u32).min(vocabulary - 1);
+        let mut token = (draw * vocabulary as f32) as u32 % vocabulary;
         let is_taken = |token| {
             tokens.get(i.wrapping_sub(1)) == Some(&token) || decoder.placeholder() == Some(token)
         };
@@ -126,4 +126,100 @@ pub(super) fn at_once(
 /// Under which the logits of a step are compared.
 pub(super) fn name(step: usize) -> String {
     format!("decode_logits[{step}]")
+}
+
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
+mod tests {
+    use super::*;
+    use crate::{
+        generate::tests::{Chain, devices},
+        stats::argmax,
+    };
+
+    /// A prompt of so many tokens.
+    fn inputs(tokens: usize) -> Inputs {
+        let mut inputs = Inputs::default();
+        let ids = (0..tokens as i64).map(|at| at % 3).collect();
+        inputs.ints.insert("input_ids".to_owned(), (vec![1, tokens], ids));
+        inputs
+    }
+
+    /// What is forced on a chain that the test has changed: the prompt's length, and the tokens.
+    fn scripted(tokens: usize, change: impl Fn(&mut Chain)) -> (usize, Vec<u32>) {
+        let mut chain = Chain::new(&Device::cpu());
+        change(&mut chain);
+        let script = script(&chain, &inputs(tokens)).unwrap();
+        (script.prompt.len(), script.tokens)
+    }
+
+    #[test]
+    fn forced_tokens_are_unlike_the_one_before_and_stand_for_no_picture() {
+        for vocabulary in 3..60 {
+            for placeholder in [None, Some(0), Some(1), Some(vocabulary as u32 - 1)] {
+                let (_, tokens) = scripted(3, |chain| {
+                    (chain.vocabulary, chain.placeholder) = (vocabulary, placeholder);
+                });
+                assert_eq!(tokens.len(), STEPS);
+                assert!(tokens.iter().all(|token| (*token as usize) < vocabulary), "{tokens:?}");
+                assert!(tokens.windows(2).all(|pair| pair[0] != pair[1]), "{tokens:?}");
+                assert!(tokens.iter().all(|token| Some(*token) != placeholder), "{tokens:?}");
+            }
+        }
+        let many = scripted(3, |chain| chain.vocabulary = 1000).1;
+        assert!(many.iter().any(|token| *token > 500) && many.iter().any(|token| *token < 500));
+        // Of two tokens one is left beside a picture's.
+        let few = |placeholder| {
+            let script =
+                scripted(1, |chain| (chain.vocabulary, chain.placeholder) = (2, placeholder));
+            script.1
+        };
+        assert!(few(None).windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(few(Some(0)).len() == STEPS);
+    }
+
+    #[test]
+    fn a_script_has_room_for_a_step_and_cuts_long_texts_alone() {
+        let lengths = |tokens, positions, placeholder| {
+            let script = scripted(tokens, |chain| {
+                (chain.positions, chain.placeholder) = (positions, placeholder);
+            });
+            (script.0, script.1.len())
+        };
+        assert_eq!(lengths(3, 160, None), (3, STEPS));
+        assert_eq!(lengths(100, 160, None), (MAX_PROMPT, STEPS));
+        assert_eq!(lengths(100, 160, Some(1)), (100, STEPS), "pictures cannot be cut");
+        assert_eq!(lengths(3, 8, None), (3, 5));
+        assert_eq!(lengths(8, 8, None), (7, 1), "positions are all taken");
+        assert_eq!(lengths(1, 1, None), (1, 1));
+    }
+
+    /// What is judged of a decode is what one pass over all tokens gives.
+    #[test]
+    fn steps_are_the_rows_of_one_pass() {
+        for device in devices() {
+            let chain = Chain::new(&device);
+            let inputs = inputs(4);
+            let (steps, rest) = one_by_one(&device, &chain, &inputs).unwrap();
+            let rows = at_once(&device, &chain, &inputs).unwrap();
+            let tokens = script(&chain, &inputs).unwrap().tokens;
+            assert_eq!(chain.begun.take(), [4 + STEPS; 2]);
+            let values = |outputs: Vec<(String, Tensor)>| {
+                let (names, tensors): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
+                let shapes: Vec<_> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
+                (names, shapes, pollster::block_on(device.take(tensors)).unwrap())
+            };
+            let (steps, rows) = (values(steps), values(rows));
+            assert_eq!(steps, rows);
+            assert_eq!(steps.0[0], "decode_logits[0]");
+            let words = |tensor| pollster::block_on(device.read_u32(tensor)).unwrap();
+            let fetched = rest.fetched(rest.tensors().map(words).collect());
+            assert_eq!(fetched.forced, tokens);
+            let likeliest: Vec<u32> = rows.2.iter().map(|row| argmax(row) as u32).collect();
+            assert_eq!(fetched.chosen, likeliest);
+            let is_gpu = matches!(device, Device::Gpu(_));
+            let following = [&tokens[1..], &[0]].concat();
+            assert_eq!(fetched.emitted, is_gpu.then_some(following));
+        }
+    }
 }

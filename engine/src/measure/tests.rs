@@ -1,5 +1,8 @@
 //! What a cell refuses, what it notices, and what it leaves behind.
 
+mod clocked;
+mod prompts;
+
 use super::*;
 use crate::{
     answer_blocking,
@@ -144,6 +147,7 @@ fn faults_of_a_recorded_decode_are_noticed() {
         let wrong = outcome(4);
         PLANTED.set(None);
         assert_eq!(wrong.status, Status::Fail, "{fault:?} of {dispatches} goes unnoticed");
+        assert!(wrong.reason.is_some(), "{fault:?}");
     }
     assert_eq!(outcome(4).checksum, right.checksum, "and the next cell is as if nothing had been");
 }

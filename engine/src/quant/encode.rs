@@ -89,20 +89,89 @@ pub(super) fn rows(
 }
 
 /// Takes rows of GGUF blocks of this format as they are: Q4_0 and Q8_0 are a scale and codes, Q4_1 a
-/// scale, a minimum and codes.
-pub(super) fn blocks(format: Format, columns: usize, bytes: &[u8]) -> PackedRows {
-    let words = chunk_words(format.bits());
+/// scale, a minimum and codes. Either way two halves make a word.
+pub(super) fn blocks(format: Format, bytes: &[u8]) -> PackedRows {
     let head = if matches!(format, Format::Grouped { asymmetric: true, .. }) { 4 } else { 2 };
-    let block = head + words * 4;
-    let rows = bytes.len() / (block * (columns / CHUNK));
-    let mut packed = PackedRows::zeros(format, rows, columns);
-    packed.codes.clear();
-    for (at, block) in bytes.chunks_exact(block).enumerate() {
-        let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]);
-        let m = if head == 4 { half(2) } else { f16::ZERO };
-        packed.put_scale(format, at, half(0), m);
-        let words = block[head..].as_chunks::<4>().0;
-        packed.codes.extend(words.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+    let block = head + chunk_words(format.bits()) * 4;
+    let (mut codes, mut halves) = (Vec::new(), Vec::new());
+    for block in bytes.chunks_exact(block) {
+        let (scales, words) = block.split_at(head);
+        halves.extend(scales.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes)));
+        codes.extend(words.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
     }
-    packed
+    let word = |pair: &[u16]| pair.iter().rev().fold(0, |word, half| word << 16 | u32::from(*half));
+    PackedRows { codes, scales: halves.chunks(2).map(word).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::Device,
+        quant::{MatrixBuilder, RoundToNearest},
+    };
+
+    fn grouped(bits: u8, asymmetric: bool) -> Format {
+        Format::Grouped { bits, asymmetric, group: 32 }
+    }
+
+    /// ggml-quants.c: Q8_0 is a scale and signed bytes, Q4_0 a scale and codes about 8, Q4_1 a scale, a
+    /// minimum and codes; byte `j` of 4 bits holds weight `j` low and weight `j + 16` high.
+    #[test]
+    fn blocks_of_gguf_are_the_numbers_that_they_stand_for() {
+        let half = |value: f32| f16::from_f32(value).to_le_bytes();
+        for format in [grouped(8, false), grouped(4, false), grouped(4, true)] {
+            let Format::Grouped { asymmetric, .. } = format else { unreachable!() };
+            let (mut bytes, mut wanted) = (Vec::new(), Vec::new());
+            // Three rows of three blocks, so that a word of scales belongs to two rows.
+            for block in 0..9 {
+                let (d, m) = (0.25 + 0.5 * block as f32, block as f32 - 3.0);
+                bytes.extend(half(d));
+                if asymmetric {
+                    bytes.extend(half(m));
+                }
+                let code = |i: usize| ((7 * i + block) % 16) as u8;
+                if format.bits() == 8 {
+                    bytes.extend((0..32).map(|i| code(i).wrapping_sub(9)));
+                    wanted.extend((0..32).map(|i| d * (f32::from(code(i)) - 9.0)));
+                } else {
+                    bytes.extend((0..16).map(|i| code(i) | code(i + 16) << 4));
+                    let m = if asymmetric { m } else { -8.0 * d };
+                    wanted.extend((0..32).map(|i| d * f32::from(code(i)) + m));
+                }
+            }
+            let device = Device::cpu();
+            let mut builder = MatrixBuilder::new(&device, "w", 3, 96, format);
+            builder.push_blocks(&bytes);
+            let matrix = builder.finish();
+            let mut found = vec![0.0; 3 * 96];
+            for (row, values) in found.chunks_exact_mut(96).enumerate() {
+                matrix.dequantise_row(row, values);
+            }
+            assert_eq!(found, wanted, "{format}");
+        }
+    }
+
+    #[test]
+    fn what_no_half_can_hold_is_refused() {
+        let refusal = |format, weights: &[f32]| {
+            let device = Device::cpu();
+            let mut builder = MatrixBuilder::new(&device, "w", 1, weights.len(), format);
+            builder.push_f32(weights, &RoundToNearest).err().map(|error| error.to_string())
+        };
+        let apart = [1e6, -1e6, 0.0, 0.0];
+        // The steps of these are small, but where they begin is too far away.
+        let away = [1e6, 1e6 + 1.0, 1e6, 1e6];
+        for (format, weights) in [
+            (Format::F16, apart),
+            (grouped(2, false), apart),
+            (grouped(2, true), apart),
+            (grouped(2, true), away),
+        ] {
+            let error = refusal(format, &weights).expect("it is refused");
+            assert!(error.contains("use --bits 32"), "{error}");
+        }
+        assert_eq!(refusal(Format::F32, &apart), None);
+        assert_eq!(refusal(grouped(8, false), &[6e4, -6e4]), None);
+    }
 }

@@ -235,6 +235,7 @@ mod tests {
         assert_eq!(bytes(Format::F16), 3 * 64 * 2);
         assert_eq!(Layout::Dense.bytes(Format::F32, 3, 40), 3 * 40 * 4);
     }
+
     #[test]
     fn scales_of_a_part_begin_a_word() {
         let scales = |asymmetric, groups| {
@@ -246,5 +247,51 @@ mod tests {
         assert_eq!(scales(false, 1..4), [0x3_0002, 0x4]);
         assert_eq!(scales(true, 1..3), [0x4_0003, 0x5]);
         assert!(Layout::Chunks.scales_of(Format::F16, &[], 0..0).is_empty());
+    }
+
+    #[test]
+    fn a_precision_names_its_format() {
+        let of = |bits, scheme, group_size| {
+            let precision = Precision { scheme, group_size, ..Precision::of(Bits::Fixed(bits)) };
+            Format::of(&precision).map_err(|error| error.to_string())
+        };
+        for (scheme, asymmetric) in [(Scheme::Symmetric, false), (Scheme::Asymmetric, true)] {
+            for bits in [8, 4, 3, 2] {
+                let format = Format::Grouped { bits, asymmetric, group: 64 };
+                assert_eq!(of(bits, scheme, 64), Ok(format));
+            }
+            assert_eq!(of(16, scheme, 32), Ok(Format::F16));
+            assert_eq!(of(32, scheme, 32), Ok(Format::F32));
+        }
+        assert!(of(4, Scheme::Symmetric, 33).unwrap_err().contains("group size 33"));
+        assert!(of(5, Scheme::Symmetric, 32).unwrap_err().contains("use 32, 16, 8, 4, 3, 2"));
+    }
+
+    #[test]
+    fn kernels_are_told_how_weights_are_stored() {
+        use crate::device::Geometry;
+        let kernel = Kernel::new("matmul", Geometry::elements(64));
+        let grouped = |asymmetric| Format::Grouped { bits: 3, asymmetric, group: 128 };
+        let told = |asym| kernel.with("BITS", 3).with("GROUP", 128).with("ASYM", asym);
+        assert_eq!(grouped(false).define(kernel), told(0));
+        assert_eq!(grouped(true).define(kernel), told(1));
+        assert_eq!(Format::F16.define(kernel), kernel.with("BITS", 16).with("GROUP", 32));
+    }
+
+    /// As plans and artefacts have them.
+    #[test]
+    fn formats_and_layouts_have_names() {
+        let format = Format::Grouped { bits: 4, asymmetric: true, group: 64 };
+        assert_eq!(serde_json::to_string(&format).unwrap(), "\"q4 asymmetric g64\"");
+        let layouts = [Layout::Dense, Layout::Chunks];
+        assert_eq!(layouts.map(|layout| layout.to_string()), ["dense", "chunks"]);
+    }
+
+    #[test]
+    fn words_of_a_row_are_counted_in_chunks() {
+        let format = Format::Grouped { bits: 3, asymmetric: false, group: 32 };
+        assert_eq!(Layout::Chunks.code_words(format, 5), 15);
+        assert_eq!(Layout::Dense.code_words(Format::F32, 5), 160);
+        assert_eq!(Layout::Dense.scale_words(format, 5), 0);
     }
 }

@@ -96,25 +96,23 @@ fn symmetric(weights: &[f32], format: Format) -> GroupCodes {
             largest = w;
         }
     }
+    // The largest weight meets the outermost level on either side; the sides differ where there is one
+    // level more below zero than above, and are one another's mirror images at two bits.
+    let ends = [low - zero, high - zero];
+    let ends = if bits == 2 { &ends[..1] } else { &ends[..] };
     let mut best = (0.0f32, 0.0f32);
-    if largest != 0.0 {
-        for &ratio in shrink(bits) {
-            // The largest weight meets the outermost level on either side; the sides differ where
-            // there is one level more below zero than above.
-            for end in [low - zero, high - zero] {
-                let inverse = end / (largest * ratio);
-                let [wl, ll] = sums(weights, |w| {
-                    let level = nearest((w * inverse + zero).clamp(low, high)) - zero;
-                    [w * level, level * level]
-                });
-                // Σ(w − d·l)² is least at d = Σwl / Σl², where it is Σw² − (Σwl)² / Σl².
-                let gain = wl * wl / ll;
-                if ll > 0.0 && gain > best.0 {
-                    best = (gain, wl / ll);
-                }
-                if low - zero == zero - high {
-                    break;
-                }
+    for &ratio in shrink(bits) {
+        for end in ends {
+            let inverse = end / (largest * ratio);
+            let [wl, ll] = sums(weights, |w| {
+                let level = nearest((w * inverse + zero).clamp(low, high)) - zero;
+                [w * level, level * level]
+            });
+            // Σ(w − d·l)² is least at d = Σwl / Σl², where it is Σw² − (Σwl)² / Σl². Of a group of
+            // zeros nothing here is a number, and so nothing is a gain.
+            let gain = wl * wl / ll;
+            if gain > best.0 {
+                best = (gain, wl / ll);
             }
         }
     }
@@ -141,21 +139,21 @@ fn asymmetric(weights: &[f32], format: Format) -> GroupCodes {
     let mean = sum / count;
     // Without any step the group is its mean, and nothing of its variance is explained.
     let mut best = (0.0f32, 0.0f32, mean);
-    if most > least {
-        for &ratio in shrink(bits) {
-            let start = centre - 0.5 * ratio * (most - least);
-            let inverse = (high - low) / (ratio * (most - least));
-            let [q1, q2, wq] = sums(weights, |w| {
-                let code = nearest(((w - start) * inverse + low).clamp(low, high));
-                [code, code * code, (w - mean) * code]
-            });
-            // Linear regression of the weights on their codes; the gain is what it explains.
-            let spread = q2 - q1 * q1 / count;
-            let gain = wq * wq / spread;
-            if spread > 0.0 && gain > best.0 {
-                let d = wq / spread;
-                best = (gain, d, mean - d * q1 / count);
-            }
+    for &ratio in shrink(bits) {
+        let start = centre - 0.5 * ratio * (most - least);
+        let inverse = (high - low) / (ratio * (most - least));
+        let [q1, q2, wq] = sums(weights, |w| {
+            let code = nearest(((w - start) * inverse + low).clamp(low, high));
+            [code, code * code, (w - mean) * code]
+        });
+        // Linear regression of the weights on their codes; the gain is what it explains. The least and
+        // the largest weight have different codes, so codes have a spread; where those are one weight,
+        // nothing here is a number, and so nothing is a gain.
+        let spread = q2 - q1 * q1 / count;
+        let gain = wq * wq / spread;
+        if gain > best.0 {
+            let d = wq / spread;
+            best = (gain, d, mean - d * q1 / count);
         }
     }
     let (d, m) = (f16::from_f32(best.1), f16::from_f32(best.2));
@@ -239,5 +237,90 @@ mod tests {
                 assert!(error(4, asymmetric, &quantised, &weights) < 1e-9, "{value}");
             }
         }
+    }
+
+    #[test]
+    fn the_fewer_levels_there_are_the_more_may_be_clipped() {
+        let furthest = [8, 4, 3, 2].map(|bits| shrink(bits).iter().copied().fold(1.0, f32::min));
+        assert_eq!(furthest, [1.0, 0.75, 0.6, 0.4]);
+        assert!([8, 4, 3, 2].iter().all(|bits| shrink(*bits).contains(&1.0)));
+        assert!([4, 3].iter().all(|bits| shrink(*bits).contains(&1.05)));
+    }
+
+    /// The candidates of least error, each with its error as it is, in f64: scale and minimum.
+    fn least(weights: &[f32], format: Format) -> (f64, f64) {
+        let weights: Vec<f64> = weights.iter().copied().map(f64::from).collect();
+        let (low, high) = range(format.bits());
+        let (low, high, zero) = (f64::from(low), f64::from(high), f64::from(format.zero()));
+        let is_asymmetric = matches!(format, Format::Grouped { asymmetric: true, .. });
+        let of = |better: fn(f64, f64) -> bool| {
+            weights.iter().copied().reduce(|a, b| if better(b, a) { b } else { a }).unwrap()
+        };
+        let largest = of(|b, a| b.abs() > a.abs());
+        let (first, last) = (of(|b, a| b < a), of(|b, a| b > a));
+        let mut best = (f64::INFINITY, 0.0, 0.0);
+        for ratio in shrink(format.bits()).iter().copied().map(f64::from) {
+            let reach = ratio * (last - first) / 2.0;
+            let lines = match is_asymmetric {
+                true => vec![((high - low) / (2.0 * reach), (first + last) / 2.0 - reach, low)],
+                false => [low - zero, high - zero]
+                    .map(|end| (end / (largest * ratio), 0.0, zero))
+                    .to_vec(),
+            };
+            for (steep, from, to) in lines {
+                let code = |w: &f64| ((w - from) * steep + to).round_ties_even().clamp(low, high);
+                let codes: Vec<f64> = weights.iter().map(code).collect();
+                // Of a line through all points, or of one through the code that is zero.
+                let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+                let (x, y) =
+                    if is_asymmetric { (mean(&codes), mean(&weights)) } else { (zero, 0.0) };
+                let pairs = codes.iter().zip(&weights);
+                let product: f64 = pairs.clone().map(|(code, w)| (code - x) * (w - y)).sum();
+                let d = product / codes.iter().map(|code| (code - x).powi(2)).sum::<f64>();
+                let m = y - d * x;
+                let error: f64 = pairs.map(|(code, w)| (w - d * code - m).powi(2)).sum();
+                if error < best.0 {
+                    best = (error, d, m);
+                }
+            }
+        }
+        (best.1, best.2)
+    }
+
+    /// Of groups of all lengths, as the last one of a row may be shorter.
+    #[test]
+    fn the_candidate_of_least_error_is_found() {
+        for format in Format::all() {
+            let Format::Grouped { bits, asymmetric, group } = format else { continue };
+            let (mut found, mut wanted) = (0.0, 0.0);
+            for seed in 0..60 {
+                let count = usize::from(group) - 3 * (seed as usize % 9);
+                let weights: Vec<f32> = normal(seed, count).iter().map(|w| w + 0.3).collect();
+                let codes = nearest_codes(&weights, format);
+                found += error(bits, asymmetric, &codes, &weights);
+                let (d, m) = least(&weights, format);
+                let line = GroupCodes { d: f16::from_f64(d), m: f16::from_f64(m), ..codes };
+                let (low, high) = range(bits.into());
+                let (d, m) = (line.d.to_f32(), line.m.to_f32());
+                let m = if asymmetric { m } else { -format.zero() * d };
+                let mut nearest = line;
+                for (code, w) in nearest.codes.iter_mut().zip(&weights) {
+                    *code = ((w - m) / d).round_ties_even().clamp(low, high) as i32 as u8;
+                }
+                wanted += error(bits, asymmetric, &nearest, &weights);
+            }
+            // At 8 bits what candidates differ by is near the rounding of the sums that tell them apart.
+            let within = if bits == 8 { 1e-2 } else { 1e-4 };
+            assert!((found / wanted - 1.0).abs() < within, "{format}: {found} and not {wanted}");
+        }
+    }
+
+    /// So that a matrix is packed into the same words wherever that is done.
+    #[test]
+    fn the_first_of_equally_good_candidates_is_taken() {
+        let format = Format::Grouped { bits: 8, asymmetric: false, group: 32 };
+        let d = |weights: &[f32]| nearest_codes(weights, format).d.to_f32();
+        assert_eq!(d(&[1.0, 0.0, 0.0]), -1.0 / 128.0, "and not 1 / 127");
+        assert!(d(&[1.0, -1.0]) > 0.0 && d(&[-1.0, 1.0]) < 0.0, "the first of the largest decides");
     }
 }

@@ -198,3 +198,29 @@ fn a_new_file_begins_with_the_manual() {
     assert!(text.starts_with(MANUAL), "{text}");
     assert_eq!(text.parse::<Expectations>().unwrap().entries.len(), 1);
 }
+
+/// What a run adds to a file without entries, behind its comments: whose end they were.
+#[test]
+fn entries_are_put_below_the_comments_of_an_empty_file() {
+    let mut other = record("r", Status::Timeout);
+    other.cell.backend = Backend::Webgpu;
+    let failures = [record("r", Status::Fail), other];
+    let (text, changes) = update("# Nothing is known yet.\n", &failures).unwrap();
+    assert_eq!(changes.len(), 2);
+    assert_eq!(text.matches("# Nothing is known yet.").count(), 1);
+    assert!(text.starts_with("# Nothing is known yet.\n\n[[expect]]\n"), "{text}");
+    let (text, _) = update("", &failures).unwrap();
+    assert!(text.trim_start().starts_with("[[expect]]"), "{text}");
+    assert!(text.contains("case = \"bert-tiny\"\nbits = 4\n"), "one of a kind is no list: {text}");
+    // Of a file with entries they are the end still.
+    let (text, _) = update(&format!("{TWO}\n# The end.\n"), &failures[1..]).unwrap();
+    assert!(text.contains("# The end."), "{text}");
+}
+
+#[test]
+fn what_does_not_fail_is_added_to_no_file() {
+    for status in [Status::Pass, Status::Flaky, Status::Unsupported, Status::Skip, Status::Infra] {
+        let unchanged = ("# Nothing is known yet.\n".to_owned(), vec![]);
+        assert_eq!(update(&unchanged.0, &[record("r", status)]).unwrap(), unchanged, "{status:?}");
+    }
+}

@@ -146,7 +146,7 @@ fn check(width: usize, prompt: usize, window: Option<usize>) -> Check {
         };
         // The first step of all has nothing behind it.
         let first = pass(4, 1);
-        cache.clear(device);
+        cache.step().set(device, 0, 0);
         pass(1, prompt);
         vec![first, pass(2, 1), pass(3, 1)]
     })

@@ -122,7 +122,7 @@ pub fn since_before(records: &[Record], rule: Rule) -> Vec<Vec<Finding>> {
                 && other.run_id != record.run_id
                 && Machine::of(other) == Machine::of(record)
         };
-        let before = records[place + 1..].iter().find(alike)?;
+        let before = records[place..].iter().find(alike)?;
         let passed = [before, record].map(|one| is_good(one.outcome.status) == Some(true));
         passed.iter().all(|passed| *passed).then_some((place, before, record))
     };
@@ -230,9 +230,10 @@ fn is_good(status: Status) -> Option<bool> {
 /// The command of a record with another number of visits to the cell.
 fn with_rounds(command: &str, rounds: usize) -> String {
     let Ok(mut words) = shell_words::split(command) else { return command.to_owned() };
-    match words.iter().position(|word| word == "--rounds") {
-        Some(at) if at + 1 < words.len() => words[at + 1] = rounds.to_string(),
-        _ => words.extend(["--rounds".to_owned(), rounds.to_string()]),
+    let at = words.iter().position(|word| word == "--rounds");
+    match at.and_then(|at| words.get_mut(at + 1)) {
+        Some(value) => *value = rounds.to_string(),
+        None => words.extend(["--rounds".to_owned(), rounds.to_string()]),
     }
     shell_words::join(words)
 }

@@ -49,9 +49,16 @@ pub struct Rule {
     pub false_share: f64,
 }
 
+impl Rule {
+    /// The usual rule with so many visits.
+    pub fn of_visits(visits: usize) -> Rule {
+        Rule { visits, false_share: 0.05 }
+    }
+}
+
 impl Default for Rule {
     fn default() -> Rule {
-        Rule { visits: 4, false_share: 0.05 }
+        Rule::of_visits(4)
     }
 }
 
@@ -149,7 +156,7 @@ fn verdict(figure: &Figure, finding: &Finding, is_believed: bool) -> Verdict {
         (false, _) => Verdict::CannotTell,
         (true, false) => Verdict::Same,
         (true, true) if is_measured && !is_believed => Verdict::CannotTell,
-        (true, true) if (moved < 0.0) == figure.less_is_worse => Verdict::Worse,
+        (true, true) if moved.is_sign_negative() == figure.less_is_worse => Verdict::Worse,
         (true, true) => Verdict::Better,
     }
 }

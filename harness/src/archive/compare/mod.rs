@@ -124,7 +124,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
     let [(a_source, a), (b_source, b)] = [a?, b?];
     let (before, after) = (a_source.records(&a)?, b_source.records(&b)?);
     let history = History::read(&[&a_source, &b_source])?;
-    let rule = Rule { visits: args.min_visits.into(), ..Rule::default() };
+    let rule = Rule::of_visits(args.min_visits.into());
     let compared = compare(&before, &after, &history, rule);
     ensure!(
         compared.common > 0,

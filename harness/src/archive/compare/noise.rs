@@ -143,7 +143,11 @@ pub fn fence(moves: &[f64], distances: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::record;
+    use crate::{
+        sample::record,
+        store::{RunInfo, Store},
+    };
+    use record::Correctness;
     use std::sync::Arc;
 
     fn run(number: usize, commit: &str, median_ms: f64) -> Record {
@@ -159,6 +163,9 @@ mod tests {
         assert_eq!(fence(&moves, FAR_OUT), Some(7.0 + 3.0 * 4.0));
         assert_eq!(fence(&moves, OUTSIDE), Some(7.0 + 1.5 * 4.0));
         assert_eq!((fence(&[1.0; 9], 3.0), fence(&[1.0; 8], 3.0)), (Some(1.0), None));
+        // Quartiles of ten lie between two of them: here at 3.25 and 7.75.
+        let moves: Vec<f64> = (1..=10).map(f64::from).collect();
+        assert_eq!(fence(&moves, OUTSIDE), Some(7.75 + 1.5 * 4.5));
     }
 
     #[test]
@@ -188,5 +195,41 @@ mod tests {
         let past = history.of(&run(5, "a", 11.0));
         assert_eq!(values(&past, 0, None, 1), [10.0, 11.0]);
         assert_eq!(values(&past, 0, None, 2), [0.0; 0], "of runs that visited their cells once");
+    }
+
+    #[test]
+    fn a_loss_has_the_history_of_its_own_reference_and_a_time_has_all() {
+        let mut history = History::default();
+        for (number, by) in [(1, Reference::Transformers), (2, Reference::EngineF32)] {
+            let mut record = run(number, "a", f64::from(number as u32));
+            record.outcome.reference = Some(by);
+            let error = Some(number as f64);
+            let correctness = Correctness { reference_rel_l2: error, ..Correctness::default() };
+            record.outcome.correctness = Some(correctness);
+            history.add(&[record]);
+        }
+        let past = history.of(&run(3, "a", 1.0));
+        let error = FIGURES.iter().position(|figure| figure.name == "reference error").unwrap();
+        assert_eq!(values(&past, error, Some(Reference::Transformers), 1), [1.0]);
+        assert_eq!(values(&past, error, Some(Reference::EngineF32), 1), [2.0]);
+        assert_eq!(values(&past, 0, Some(Reference::EngineF32), 1), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn the_latest_runs_of_all_sources_are_history_and_each_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("records.sqlite"), None).unwrap();
+        // A run that was cut short before its first record has nothing to tell.
+        store.begin(&RunInfo::now("empty", Vec::new())).unwrap();
+        let at = |number: usize| Record {
+            started_at: format!("2026-01-02T03:04:{number:02}Z"),
+            ..run(number, "a", number as f64)
+        };
+        store.put(&at(40)).unwrap();
+        let sources =
+            [Source::Database(Box::new(store)), Source::Lines((1..=40).map(at).collect())];
+        let history = History::read(&sources.each_ref()).unwrap();
+        let latest: Vec<f64> = (11..=40).map(f64::from).collect();
+        assert_eq!(values(&history.of(&at(41)), 0, None, 1), latest);
     }
 }

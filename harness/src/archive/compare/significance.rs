@@ -69,28 +69,21 @@ fn common(noise: &[(f64, f64)]) -> (f64, f64) {
     let mean = logs.clone().sum::<f64>() / count;
     let spread = logs.map(|log| (log - mean).powi(2)).sum::<f64>() / (count - 1.0);
     let by_chance = noise.iter().map(|(_, degrees)| trigamma(degrees / 2.0)).sum::<f64>() / count;
-    match spread > by_chance {
-        true => {
-            let half = inverse_trigamma(spread - by_chance);
-            (2.0 * half, (mean + digamma(half) - half.ln()).exp())
-        }
-        false => (CERTAIN, mean.exp()),
-    }
+    let half = inverse_trigamma(spread - by_chance);
+    (2.0 * half, (mean + digamma(half) - half.ln()).exp())
 }
 
 /// The second derivative of the logarithm of Γ, for positive numbers (Abramowitz & Stegun, *Handbook of
 /// Mathematical Functions*, 6.4.6 and 6.4.12).
-fn trigamma(mut x: f64) -> f64 {
-    let mut below = 0.0;
-    while x < 8.0 {
-        below += x.powi(-2);
-        x += 1.0;
-    }
+fn trigamma(x: f64) -> f64 {
+    let below: f64 = (0..8).map(|step| (x + f64::from(step)).powi(-2)).sum();
+    let x = x + 8.0;
     let series = [(-1, 1.0), (-2, 0.5), (-3, 1.0 / 6.0), (-5, -1.0 / 30.0), (-7, 1.0 / 42.0)];
     below + series.iter().map(|(power, factor)| factor * x.powi(*power)).sum::<f64>()
 }
 
-/// Where trigamma, which falls, is `y`: found by halving, as nothing here is in a hurry.
+/// Where trigamma, which falls, is `y`: found by halving, as nothing here is in a hurry. As far as it looks,
+/// where `y` is not positive and trigamma is nowhere so low.
 fn inverse_trigamma(y: f64) -> f64 {
     let (mut low, mut high) = (1e-3f64, CERTAIN);
     for _ in 0..100 {
@@ -204,6 +197,30 @@ mod tests {
         // Its logarithm has the variance 0.36, which trigamma has near 3.3.
         assert!((4.5..9.5).contains(&prior), "{prior}");
         assert_eq!(super::common(&noise[..7]), (0.0, 0.0));
+        assert!(super::common(&noise[..8]).0 > 0.0);
+        // Pairs without any degree of freedom show no noise.
+        let none = [(1e-6, 0.0); 3];
+        assert_eq!(super::common(&[&noise[..9], &none].concat()), super::common(&noise[..9]));
+        assert_eq!(super::common(&[&noise[..7], &none].concat()), (0.0, 0.0));
+    }
+
+    /// Where trigamma of half the degrees is π² / 6 by chance and as much besides, the common variance is
+    /// worth two degrees and is the geometric mean; where there is nothing besides, it is all that counts.
+    #[test]
+    fn the_common_noise_is_the_one_that_can_be_told_by_hand() {
+        let noise = |spread: f64| -> Vec<(f64, f64)> {
+            let far = (spread * 7.0 / 8.0).sqrt();
+            (0..8).map(|at| (if at % 2 == 0 { far.exp() } else { (-far).exp() }, 2.0)).collect()
+        };
+        let (prior, variance) = common(&noise(PI * PI / 3.0));
+        near(prior, 2.0, 1e-9);
+        near(variance, 1.0, 1e-9);
+        for spread in [0.0, 1.0] {
+            let (prior, variance) = common(&noise(spread));
+            assert!(prior >= CERTAIN, "{prior}");
+            // e to the power of Euler's constant, as digamma of 1 is its negative.
+            near(variance, 1.781_072_418, 1e-5);
+        }
     }
 
     #[test]
@@ -220,6 +237,9 @@ mod tests {
         assert!(new_move(&before, 0.03) > 0.4 && new_move(&before, -0.4) < 0.001);
         assert_eq!((new_move(&[0.0; 9], 0.1), new_move(&[0.0; 9], 0.0)), (0.0, 1.0));
         assert_eq!(new_move(&[], 0.5), 1.0);
+        assert_eq!(new_move(&[0.0; 9], 1e-12), 0.0, "and this is more than rounding leaves");
+        // Student's t of 2 with 4 degrees of freedom, half as many as there are moves.
+        near(new_move(&[0.6745; 8], -2.0), 0.116_116_524, 1e-7);
     }
 
     #[test]

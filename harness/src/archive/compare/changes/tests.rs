@@ -1,7 +1,7 @@
 use super::*;
 use crate::sample;
-use record::{Adapter, Correctness, Reference, Timing};
-use std::sync::Arc;
+use record::{Adapter, Correctness, Memory, Reference, Timing};
+use std::{collections::BTreeSet, sync::Arc};
 
 fn compared(before: &[Record], after: &[Record]) -> Comparison {
     compare(before, after, &History::default(), Rule::default())
@@ -166,4 +166,121 @@ fn of_a_run_of_several_machines_like_is_compared_with_like() {
     };
     let found = compared(&[on("a", 1.0), on("b", 5.0)], &[on("b", 5.0), on("a", 1.0)]);
     assert_eq!((found.common, found.changes.len(), found.same()), (2, 0, 2));
+}
+
+#[test]
+fn cells_that_show_no_change_of_a_fifth_are_counted() {
+    let [old, new] = [timed(vec![10.0; 4]), timed(vec![12.0; 4])];
+    let pair = Pair { before: &old, after: &new, past: Vec::new() };
+    let mut compared = Comparison::default();
+    for (needed, noisy) in [(0.2, 0), (0.21, 1), (0.1, 1), (0.5, 2)] {
+        let mut findings = judge(std::slice::from_ref(&pair), Rule::default()).remove(0);
+        findings.iter_mut().for_each(|finding| finding.needed = needed);
+        compared.add(&pair, findings, Rule::default());
+        assert_eq!(compared.noisy, noisy, "{needed}");
+    }
+}
+
+#[test]
+fn what_a_run_has_once_is_counted_as_not_judged_and_decides_nothing() {
+    let once = |case: &str, ms: f64| {
+        let mut record = timed(vec![ms]);
+        record.cell.case = case.into();
+        let timing = record.outcome.timing.as_mut().unwrap();
+        (timing.load_ms, timing.decode_tps) = (10.0 * ms, Some(ms));
+        record
+    };
+    let [before, after] = [3.0, 4.5].map(|ms| ["a", "b"].map(|case| once(case, ms)));
+    let found = compared(&before, &after);
+    assert_eq!(found.unjudged, BTreeMap::from([("decode", 2), ("load", 2)]));
+    let [change, _] = &found.changes[..] else { panic!("{found:?}") };
+    assert_eq!((change.change, change.figures.len()), (Kind::CannotTell, 1));
+    assert_eq!(change.detail, "pass 3.00 -> 4.50 ms (+50%, one visit each)");
+    // One visit on one side is not one on each.
+    let found = compared(&[timed(vec![3.0])], &[timed(vec![3.0; 2])]);
+    assert_eq!(found.changes[0].detail, "pass 3.00 -> 3.00 ms (+0%, 1 and 2 visits)");
+    let found = compared(&[timed(vec![3.0; 2])], &[timed(vec![3.0])]);
+    assert_eq!(found.changes[0].detail, "pass 3.00 -> 3.00 ms (+0%, 2 and 1 visits)");
+    // What is judged is not among them.
+    let enough = [timed(vec![1.0; 4])];
+    assert!(compared(&enough, &enough).unjudged.is_empty());
+}
+
+/// The means are 2.2 standard errors apart: more than is needed, and not believed.
+#[test]
+fn enough_visits_that_overlap_ask_for_twice_as_many() {
+    let four = |apart: f64| {
+        timed([-1.0, -0.5, 0.5, 1.0].map(|at: f64| 10.0 * (0.219 * at + apart).exp()).to_vec())
+    };
+    let found = compared(&[four(0.0)], &[four(0.311)]);
+    let [change] = &found.changes[..] else { panic!("{found:?}") };
+    assert_eq!(change.change, Kind::CannotTell);
+    assert!(change.detail.ends_with("(+36%, 4 and 4 visits overlap)"), "{}", change.detail);
+    let command = "cargo harness run --rounds 8 --models 'my model'";
+    assert_eq!(change.to_tell.as_deref(), Some(command));
+}
+
+#[test]
+fn a_command_is_given_rounds_wherever_it_has_them() {
+    assert_eq!(with_rounds("harness run --rounds", 7), "harness run --rounds --rounds 7");
+    assert_eq!(with_rounds("harness run --rounds 2", 7), "harness run --rounds 7");
+    assert_eq!(with_rounds("it's no command", 7), "it's no command");
+}
+
+#[test]
+fn bytes_are_told_as_they_are() {
+    let sized = |weights_bytes| {
+        let mut record = sample::record("r", Status::Pass);
+        record.outcome.timing = None;
+        record.outcome.memory = Some(Memory { weights_bytes, ..Memory::default() });
+        record
+    };
+    let found = compared(&[sized(1000)], &[sized(1250)]);
+    assert_eq!(found.changes[0].detail, "weights 1000 -> 1250 bytes (+25.0%)");
+    // A change of a time names what it had to go beyond.
+    let found = compared(&[timed(vec![10.0; 4])], &[timed(vec![13.0; 4])]);
+    assert_eq!(found.changes[0].detail, "pass 10.00 -> 13.00 ms (+30%, more than 10%)");
+}
+
+/// Runs of one visit are held against the moves of those before them, and of these alone.
+#[test]
+fn a_record_is_held_against_the_runs_before_it() {
+    let run = |number: usize| {
+        let ms = if number == 14 { 13.0 } else { 10.0 + 0.1 * (number % 3) as f64 };
+        Record { run_id: number.to_string(), ..timed(vec![ms]) }
+    };
+    let records: Vec<_> = (1..=15).rev().map(run).collect();
+    let found = since_before(&records, Rule::default());
+    let verdicts: Vec<_> = found.iter().map(|found| found.first().map(|one| one.verdict)).collect();
+    let (worse, better) = (Some(Verdict::Worse), Some(Verdict::Better));
+    assert_eq!(verdicts[..3], [better, worse, None]);
+    assert!(verdicts[3..].iter().all(Option::is_none));
+}
+
+/// The record before another is of the same cell and machine, and of another run.
+#[test]
+fn a_record_is_held_against_its_own_kind() {
+    let record = |run: &str, case: &str, cpu: &str, ms: f64| {
+        let mut record = timed(vec![ms; 4]);
+        (record.run_id, record.cell.case) = (run.into(), case.into());
+        Arc::make_mut(&mut record.environment).host.cpu = cpu.into();
+        record
+    };
+    let records = [
+        record("3", "a", "one", 20.0),
+        record("3", "b", "one", 20.0),
+        record("3", "a", "two", 20.0),
+        record("2", "b", "one", 20.0),
+        record("2", "a", "two", 20.0),
+        record("1", "a", "one", 10.0),
+    ];
+    let found = since_before(&records, Rule::default());
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0, 0, 0, 0]);
+    assert_eq!((found[0][0].before, found[0][0].after), (10.0, 20.0));
+}
+
+#[test]
+fn each_kind_has_a_name_of_its_own() {
+    let names: BTreeSet<&str> = Kind::ALL.map(Kind::name).into();
+    assert_eq!(names.len(), Kind::ALL.len());
 }

@@ -174,6 +174,10 @@ fn too_few_visits_tell_nothing_however_far_apart() {
     let three = run(1, 1.0, USUAL, &[9; 3]);
     let finding = one(&(History::default(), three, run(2, 9.0, USUAL, &FOUR)));
     assert_eq!((finding.verdict, finding.visits, finding.p), (Verdict::CannotTell, [3, 4], None));
+    let (before, after) = (run(1, 1.0, USUAL, &[9; 3]), run(2, 9.0, USUAL, &FOUR));
+    let pair = Pair { before: &before, after: &after, past: Vec::new() };
+    let finding = judge(&[pair], Rule::of_visits(3)).remove(0).remove(0);
+    assert_eq!(finding.verdict, Verdict::Worse, "unless three are asked for");
 }
 
 #[test]
@@ -207,11 +211,23 @@ fn a_wall_time_that_waits_for_the_browser_gives_way_to_the_gpu() {
             },
         )
     };
-    let (before, after) = (waits(1, 1.0), waits(20, 2.0));
-    let pair = Pair { before: &before, after: &after, past: Vec::new() };
-    let findings = judge(&[pair], Rule::default()).remove(0);
-    let found: Vec<_> = findings.iter().map(|one| (one.figure, one.verdict)).collect();
-    assert_eq!(found, [("pass on the GPU", Verdict::Worse)]);
+    let computes = |number, gpu_ms| {
+        let mut record = waits(number, gpu_ms);
+        let timing = record.outcome.timing.as_mut().unwrap();
+        (timing.samples_ms, timing.median_ms) = (timing.gpu_samples_ms.clone(), gpu_ms);
+        record
+    };
+    // It is enough that one side waits.
+    for (before, after) in [
+        (waits(1, 1.0), waits(20, 2.0)),
+        (waits(1, 1.0), computes(20, 2.0)),
+        (computes(1, 1.0), waits(20, 2.0)),
+    ] {
+        let pair = Pair { before: &before, after: &after, past: Vec::new() };
+        let findings = judge(&[pair], Rule::default()).remove(0);
+        let found: Vec<_> = findings.iter().map(|one| (one.figure, one.verdict)).collect();
+        assert_eq!(found, [("pass on the GPU", Verdict::Worse)]);
+    }
 }
 
 #[test]
@@ -287,4 +303,12 @@ fn what_is_computed_changes_by_any_difference_beyond_rounding() {
     // A figure that equal builds do not agree on is none that can tell them apart.
     let unsteady = (10..20).map(|number| record(number, 1000 + number % 2, 1e-5, 0.99));
     assert_eq!(worse_or_better(&record(2, 1001, 1e-5, 0.99), &history(unsteady)), []);
+}
+
+#[test]
+fn what_moved_by_just_what_is_needed_is_the_same() {
+    let mut finding = one(&cells(1, 0, USUAL, &FOUR, 1.4)[0]);
+    assert_eq!(verdict(&FIGURES[0], &finding, true), Verdict::Worse);
+    (finding.after, finding.needed) = (finding.before, 0.0);
+    assert_eq!(verdict(&FIGURES[0], &finding, true), Verdict::Same);
 }
