@@ -14,11 +14,10 @@ use std::{
     thread,
 };
 
-const STEPS: [&[&str]; 5] = [
+const STEPS: [&[&str]; 4] = [
     &["fmt", "--all", "--check"],
     &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
     &["doc", "--workspace", "--no-deps", "--quiet"],
-    &["test", "--workspace", "--doc", "--quiet"],
     &["test", "--workspace", "--lib", "--bins", "--tests"],
 ];
 
