@@ -1,4 +1,4 @@
-//! The operands of the CPU's integer products: rounded activations, and the scales of weights.
+//! The operands of the CPU's products: rounded activations, the scales of weights, and 16-bit numbers.
 
 use crate::quant::{CHUNK, Format, Matrix, Shard};
 
@@ -114,21 +114,22 @@ impl Affine {
         for (chunk, (d, m)) in self.d.iter_mut().zip(&mut self.m).enumerate() {
             let at = first + chunk / repeat;
             if asymmetric {
-                (*d, *m) = (half(scales[at]), half(scales[at] >> 16));
+                (*d, *m) = (half(scales[at] as u16), half((scales[at] >> 16) as u16));
             } else {
-                *d = half(scales[at / 2] >> (16 * (at % 2)));
+                *d = half((scales[at / 2] >> (16 * (at % 2))) as u16);
                 *m = -zero * *d;
             }
         }
     }
 }
 
-/// The f16 in the low half of a word. Shifting its exponent and mantissa into place leaves an
-/// exponent that is 112 too small, denormal numbers included; loaders refuse infinities.
+/// An f16. Shifting its exponent and mantissa into place leaves an exponent that is 112 too small,
+/// denormal numbers included; loaders refuse infinities. The sign is extended beyond the place that it
+/// goes to, so that one mask keeps it there and clears what it left on the way.
 #[inline(always)]
-fn half(word: u32) -> f32 {
-    let magnitude = f32::from_bits((word & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-    f32::from_bits(magnitude.to_bits() | (word & 0x8000) << 16)
+pub(super) fn half(bits: u16) -> f32 {
+    let shifted = (i32::from(bits as i16) << 13) as u32;
+    f32::from_bits(shifted & 0x8fff_ffff) * f32::from_bits(0x7780_0000)
 }
 
 #[cfg(test)]
@@ -149,7 +150,7 @@ mod tests {
     fn halves_equal_the_crate_of_that_name() {
         for bits in (0..=u16::MAX).filter(|bits| bits & 0x7c00 != 0x7c00) {
             let expected = ::half::f16::from_bits(bits).to_f32();
-            assert_eq!(half(u32::from(bits)).to_bits(), expected.to_bits(), "{bits:#06x}");
+            assert_eq!(half(bits).to_bits(), expected.to_bits(), "{bits:#06x}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The integer dot products of `cpu.rs` in WASM SIMD: eight 16-bit products an instruction.
+//! The dot products of `cpu.rs` in WASM SIMD: of integers, eight 16-bit products an instruction, and of
+//! floats, in the order that `cpu.rs` promises.
 
 use super::rounded::{Affine, Rounded};
 use crate::quant::{CHUNK, chunk_words};
@@ -43,6 +44,77 @@ pub(super) fn dot_panel(panel: &[i16], affine: &Affine, x: &Rounded, row: usize)
         sums = f32x4_add(sums, f32x4_mul(f32x4_convert_i32x4(products), scale));
     }
     total(sums) + offsets(affine, &x.sums[row * chunks..(row + 1) * chunks])
+}
+
+/// Rows of activations by rows of weights, of one length that is a multiple of eight.
+pub(super) fn dots<const I: usize, const J: usize>(
+    x: [&[f32]; I],
+    w: [&[f32]; J],
+) -> [[f32; J]; I] {
+    let length = w[0].len();
+    assert!(x.iter().chain(&w).all(|row| row.len() == length) && length.is_multiple_of(8));
+    let mut sums = [[[f32x4_splat(0.0); 2]; J]; I];
+    for at in (0..length).step_by(8) {
+        // SAFETY: eight numbers are left in each row, as was checked above.
+        let (x, w) = unsafe { (x.map(|x| eight(x, at)), w.map(|w| eight(w, at))) };
+        for i in 0..I {
+            for j in 0..J {
+                add_products(&mut sums[i][j], x[i], w[j]);
+            }
+        }
+    }
+    sums.map(|sums| sums.map(total_of_eight))
+}
+
+/// A row of activations by a row of 16-bit weights, of one length that is a multiple of eight.
+pub(super) fn dot_halves(x: &[f32], w: &[u16]) -> f32 {
+    assert!(x.len() == w.len() && x.len().is_multiple_of(8));
+    let mut sums = [f32x4_splat(0.0); 2];
+    for at in (0..x.len()).step_by(8) {
+        // SAFETY: eight numbers are left in each row, as was checked above.
+        let (x, w) = unsafe {
+            let w = w.as_ptr().add(at);
+            (eight(x, at), [w, w.add(4)].map(|w| i32x4_load_extend_i16x4(w.cast())))
+        };
+        add_products(&mut sums, x, w.map(halves));
+    }
+    total_of_eight(sums)
+}
+
+/// # Safety
+/// There are eight numbers from `at` on.
+#[inline(always)]
+unsafe fn eight(row: &[f32], at: usize) -> [v128; 2] {
+    // SAFETY: see above.
+    [0, 4].map(|half| unsafe { v128_load(row.as_ptr().add(at + half).cast()) })
+}
+
+/// Four f16, each with its sign extended to 32 bits: see `half` in `rounded.rs`.
+#[inline(always)]
+fn halves(bits: v128) -> v128 {
+    let shifted = v128_and(i32x4_shl(bits, 13), u32x4_splat(0x8fff_ffff));
+    f32x4_mul(shifted, u32x4_splat(0x7780_0000))
+}
+
+#[inline(always)]
+fn add_products(sums: &mut [v128; 2], x: [v128; 2], w: [v128; 2]) {
+    for part in 0..2 {
+        sums[part] = f32x4_add(sums[part], f32x4_mul(x[part], w[part]));
+    }
+}
+
+/// One lane after the other, as without SIMD.
+#[inline(always)]
+fn total_of_eight(sums: [v128; 2]) -> f32 {
+    let lanes = sums.map(|sums| {
+        [
+            f32x4_extract_lane::<0>(sums),
+            f32x4_extract_lane::<1>(sums),
+            f32x4_extract_lane::<2>(sums),
+            f32x4_extract_lane::<3>(sums),
+        ]
+    });
+    lanes.as_flattened().iter().sum()
 }
 
 fn offsets(affine: &Affine, sums: &[f32]) -> f32 {
