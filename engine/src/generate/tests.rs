@@ -216,7 +216,10 @@ fn more_tokens_are_fetched_at_once_while_a_fetch_is_quick() {
     };
     // Two fetches are under way at a time, so that a batch may be as large as the one before it.
     let quick = fetches(QUICK_MS - 1.0);
-    assert_eq!((quick[0], quick.iter().sum::<usize>(), quick.iter().max()), (1, 119, Some(&MAX_BATCH)));
+    assert_eq!(
+        (quick[0], quick.iter().sum::<usize>(), quick.iter().max()),
+        (1, 119, Some(&MAX_BATCH))
+    );
     assert!(quick.windows(2).all(|pair| pair[1] <= 2 * pair[0]) && quick.len() < 11, "{quick:?}");
     assert_eq!(fetches(QUICK_MS), [1; 119]);
 }

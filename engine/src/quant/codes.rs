@@ -1,6 +1,7 @@
 //! Packs and unpacks one chunk of 32 codes; `mod.rs` has the layouts.
 
 use super::CHUNK;
+use std::array;
 
 /// Words of one chunk.
 pub const fn chunk_words(bits: u32) -> usize {
@@ -9,11 +10,34 @@ pub const fn chunk_words(bits: u32) -> usize {
 
 /// Packs 32 codes. Codes of 8 bits are signed bytes, all others count from 0.
 pub fn pack(bits: u32, codes: &[u8; CHUNK], words: &mut [u32]) {
-    words[..chunk_words(bits)].fill(0);
-    for (i, &code) in codes.iter().enumerate() {
-        for (word, shift, value) in places(bits, i, u32::from(code)) {
-            words[word] |= value << shift;
+    // Of eight columns of codes, so many bits of each of the four rows side by side.
+    let rows = |j: usize| [codes[j], codes[8 + j], codes[16 + j], codes[24 + j]];
+    let low = |j| {
+        let [a, b, c, d] = rows(j).map(|code| code & 3);
+        a | b << 2 | c << 4 | d << 6
+    };
+    let high = |j| {
+        let [a, b, c, d] = rows(j).map(|code| code >> 2 & 1);
+        a | b << 1 | c << 2 | d << 3
+    };
+    match bits {
+        8 => put(codes, words),
+        4 => put::<16>(&array::from_fn(|j| codes[j] & 15 | codes[16 + j] << 4), words),
+        _ => {
+            put::<8>(&array::from_fn(low), words);
+            if bits == 3 {
+                put::<4>(&array::from_fn(|j| high(j) | high(4 + j) << 4), &mut words[2..]);
+            }
         }
+    }
+}
+
+/// The first words are these bytes.
+#[inline(always)]
+fn put<const BYTES: usize>(bytes: &[u8; BYTES], words: &mut [u32]) {
+    let words = &mut words[..BYTES / 4];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
     }
 }
 
@@ -51,28 +75,6 @@ pub fn unpack<const BITS: u32>(words: &[u32]) -> [i16; CHUNK] {
         _ => unreachable!("{BITS} bits are not packed in codes"),
     }
     codes
-}
-
-/// Where the bits of code `i` go: word, shift and value of each part.
-fn places(bits: u32, i: usize, code: u32) -> impl Iterator<Item = (usize, usize, u32)> {
-    let byte = |j: usize| (j / 4, 8 * (j % 4));
-    let (first, second) = match bits {
-        8 => {
-            let (word, shift) = byte(i);
-            ((word, shift, code & 255), None)
-        }
-        4 => {
-            let (word, shift) = byte(i % 16);
-            ((word, shift + 4 * (i / 16), code & 15), None)
-        }
-        _ => {
-            let (word, shift) = byte(i % 8);
-            let low = (word, shift + 2 * (i / 8), code & 3);
-            let bit = 4 * (i % 8 / 4) + i / 8;
-            (low, (bits == 3).then_some((2, 8 * (i % 4) + bit, code >> 2 & 1)))
-        }
-    };
-    std::iter::once(first).chain(second)
 }
 
 #[cfg(test)]

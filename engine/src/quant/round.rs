@@ -1,8 +1,12 @@
 //! Chooses codes group by group.
 
+mod eight;
+
 use super::{Format, GroupCodes, Quantiser, Subject};
 use crate::error::Result;
+use eight::Eight;
 use half::f16;
+use std::ops::Range;
 
 /// Rounds each weight to the nearest level, with the scale (and minimum) of least squared error
 /// among a handful of candidates, each refined by linear regression on its own codes.
@@ -20,41 +24,56 @@ fn shrink(bits: u32) -> &'static [f32] {
     }
 }
 
-/// Rounds to the nearest integer for |x| < 2²², the same on every target and in SIMD.
+/// 1.5 · 2²³: between 2²³ and 2²⁴ floats are integers.
+const MAGIC: f32 = 12_582_912.0;
+
+/// The nearest integers within a range below 2²², the same on every target.
 #[inline(always)]
-fn nearest(x: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0;
-    (x + MAGIC) - MAGIC
+fn nearest(x: Eight, [low, high]: [f32; 2]) -> Eight {
+    let x = x.or_more(Eight::splat(low)).or_less(Eight::splat(high));
+    (x + Eight::splat(MAGIC)) - Eight::splat(MAGIC)
 }
 
-/// Sums over all weights of what `terms` makes of one. Eight weights are summed side by side, which
-/// vectorises without reordering what was written: a model has hundreds of millions of them, and
-/// each is looked at a dozen times.
+/// The low byte of the nearest integer within a range: where floats are integers, their fractions
+/// count.
 #[inline(always)]
-fn sums<const N: usize>(weights: &[f32], terms: impl Fn(f32) -> [f32; N]) -> [f32; N] {
-    const LANES: usize = 8;
-    let mut sums = [[0.0f32; LANES]; N];
-    let eights = weights.chunks_exact(LANES);
-    let rest = eights.remainder();
+fn nearest_byte(x: f32, [low, high]: [f32; 2]) -> u8 {
+    (x.clamp(low, high) + MAGIC).to_bits() as u8
+}
+
+/// Sums over all weights of what `terms` makes of them. Eight weights are summed side by side, without
+/// reordering what was written: a model has hundreds of millions of them, and each is looked at a
+/// dozen times.
+#[inline(always)]
+fn sums<const N: usize>(weights: &[f32], terms: impl Fn(Eight) -> [Eight; N]) -> [f32; N] {
+    let (eights, rest) = weights.as_chunks::<8>();
+    let mut sums = [Eight::splat(0.0); N];
     for eight in eights {
-        for (lane, &w) in eight.iter().enumerate() {
-            for (sum, term) in sums.iter_mut().zip(terms(w)) {
-                sum[lane] += term;
-            }
-        }
+        let terms = terms(Eight::new(eight));
+        (0..N).for_each(|n| sums[n] = sums[n] + terms[n]);
     }
-    let mut sums = sums.map(|lanes| lanes.iter().sum::<f32>());
-    for &w in rest {
-        sums.iter_mut().zip(terms(w)).for_each(|(sum, term)| *sum += term);
+    let lanes = sums.map(Eight::lanes);
+    let mut sums = lanes.map(|lanes| lanes[0]);
+    // Those of all sums at once, as each has to be added one after the other.
+    let mut add = |lanes: [[f32; 8]; N], range: Range<usize>| {
+        for lane in range {
+            (0..N).for_each(|n| sums[n] += lanes[n][lane]);
+        }
+    };
+    add(lanes, 1..8);
+    if !rest.is_empty() {
+        let mut eight = [0.0; 8];
+        eight[..rest.len()].copy_from_slice(rest);
+        add(terms(Eight::new(&eight)).map(Eight::lanes), 0..rest.len());
     }
     sums
 }
 
 /// Lowest and highest code, as numbers.
-fn range(bits: u32) -> (f32, f32) {
+fn range(bits: u32) -> [f32; 2] {
     match bits {
-        8 => (-128.0, 127.0),
-        _ => (0.0, ((1u32 << bits) - 1) as f32),
+        8 => [-128.0, 127.0],
+        _ => [0.0, ((1u32 << bits) - 1) as f32],
     }
 }
 
@@ -78,6 +97,27 @@ impl Quantiser for RoundToNearest {
     }
 }
 
+/// The least and the most of some weights.
+fn extremes(weights: &[f32]) -> [f32; 2] {
+    let (eights, rest) = weights.as_chunks::<8>();
+    let (mut least, mut most) = (Eight::splat(f32::INFINITY), Eight::splat(f32::NEG_INFINITY));
+    for eight in eights {
+        let eight = Eight::new(eight);
+        (least, most) = (least.or_less(eight), most.or_more(eight));
+    }
+    let less = |least, w| if w < least { w } else { least };
+    let more = |most, w| if w > most { w } else { most };
+    let all = |lanes: Eight| lanes.lanes().into_iter().chain(rest.iter().copied());
+    [all(least).fold(f32::INFINITY, less), all(most).fold(f32::NEG_INFINITY, more)]
+}
+
+/// The weight furthest from 0, and of two at that distance the first.
+fn largest(weights: &[f32]) -> f32 {
+    let [least, most] = extremes(weights);
+    let size = if most > -least { most } else { -least };
+    weights.iter().copied().find(|w| w.abs() == size).unwrap_or(0.0)
+}
+
 /// The codes of up to 128 weights that share a scale.
 fn nearest_codes(weights: &[f32], format: Format) -> GroupCodes {
     match format {
@@ -89,25 +129,26 @@ fn nearest_codes(weights: &[f32], format: Format) -> GroupCodes {
 fn symmetric(weights: &[f32], format: Format) -> GroupCodes {
     let bits = format.bits();
     let zero = format.zero();
-    let (low, high) = range(bits);
-    let mut largest = 0.0f32;
-    for &w in weights {
-        if w.abs() > largest.abs() {
-            largest = w;
-        }
-    }
+    let [low, high] = range(bits);
+    let largest = largest(weights);
+    let mut best = (0.0f32, 0.0f32);
     // The largest weight meets the outermost level on either side; the sides differ where there is one
     // level more below zero than above, and are one another's mirror images at two bits.
     let ends = [low - zero, high - zero];
     let ends = if bits == 2 { &ends[..1] } else { &ends[..] };
-    let mut best = (0.0f32, 0.0f32);
-    for &ratio in shrink(bits) {
-        for end in ends {
-            let inverse = end / (largest * ratio);
-            let [wl, ll] = sums(weights, |w| {
-                let level = nearest((w * inverse + zero).clamp(low, high)) - zero;
-                [w * level, level * level]
-            });
+    let candidates =
+        shrink(bits).iter().flat_map(|&ratio| ends.iter().map(move |&end| (ratio, end)));
+    let mut inverses = candidates.map(|(ratio, end)| end / (largest * ratio));
+    // Two at once, as the sums of one leave registers free; of an odd one both are the same.
+    while let Some(first) = inverses.next() {
+        let pair = [first, inverses.next().unwrap_or(first)];
+        let pair = pair.map(Eight::splat);
+        let zero = Eight::splat(zero);
+        let [wl, other_wl, ll, other_ll] = sums(weights, |w| {
+            let [a, b] = pair.map(|inverse| nearest(w * inverse + zero, [low, high]) - zero);
+            [w * a, w * b, a * a, b * b]
+        });
+        for (wl, ll) in [(wl, ll), (other_wl, other_ll)] {
             // Σ(w − d·l)² is least at d = Σwl / Σl², where it is Σw² − (Σwl)² / Σl². Of a group of
             // zeros nothing here is a number, and so nothing is a gain.
             let gain = wl * wl / ll;
@@ -120,21 +161,17 @@ fn symmetric(weights: &[f32], format: Format) -> GroupCodes {
     let inverse = if d == f16::ZERO { 0.0 } else { 1.0 / d.to_f32() };
     let mut codes = [0u8; 128];
     for (code, &w) in codes.iter_mut().zip(weights) {
-        *code = nearest((w * inverse + zero).clamp(low, high)) as i32 as u8;
+        *code = nearest_byte(w * inverse + zero, [low, high]);
     }
     GroupCodes { d, m: f16::ZERO, codes }
 }
 
 fn asymmetric(weights: &[f32], format: Format) -> GroupCodes {
     let bits = format.bits();
-    let (low, high) = range(bits);
+    let [low, high] = range(bits);
     let count = weights.len() as f32;
-    let (mut least, mut most, mut sum) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f32);
-    for &w in weights {
-        least = least.min(w);
-        most = most.max(w);
-        sum += w;
-    }
+    let [least, most] = extremes(weights);
+    let sum = weights.iter().fold(0.0f32, |sum, w| sum + w);
     let centre = 0.5 * (least + most);
     let mean = sum / count;
     // Without any step the group is its mean, and nothing of its variance is explained.
@@ -142,9 +179,10 @@ fn asymmetric(weights: &[f32], format: Format) -> GroupCodes {
     for &ratio in shrink(bits) {
         let start = centre - 0.5 * ratio * (most - least);
         let inverse = (high - low) / (ratio * (most - least));
+        let [start, inverse] = [start, inverse].map(Eight::splat);
         let [q1, q2, wq] = sums(weights, |w| {
-            let code = nearest(((w - start) * inverse + low).clamp(low, high));
-            [code, code * code, (w - mean) * code]
+            let code = nearest((w - start) * inverse + Eight::splat(low), [low, high]);
+            [code, code * code, (w - Eight::splat(mean)) * code]
         });
         // Linear regression of the weights on their codes; the gain is what it explains. The least and
         // the largest weight have different codes, so codes have a spread; where those are one weight,
@@ -158,9 +196,10 @@ fn asymmetric(weights: &[f32], format: Format) -> GroupCodes {
     }
     let (d, m) = (f16::from_f32(best.1), f16::from_f32(best.2));
     let inverse = if d == f16::ZERO { 0.0 } else { 1.0 / d.to_f32() };
+    let start = m.to_f32();
     let mut codes = [0u8; 128];
     for (code, &w) in codes.iter_mut().zip(weights) {
-        *code = nearest(((w - m.to_f32()) * inverse).clamp(low, high)) as i32 as u8;
+        *code = nearest_byte((w - start) * inverse, [low, high]);
     }
     GroupCodes { d, m, codes }
 }
@@ -194,12 +233,11 @@ mod tests {
             for seed in 0..200 {
                 let weights = normal(seed, 32);
                 let largest = weights.iter().fold(0.0f32, |a, w| a.max(w.abs()));
-                let (low, high) = range(bits.into());
+                let [low, high] = range(bits.into());
                 let d = f16::from_f32(largest / (high - format.zero()));
                 let mut codes = [0; 128];
                 for (code, w) in codes.iter_mut().zip(&weights) {
-                    let level = (w / d.to_f32() + format.zero()).clamp(low, high);
-                    *code = nearest(level) as i32 as u8;
+                    *code = nearest_byte(w / d.to_f32() + format.zero(), [low, high]);
                 }
                 let simple = GroupCodes { d, m: f16::ZERO, codes };
                 plain += error(bits, false, &simple, &weights);
@@ -211,6 +249,30 @@ mod tests {
             assert!(searched > bound, "{bits} bits: {searched} is below what is possible, {bound}");
             if bits <= 4 {
                 assert!(searched < 0.8 * plain, "{bits} bits: {searched} against {plain}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_beyond_the_eights_count() {
+        for count in [1, 7, 8, 9, 20] {
+            let weights: Vec<f32> = (1..=count).map(|w| w as f32).collect();
+            let expected: [f32; 2] = [weights.iter().sum(), weights.iter().map(|w| w * w).sum()];
+            assert_eq!(sums(&weights, |w| [w, w * w]), expected, "{count} weights");
+        }
+    }
+
+    #[test]
+    fn the_largest_is_the_first_of_its_size() {
+        let weights: Vec<f32> = (0..20).map(|at| [0.5, -2.0, 2.0, -0.0][at % 4]).collect();
+        for first in 0..20 {
+            for end in first + 1..=20 {
+                let weights = &weights[first..end];
+                let size = weights.iter().fold(0.0f32, |size, w| size.max(w.abs()));
+                let expected = weights.iter().find(|w| w.abs() == size);
+                assert_eq!(Some(&largest(weights)), expected, "{first}..{end}");
+                let negative: Vec<f32> = weights.iter().map(|w| -w.abs()).collect();
+                assert_eq!(largest(&negative), -size, "{first}..{end}");
             }
         }
     }
@@ -250,7 +312,7 @@ mod tests {
     /// The candidates of least error, each with its error as it is, in f64: scale and minimum.
     fn least(weights: &[f32], format: Format) -> (f64, f64) {
         let weights: Vec<f64> = weights.iter().copied().map(f64::from).collect();
-        let (low, high) = range(format.bits());
+        let [low, high] = range(format.bits());
         let (low, high, zero) = (f64::from(low), f64::from(high), f64::from(format.zero()));
         let is_asymmetric = matches!(format, Format::Grouped { asymmetric: true, .. });
         let of = |better: fn(f64, f64) -> bool| {
@@ -300,7 +362,7 @@ mod tests {
                 found += error(bits, asymmetric, &codes, &weights);
                 let (d, m) = least(&weights, format);
                 let line = GroupCodes { d: f16::from_f64(d), m: f16::from_f64(m), ..codes };
-                let (low, high) = range(bits.into());
+                let [low, high] = range(bits.into());
                 let (d, m) = (line.d.to_f32(), line.m.to_f32());
                 let m = if asymmetric { m } else { -format.zero() * d };
                 let mut nearest = line;
