@@ -235,22 +235,17 @@ mod tests {
         let mut left: BTreeSet<Kernel> =
             choices().into_iter().flat_map(|choice| choice.kernels).collect();
         let all = gpu.terms().capabilities;
-        let lacks = |kernel: &Kernel| {
-            let hardware = Capabilities { software: false, ..all };
-            all.lacks(kernel).is_some() && hardware.lacks(kernel).is_some()
-        };
-        left.retain(|kernel| !lacks(kernel));
         let none = Capabilities { subgroups: false, f16: false, ..all };
         let of_hardware = |some| Capabilities { software: false, ..some };
+        left.retain(|kernel| [all, of_hardware(all)].iter().any(|it| it.lacks(kernel).is_none()));
         // What integers are preferred to, too.
         let in_integers = |kernel: &Kernel| kernel.value("DIGITS") != 0;
         let integers: HashSet<Kernel> = left.iter().copied().filter(in_integers).collect();
-        let both = [HashSet::new(), integers];
-        let of_software = [all, none].map(|some| (some, HashSet::new()));
-        let of_hardware = [of_hardware(all), of_hardware(none)]
-            .into_iter()
-            .flat_map(|some| both.clone().map(|refused| (some, refused)));
-        for (capabilities, refused) in of_software.into_iter().chain(of_hardware) {
+        let by_software = [all, none].map(|some| (some, HashSet::new()));
+        let by_hardware = [all, none].map(of_hardware).into_iter();
+        let by_hardware =
+            by_hardware.flat_map(|some| [HashSet::new(), integers.clone()].map(|it| (some, it)));
+        for (capabilities, refused) in by_software.into_iter().chain(by_hardware) {
             gpu.set_terms(Terms { capabilities, refused, ..Terms::default() });
             for ran in pollster::block_on(run_checks(&gpu, checks.iter())) {
                 assert_eq!(ran.check.error, None, "{} {:?}", ran.check.op, ran.kernels);
