@@ -204,7 +204,7 @@ mod tests {
     use record::RefusedKernel;
 
     fn choice() -> Choice {
-        let wants = |choice: &Choice| choice.call == "q4 symmetric g32, few rows";
+        let wants = |choice: &Choice| choice.call == "q4 symmetric g32, a row, few outputs";
         choices().into_iter().find(wants).expect("a product of 4 bits")
     }
 
@@ -216,13 +216,15 @@ mod tests {
             let terms = terms(adapter, engine, std::slice::from_ref(&choice));
             lines(&choice, terms.choose(choice.kernels.iter().copied()), &terms)
         };
-        let call = "matmul (q4 symmetric g32, few rows)";
-        let plain = "matvec WIDE=1 BITS=4 GROUP=32 ASYM=0";
+        let call = "matmul (q4 symmetric g32, a row, few outputs)";
+        let plain = "matvec_digits HARDWARE=1 DIGITS=1 WIDE=1 ROWS=2 BITS=4 GROUP=32 ASYM=0";
         let fast = format!("{plain} SUBGROUPS=1");
-        let small = ["matvec SOFTWARE=1 WIDE=1 BITS=4 GROUP=32 ASYM=0"]
+        let in_floats = "matvec WIDE=1 ROWS=4 BITS=4 GROUP=32 ASYM=0";
+        let fast_in_floats = format!("{in_floats} SUBGROUPS=1");
+        let small = ["matvec SOFTWARE=1 WIDE=1 ROWS=4 BITS=4 GROUP=32 ASYM=0"]
             .map(|plain| [format!("{plain} SUBGROUPS=1"), plain.to_owned()])
             .concat();
-        let size = "WG=64 TILE=64×1";
+        let size = "WG=256 TILE=256×1";
         let nothing = EngineInfo::default();
         let chosen = |kernel: &str, size: &str| vec![format!("{call}: {kernel} {size}")];
         let not = |kernels: &[String], why: &str| -> Vec<String> {
@@ -244,13 +246,14 @@ mod tests {
             .concat()
         );
         let refuse = |kernel: &str| RefusedKernel { kernel: kernel.to_owned(), why: String::new() };
-        let wrong = EngineInfo { refused: vec![refuse(&fast), refuse(plain)], ..nothing };
+        let refused = [fast.as_str(), plain, fast_in_floats.as_str(), in_floats];
+        let wrong = EngineInfo { refused: refused.map(refuse).into(), ..nothing };
         assert_eq!(
             show(&subgroups, &wrong),
             [
                 vec![format!("{call}: runs on the CPU")],
                 not_small,
-                not(&[fast, plain.to_owned()], "it failed the self-test")
+                not(&refused.map(str::to_owned), "it failed the self-test")
             ]
             .concat()
         );
@@ -267,8 +270,9 @@ mod tests {
             database: database.clone(),
         };
         let count = |choose: &Choose| choices().iter().filter(|it| choose.wants(it)).count();
-        // Three groups, with and without a minimum, few and many rows.
-        assert_eq!(count(&choose(Some("matmul"), Some(Bits::Fixed(4)))), 12);
+        // Three groups, with and without a minimum, one row for few and for many outputs, few rows,
+        // several and many.
+        assert_eq!(count(&choose(Some("matmul"), Some(Bits::Fixed(4)))), 30);
         assert_eq!(count(&choose(Some("softmax"), None)), 1);
         assert_eq!(count(&choose(Some("softmax"), Some(Bits::Fixed(4)))), 0);
     }
