@@ -239,7 +239,7 @@ mod tests {
         let of_hardware = |some| Capabilities { software: false, ..some };
         left.retain(|kernel| [all, of_hardware(all)].iter().any(|it| it.lacks(kernel).is_none()));
         // What integers are preferred to, too.
-        let in_integers = |kernel: &Kernel| kernel.value("DIGITS") != 0;
+        let in_integers = |kernel: &Kernel| kernel.source == "matvec_digits";
         let integers: HashSet<Kernel> = left.iter().copied().filter(in_integers).collect();
         let by_software = [all, none].map(|some| (some, HashSet::new()));
         let by_hardware = [all, none].map(of_hardware).into_iter();

@@ -217,7 +217,7 @@ mod tests {
             lines(&choice, terms.choose(choice.kernels.iter().copied()), &terms)
         };
         let call = "matmul (q4 symmetric g32, a row, few outputs)";
-        let plain = "matvec_digits HARDWARE=1 DIGITS=1 WIDE=1 ROWS=2 BITS=4 GROUP=32 ASYM=0";
+        let plain = "matvec_digits HARDWARE=1 WIDE=1 ROWS=2 BITS=4 GROUP=32 ASYM=0";
         let fast = format!("{plain} SUBGROUPS=1");
         let in_floats = "matvec WIDE=1 ROWS=4 BITS=4 GROUP=32 ASYM=0";
         let fast_in_floats = format!("{in_floats} SUBGROUPS=1");

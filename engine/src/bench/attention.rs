@@ -4,7 +4,7 @@ use super::{Bench, Calls, Subject, numbers, spread};
 use crate::{
     device::Device,
     kv::KvCache,
-    ops::{Attention, KeysValues, attention, kv_append},
+    ops::{Angles, Attention, KeysValues, RopeScaling, attention, kv_append, self_attention},
     tensor::Tensor,
 };
 use record::BenchRow;
@@ -77,7 +77,19 @@ async fn of_case(bench: &mut Bench<'_>, case: &Case) {
     let copies = if tokens == 1 { copies.min(MOST_LAYERS) } else { 1 };
 
     let how = Attention { kv_heads, causal: cached, ..Attention::new(heads, width) };
-    let q = numbers(1, tokens * heads * width);
+    // A token to a cache comes with its key and value, as a decoder's step has it.
+    let is_step = cached && tokens == 1;
+    let columns = heads * width;
+    let given = if is_step { columns + 2 * kv_heads * width } else { columns };
+    let q = numbers(1, tokens * given);
+    let angles_on =
+        |device: &Device| Angles::new(device, keys, width, 10_000.0, RopeScaling::Default);
+    let attend = |device: &Device, q: &Tensor, angles: &Angles, cache: &KvCache, layer| {
+        if is_step {
+            return self_attention(device, q, angles, (cache, layer), how);
+        }
+        attention(device, q, KeysValues::Cached(cache, layer), how)
+    };
     let [k, v] = [2, 3].map(|seed| numbers(seed, keys * kv_heads * width));
     let kv_on = |device: &Device| {
         [&k, &v].map(|values| device.upload(&[1, keys, kv_heads * width], values.clone()))
@@ -94,37 +106,35 @@ async fn of_case(bench: &mut Bench<'_>, case: &Case) {
         true => (tokens - JUDGED.min(tokens)..tokens).collect(),
         false => spread(tokens, JUDGED),
     };
-    let columns = heads * width;
     let sample = |all: &[f32]| -> Vec<f32> {
         picks.iter().flat_map(|t| all[t * columns..(t + 1) * columns].to_vec()).collect()
     };
     let expected = || {
         let device = Device::reference();
-        let q = device.upload(&[1, picks.len(), columns], sample(&q));
+        let picked = if is_step { q.clone() } else { sample(&q) };
+        let q = device.upload(&[1, picks.len(), given], picked);
         if cached {
             let cache = cache_on(&device, 1, keys - picks.len());
-            return attention(&device, &q, KeysValues::Cached(&cache, 0), how);
+            return attend(&device, &q, &angles_on(&device), &cache, 0);
         }
         let [k, v] = kv_on(&device);
         attention(&device, &q, KeysValues::Plain { k: &k, v: &v }, how)
     };
 
     let device = bench.device;
-    let x = device.upload(&[1, tokens, columns], q.clone());
+    let x = device.upload(&[1, tokens, given], q.clone());
+    let angles = angles_on(device);
     let cache = cached.then(|| cache_on(device, copies, keys - tokens));
     let plain: Vec<[Tensor; 2]> = match &cache {
         Some(_) => Vec::new(),
         None => (0..copies).map(|_| kv_on(device)).collect(),
     };
     let call = |at: usize| {
-        let kv = match &cache {
-            Some(cache) => KeysValues::Cached(cache, at % copies),
-            None => {
-                let [k, v] = &plain[at % copies];
-                KeysValues::Plain { k, v }
-            }
-        };
-        attention(device, &x, kv, how)
+        if let Some(cache) = &cache {
+            return attend(device, &x, &angles, cache, at % copies);
+        }
+        let [k, v] = &plain[at % copies];
+        attention(device, &x, KeysValues::Plain { k, v }, how)
     };
     let row = BenchRow { copies: copies as u32, copied_bytes: bytes * copies as u64, ..row };
     let calls = Calls { count: copies.max(CALLS), call: &call };

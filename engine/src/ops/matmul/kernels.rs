@@ -19,7 +19,6 @@ const MATVEC: [Kernel; 2] = [
 /// The same in integers, each workgroup rounding `x` for itself.
 const DIGITS: Kernel = Kernel::new("matvec_digits", Geometry::elements(256))
     .for_hardware()
-    .with("DIGITS", 1)
     .with("WIDE", 1)
     .with("ROWS", 2);
 /// The same of `x` that [`ROUND`] has rounded, one row of it or several.
@@ -28,7 +27,6 @@ const fn rounded_digits(rows: u32) -> Kernel {
     let workgroup = if rows == 1 { 128 } else { 64 };
     Kernel::new("matvec_digits", Geometry { workgroup, tile: [workgroup, rows], folded: true })
         .for_hardware()
-        .with("DIGITS", 1)
         .with("WIDE", 1)
         .with("ROWS", 4)
         .with("ROUNDED", 1)
@@ -85,9 +83,9 @@ fn few_rows(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
     kernels.flat_map(|kernel| format.define(kernel).or_by_subgroups()).collect()
 }
 
-/// Whether a kernel is one of [`fused_kernels`].
+/// Whether a kernel is one of [`fused_kernels`], whose teams have rows.
 pub(super) fn is_for_few(kernel: &Kernel) -> bool {
-    kernel.source.starts_with("matvec")
+    kernel.value("ROWS") != 0
 }
 
 /// The first kernel that can be had with all that it needs before it.
