@@ -369,7 +369,7 @@ mod tests {
         let gpu = gpu();
         gpu.use_files(broken(&[
             ("norm", "fn compute_row", "fn other_row"),
-            ("weights", "unpack2x16float(scales[group])", "vec2<f32>(0.0)"),
+            ("weights", "return unpack2x16float(word)", "return vec2<f32>(0.0)"),
         ]));
         let verdicts = pollster::block_on(run(&Device::Gpu(Rc::clone(&gpu))));
         assert_eq!(verdicts.trial.failure, None);

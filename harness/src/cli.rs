@@ -195,6 +195,10 @@ pub struct CellArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
 
+    /// Say of each cell where the time of its passes goes, op by op: in its record, and below its line.
+    #[arg(long)]
+    pub trace: bool,
+
     /// Seconds allowed for each cell; a page's self-test before its first has 300 at least.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: u64,
@@ -269,6 +273,7 @@ impl CellArgs {
             sizes: self.sizes.clone(),
             repeat: self.repeat,
             rounds: self.rounds,
+            trace: self.trace,
             timeout: Duration::from_secs(self.timeout),
             run_timeout: self.run_timeout.map(Duration::from_secs),
             retries: self.retries,
@@ -278,6 +283,7 @@ impl CellArgs {
                 headed: self.headed,
                 gpu: self.gpu.settle(),
                 webnn: self.backends.contains(&Backend::Webnn),
+                precise_gpu_clock: self.trace,
             },
             jobs: self.jobs.into(),
             expectations: Default::default(),

@@ -40,6 +40,8 @@ pub struct Config {
     pub repeat: u32,
     /// Visits to each cell.
     pub rounds: u32,
+    /// Whether to say where the time of a cell's passes goes.
+    pub trace: bool,
     /// Time allowed for one cell.
     pub timeout: Duration,
     /// Time allowed for the whole run.
@@ -97,9 +99,8 @@ impl Config {
         if self.session.gpu != crate::browser::Gpu::Software {
             option("gpu", "hardware".to_owned());
         }
-        if self.session.headed {
-            words.push("--headed".to_owned());
-        }
+        let flags = [("--trace", self.trace), ("--headed", self.session.headed)];
+        words.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| (*flag).to_owned()));
         words.extend(self.case(cell).into_iter().flat_map(|case| case.selector.clone()));
         shell_words::join(words)
     }

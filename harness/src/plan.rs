@@ -74,6 +74,7 @@ mod tests {
             sizes: Default::default(),
             repeat: 3,
             rounds: 1,
+            trace: false,
             timeout: Duration::from_secs(120),
             run_timeout: None,
             retries: 0,

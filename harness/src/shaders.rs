@@ -27,7 +27,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Without a window and on software, as `run` drives browsers where there is no GPU.
-const LOOK: SessionOptions = SessionOptions { headed: false, gpu: Gpu::Software, webnn: false };
+const LOOK: SessionOptions =
+    SessionOptions { headed: false, gpu: Gpu::Software, webnn: false, precise_gpu_clock: false };
 
 /// What to show.
 #[derive(Clone, Debug, Subcommand)]

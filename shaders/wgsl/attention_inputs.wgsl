@@ -4,10 +4,17 @@
 // CACHED: `before` and so the number of keys come from the step buffer.
 // PADDED: keys whose mask is 0 are not seen.
 // BIASED: scores get an addend by head, absolute query and key; batches share groups of them in turn.
+// QUADS: numbers are read and written four at a time, and heads are as wide as a multiple of that.
 // A query that sees no key at all gets zeros.
 
+#if QUADS
+alias Numbers = vec4<f32>;
+#else
+alias Numbers = f32;
+#endif
+
 struct Params {
-    rows: u32,         // B · T · H
+    rows: u32,         // B · T · H, or so many tiles of queries
     tokens: u32,       // T, queries
     keys: u32,         // S, keys when not CACHED
     heads: u32,        // of q
@@ -25,10 +32,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<f32>;               // [B, T, H, D]
-@group(0) @binding(2) var<storage, read> k: array<f32>;               // by strides
-@group(0) @binding(3) var<storage, read> v: array<f32>;               // by strides
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;         // [B, T, H, D]
+@group(0) @binding(1) var<storage, read> q: array<Numbers>;           // [B, T, H, D]
+@group(0) @binding(2) var<storage, read> k: array<Numbers>;           // by strides
+@group(0) @binding(3) var<storage, read> v: array<Numbers>;           // by strides
+@group(0) @binding(4) var<storage, read_write> y: array<Numbers>;     // [B, T, H, D]
 #if CACHED
 @group(0) @binding(5) var<storage, read> step: array<u32>;            // [0]: positions before
 #endif

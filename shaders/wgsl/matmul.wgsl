@@ -6,18 +6,7 @@
 enable f16;
 #endif
 
-struct Params {
-    m: u32,          // rows of x
-    rows: u32,       // N of this shard
-    chunks: u32,     // K / 32
-    groups: u32,     // groups in a row
-    y_stride: u32,   // N of the whole matrix
-    y_offset: u32,   // first n of this shard
-    has_bias: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-#include "product.wgsl"
+#include "matmul_inputs.wgsl"
 
 // Tiles are stored K-major: the four columns or rows that an invocation needs lie side by side.
 // Rows of a tile are one quad further apart than they need be, so that quads of one column, which are
@@ -102,26 +91,6 @@ fn main(
     store(m0 + m_quad * 4u + 1u, n, acc1);
     store(m0 + m_quad * 4u + 2u, n, acc2);
     store(m0 + m_quad * 4u + 3u, n, acc3);
-}
-
-fn store(m: u32, row: u32, values: vec4<f32>) {
-    if (m < params.m) {
-        store_one(m, row, values.x);
-        store_one(m, row + 1u, values.y);
-        store_one(m, row + 2u, values.z);
-        store_one(m, row + 3u, values.w);
-    }
-}
-
-fn store_one(m: u32, row: u32, value: f32) {
-    if (row < params.rows) {
-        let n = params.y_offset + row;
-        var sum = value;
-        if (params.has_bias != 0u) {
-            sum += bias[n];
-        }
-        y[m * params.y_stride + n] = sum;
-    }
 }
 
 fn weights4(row: u32, chunk: u32, i: u32) -> vec4<f32> {

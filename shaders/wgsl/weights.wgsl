@@ -3,7 +3,9 @@
 // BITS is 32, 16, 8, 4, 3 or 2; GROUP weights share a scale (32, 64 or 128); ASYM says whether a
 // group has a minimum besides its scale. A weight is d · code + m.
 //
-//   codes4(chunk, i)    codes of the weights 4i … 4i+3 of a chunk, counted over the whole matrix
+//   codes4(chunk, i)    codes of the weights 4i … 4i+3 of a chunk, counted over the whole matrix;
+//   words4(chunk, i)    the words that they are in, of which
+//   codes_of(words, i)  makes them
 //
 // With WIDE the words of a chunk are read at once, and an i is a constant: a component of a vector that
 // is chosen at run time is dear.
@@ -50,36 +52,68 @@ fn signed4(word: u32) -> vec4<f32> {
 #endif
 
 #if BITS == 32
+alias Words4 = vec4<u32>;
+fn words4(chunk: u32, i: u32) -> Words4 {
+    return weights[chunk * 8u + i];
+}
+fn codes_of(words: Words4, i: u32) -> vec4<f32> {
+    return bitcast<vec4<f32>>(words);
+}
 fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>(weights[chunk * 8u + i]);
+    return codes_of(words4(chunk, i), i);
 }
 #elif BITS == 16
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    let words = weights[chunk * 8u + i];
+alias Words4 = vec2<u32>;
+fn words4(chunk: u32, i: u32) -> Words4 {
+    return weights[chunk * 8u + i];
+}
+fn codes_of(words: Words4, i: u32) -> vec4<f32> {
     return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    return codes_of(words4(chunk, i), i);
 }
 #elif WIDE == 0
 #if BITS == 8
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return signed4(weights[chunk * 8u + i]);
+alias Words4 = u32;
+fn words4(chunk: u32, i: u32) -> Words4 {
+    return weights[chunk * 8u + i];
+}
+fn codes_of(words: Words4, i: u32) -> vec4<f32> {
+    return signed4(words);
 }
 #elif BITS == 4
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return bytes4((weights[chunk * 4u + (i & 3u)] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu);
+alias Words4 = u32;
+fn words4(chunk: u32, i: u32) -> Words4 {
+    return weights[chunk * 4u + (i & 3u)];
+}
+fn codes_of(words: Words4, i: u32) -> vec4<f32> {
+    return bytes4((words >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu);
 }
 #elif BITS == 3
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+alias Words4 = vec2<u32>;
+fn words4(chunk: u32, i: u32) -> Words4 {
+    return vec2<u32>(weights[chunk * 3u + (i & 1u)], weights[chunk * 3u + 2u]);
+}
+fn codes_of(words: Words4, i: u32) -> vec4<f32> {
     let half = i & 1u;
     let pair = i >> 1u;
-    let low = (weights[chunk * 3u + half] >> (pair * 2u)) & 0x03030303u;
-    let high = (weights[chunk * 3u + 2u] >> (half * 4u + pair)) & 0x01010101u;
+    let low = (words.x >> (pair * 2u)) & 0x03030303u;
+    let high = (words.y >> (half * 4u + pair)) & 0x01010101u;
     return bytes4(low | (high << 2u));
 }
 #else
-fn codes4(chunk: u32, i: u32) -> vec4<f32> {
-    return bytes4((weights[chunk * 2u + (i & 1u)] >> ((i >> 1u) * 2u)) & 0x03030303u);
+alias Words4 = u32;
+fn words4(chunk: u32, i: u32) -> Words4 {
+    return weights[chunk * 2u + (i & 1u)];
+}
+fn codes_of(words: Words4, i: u32) -> vec4<f32> {
+    return bytes4((words >> ((i >> 1u) * 2u)) & 0x03030303u);
 }
 #endif
+fn codes4(chunk: u32, i: u32) -> vec4<f32> {
+    return codes_of(words4(chunk, i), i);
+}
 #endif
 
 #if WIDE
@@ -145,10 +179,23 @@ fn affine(group: u32) -> vec2<f32> {
 }
 #else
 fn affine(group: u32) -> vec2<f32> {
+    return affine_of(affine_word(group), group);
+}
+
+// The word with what belongs to a group, and what that is.
+fn affine_word(group: u32) -> u32 {
 #if ASYM
-    return unpack2x16float(scales[group]);
+    return scales[group];
 #else
-    let pair = unpack2x16float(scales[group >> 1u]);
+    return scales[group >> 1u];
+#endif
+}
+
+fn affine_of(word: u32, group: u32) -> vec2<f32> {
+#if ASYM
+    return unpack2x16float(word);
+#else
+    let pair = unpack2x16float(word);
     let d = select(pair.x, pair.y, (group & 1u) == 1u);
     // The code that stands for zero; two bits have none and straddle it.
 #if BITS == 8

@@ -18,6 +18,7 @@ mod names;
 mod outcome;
 mod precision;
 mod request;
+mod trace;
 
 pub use bench::{
     BenchCheck, BenchReport, BenchRequest, BenchRow, CallTime, Ceiling, CeilingKind, Share, TimedBy,
@@ -40,6 +41,7 @@ pub use outcome::{
 };
 pub use precision::{Bits, KvFormat, Precision, Quantizer, Scheme};
 pub use request::{Answer, CaseFile, Event, PageReport, Request, RunRequest, SelfCheck};
+pub use trace::{CallTrace, PassTrace};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

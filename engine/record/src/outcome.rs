@@ -1,6 +1,6 @@
 //! What came of a cell.
 
-use crate::{Bits, Cost, Reference};
+use crate::{Bits, Cost, PassTrace, Reference};
 use serde::{Deserialize, Serialize};
 
 /// The verdict of a cell.
@@ -110,6 +110,9 @@ pub struct Outcome {
     /// Tokens of greedy generation, prompt included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub generated_ids: Vec<u32>,
+    /// Where the time of its passes goes, if somebody asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trace: Vec<PassTrace>,
 }
 
 impl Outcome {

@@ -47,6 +47,9 @@ pub struct RunRequest {
     /// Most new tokens to generate; the case's expected continuation can be shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<u32>,
+    /// Whether to say where the time of a pass goes, op by op.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trace: bool,
 }
 
 /// One file of a case.

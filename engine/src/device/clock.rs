@@ -28,6 +28,9 @@ pub(super) struct Times {
 }
 
 impl Clock {
+    /// Laps of one compute pass each that fit.
+    pub(super) const LAPS: usize = QUERIES as usize / 2;
+
     /// A clock that stands still; none without the feature.
     pub(super) fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Option<Clock> {
         device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| Clock {

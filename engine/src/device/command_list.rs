@@ -1,6 +1,7 @@
 //! The work of one decode step, kept to be run once a token.
 
 use super::{
+    clock::Clock,
     gpu::Gpu,
     kernel::Kernel,
     pool::{Pool, Shelf},
@@ -18,6 +19,18 @@ pub struct CommandList<T> {
     /// Buffers that only this list's work shares with itself.
     shelf: Shelf,
     pool: Rc<RefCell<Pool>>,
+}
+
+/// What one dispatch took.
+#[derive(Clone, Copy, Debug)]
+pub struct TimedDispatch {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// How many calls of ops had been noted when it was recorded: the last of them is the one that it is
+    /// part of.
+    pub noted: usize,
+    /// Milliseconds on the GPU.
+    pub ms: f64,
 }
 
 impl<T> CommandList<T> {
@@ -62,20 +75,36 @@ impl Gpu {
         CommandList { work, outputs, shelf, pool: Rc::clone(self.pool()) }
     }
 
-    /// Runs a recorded step one dispatch at a time, and says which kernels it dispatched and for how many
-    /// milliseconds; none where the adapter has no timestamps or the step is too long for the clock.
-    pub async fn profile<T>(&self, list: &CommandList<T>) -> Result<Option<Vec<(Kernel, f64)>>> {
-        self.flush();
-        let laps = self.laps();
-        let mut kernels = Vec::new();
-        for work in &list.work {
-            if let Work::Dispatch(dispatch) = work {
-                laps.start();
-                kernels.push(dispatch.ready.kernel);
-            }
-            self.push(work.clone());
+    /// Runs recorded work one dispatch at a time, and says what each took; none where the adapter has no
+    /// timestamps, or where the host computes in its midst.
+    pub async fn time_each<T>(&self, list: &CommandList<T>) -> Result<Option<Vec<TimedDispatch>>> {
+        if list.work.iter().any(|work| matches!(work, Work::Host(_))) {
+            return Ok(None);
         }
-        Ok(laps.end().await?.map(|times| kernels.into_iter().zip(times).collect()))
+        let mut timed = Vec::new();
+        let mut work = list.work.iter().peekable();
+        while work.peek().is_some() {
+            let laps = self.laps();
+            let mut dispatches = Vec::new();
+            while let Some(work) = work.next_if(|_| dispatches.len() < Clock::LAPS) {
+                if let Work::Dispatch(dispatch) = work {
+                    laps.start();
+                    dispatches.push(dispatch);
+                }
+                self.push(work.clone());
+            }
+            let times = match dispatches.is_empty() {
+                true => Some(Vec::new()),
+                false => laps.end().await?,
+            };
+            let Some(times) = times else { return Ok(None) };
+            timed.extend(dispatches.into_iter().zip(times).map(|(dispatch, ms)| TimedDispatch {
+                kernel: dispatch.ready.kernel,
+                noted: dispatch.noted,
+                ms,
+            }));
+        }
+        Ok(Some(timed))
     }
 
     /// Runs a recorded step after everything recorded before.

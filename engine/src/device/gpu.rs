@@ -255,7 +255,8 @@ impl Gpu {
             layout: &ready.layout,
             entries: &entries,
         });
-        self.push(Work::Dispatch(Dispatch { ready, bindings, groups }));
+        let noted = self.notes.count();
+        self.push(Work::Dispatch(Dispatch { ready, bindings, groups, noted }));
     }
 
     /// Records an op that the host computes: `run` gets the words of `reads` and gives those of

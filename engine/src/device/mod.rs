@@ -22,7 +22,7 @@ mod trace;
 
 pub use adapter::InPage;
 pub use bind::Bind;
-pub use command_list::CommandList;
+pub use command_list::{CommandList, TimedDispatch};
 pub use gpu::{Gpu, Makers, Watched};
 pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tuning};
 pub use modes::{Laps, Poison, Spent};

@@ -26,6 +26,11 @@ impl Gpu {
         self.poison.get()
     }
 
+    /// Leaves pipelines that were asked for to whoever dispatches their kernels.
+    pub(crate) fn make_pipelines_late(&self) {
+        self.pipelines.borrow_mut().take_wanted();
+    }
+
     pub(crate) fn times_laps(&self) -> bool {
         self.clock.borrow().as_ref().is_some_and(super::clock::Clock::runs)
     }

@@ -30,6 +30,8 @@ pub(super) struct Dispatch {
     pub(super) ready: Rc<Ready>,
     pub(super) bindings: wgpu::BindGroup,
     pub(super) groups: [u32; 3],
+    /// How many calls of ops were noted before it, if they are.
+    pub(super) noted: usize,
 }
 
 /// A buffer that is being mapped.

@@ -2,6 +2,7 @@
 //! whoever asks for one.
 
 use super::{Device, Gpu};
+use crate::time::now_ms;
 use record::Cost;
 use std::{cell::RefCell, rc::Rc};
 
@@ -71,7 +72,7 @@ pub struct Call {
 
 /// Where a device's ops note their calls, while somebody asks for them.
 #[derive(Clone, Debug, Default)]
-pub struct Notes(Rc<RefCell<Option<Vec<Call>>>>);
+pub struct Notes(Rc<RefCell<Option<Vec<(Call, f64)>>>>);
 
 impl Notes {
     /// Notes a call, and gives the shape of its output.
@@ -79,9 +80,14 @@ impl Notes {
         let Analysis { output, cost } = analysis;
         if let Some(calls) = &mut *self.0.borrow_mut() {
             let inputs = inputs.iter().map(|shape| shape.to_vec()).collect();
-            calls.push(Call { op, inputs, output: output.clone(), cost });
+            calls.push((Call { op, inputs, output: output.clone(), cost }, now_ms()));
         }
         output
+    }
+
+    /// How many calls are noted.
+    pub(super) fn count(&self) -> usize {
+        self.0.borrow().as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -92,6 +98,12 @@ pub struct Trace(Notes);
 impl Trace {
     /// The calls in their order.
     pub fn end(self) -> Vec<Call> {
+        self.end_timed().into_iter().map(|(call, _)| call).collect()
+    }
+
+    /// The calls in their order, and when each was made, in milliseconds of the host's clock: on a CPU that is
+    /// when it began to compute.
+    pub fn end_timed(self) -> Vec<(Call, f64)> {
         self.0.0.take().unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@ mod recorded;
 pub(crate) mod tests;
 
 pub(crate) use prompts::{prompts, stop_tokens};
-pub(crate) use recorded::ForcedSteps;
+pub(crate) use recorded::{ForcedSteps, RecordedStep};
 #[cfg(test)]
 pub(crate) use recorded::{PLANTED, Planted, RECORDED};
 
@@ -23,7 +23,6 @@ use crate::{
     published::Suppressed,
     tensor::Tensor,
 };
-use recorded::RecordedStep;
 use std::collections::VecDeque;
 
 /// Most tokens that are generated before the host looks at them.

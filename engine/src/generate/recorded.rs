@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A recorded step with what changes from one replay to the next.
-pub(super) struct RecordedStep<'a, T> {
+pub(crate) struct RecordedStep<'a, T> {
     gpu: &'a Gpu,
     commands: CommandList<T>,
     emitted: Tensor,
@@ -45,6 +45,11 @@ impl<'a, T> RecordedStep<'a, T> {
         RecordedStep { gpu, commands, emitted, _held: ([input, next_input], nobodys) }
     }
 
+    /// The work of the step.
+    pub(crate) fn commands(&self) -> &CommandList<T> {
+        &self.commands
+    }
+
     /// Runs the step after everything recorded before.
     pub(super) fn replay(&self) {
         self.gpu.replay(&self.commands);
@@ -58,6 +63,24 @@ impl<'a, T> RecordedStep<'a, T> {
     /// The tokens so far, in the order in which they came.
     pub(super) fn emitted(&self) -> &Tensor {
         &self.emitted
+    }
+}
+
+impl<'a> RecordedStep<'a, Tensor> {
+    /// The step of greedy decoding behind the token `input: [1, 1]`, with room for `limit` tokens.
+    pub(crate) fn greedy(
+        device: &Device,
+        gpu: &'a Gpu,
+        decoder: &dyn Decoder,
+        state: &State,
+        input: Tensor,
+        limit: usize,
+    ) -> RecordedStep<'a, Tensor> {
+        RecordedStep::record(device, gpu, state, input, limit, |input| {
+            let logits = decoder.step(device, state, input, Rows { last: true, mask: None });
+            let chosen = super::choose(device, &logits, None, ops::Sampling::Greedy, state);
+            (chosen.clone(), chosen)
+        })
     }
 }
 

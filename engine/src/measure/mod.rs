@@ -1,8 +1,8 @@
 //! What comes of one cell: load, warm up, measure, generate, compare, judge.
 //!
 //! `passes.rs` times passes, `outputs.rs` computes what is judged, `steps.rs` the decode that is timed
-//! under forced tokens, `texts.rs` generates, `compare.rs` says how far numbers are from what they
-//! should be, and `verdict.rs` what follows from that.
+//! under forced tokens, `texts.rs` generates, `traced.rs` says where the time of a pass goes, `compare.rs` how
+//! far numbers are from what they should be, and `verdict.rs` what follows from that.
 
 pub(crate) mod compare;
 mod outputs;
@@ -11,6 +11,7 @@ mod steps;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 mod texts;
+mod traced;
 mod verdict;
 mod yardstick;
 
@@ -115,6 +116,10 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         let texts = Texts { device: &device, decoder, case: &case, request, embedder };
         generated = texts.run(&mut timing, &mut memory, &mut correctness).await?;
     }
+    let trace = match request.trace {
+        true => traced::passes(&device, model.as_ref(), &case.inputs).await?,
+        false => Vec::new(),
+    };
     // Once more, in buffers that hold what came before: what depends on that is no result.
     let again = outputs::warm(&device, model.as_ref(), &case).await?;
     let unequal = compare::unequal(&outputs.values, &again.values);
@@ -152,6 +157,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         checksum: Some(compare::checksum(&outputs.values)),
         reference: case.expected.reference,
         synthetic_inputs: case.synthetic_inputs,
+        trace,
         ..Outcome::default()
     })
 }

@@ -117,6 +117,7 @@ mod tests {
             quick_ms: 100.0,
             warmup: 0,
             max_new_tokens: None,
+            trace: false,
         };
         let passes = |each_ms: f64| {
             let is_last =

@@ -59,6 +59,7 @@ fn request(class: Class, folder: &str) -> RunRequest {
         quick_ms: 0.0,
         warmup: 0,
         max_new_tokens: None,
+        trace: false,
     }
 }
 

@@ -68,30 +68,35 @@ pub(super) fn choices() -> Vec<Choice> {
 const MASKS: [[bool; 2]; 4] = [[false, false], [true, false], [false, true], [true, true]];
 
 pub(super) fn checks() -> Vec<Check> {
-    MASKS.map(|masks| check(24, masks)).into()
+    MASKS.map(|masks| check(24, [7, 1, 2], masks)).into()
 }
 
 /// With every kernel of cached attention.
 #[cfg(test)]
 pub(super) fn all_checks() -> Vec<Check> {
-    let sizes = [80, 200].into_iter();
-    sizes.flat_map(|width| MASKS.map(|masks| check(width, masks))).collect()
+    let few = [80, 200].map(|width| (width, [7, 1, 2]));
+    let sizes = few.into_iter().chain([(80, [7, 1, 37])]);
+    sizes.flat_map(|(width, passes)| MASKS.map(|masks| check(width, passes, masks))).collect()
 }
 
-fn check(width: usize, [padded, biased]: [bool; 2]) -> Check {
+/// Passes of so many tokens one after another.
+fn check(width: usize, passes: [usize; 3], [padded, biased]: [bool; 2]) -> Check {
     use super::{Attention, KeysValues, attention};
-    let name =
-        format!("kv_append and cached attention, padded={padded} biased={biased} of {width}");
+    let name = format!(
+        "kv_append and cached attention of {passes:?}, padded={padded} biased={biased} of {width}"
+    );
+    let room = passes.iter().sum::<usize>() + 2;
     Check::new(name, move |device: &Device| {
-        let cache = KvCache::new(device, 1, 2, 2, width, 12);
+        let cache = KvCache::new(device, 1, 2, 2, width, room);
         let tensor = |seed, tokens: usize, heads: usize| {
             let count = 2 * tokens * heads * width;
             device.upload(&[2, tokens, heads * width], normal(seed, count))
         };
         // The second sequence is padded on the left.
-        let mask = (0..24).map(|i| f32::from(u8::from(!(12..15).contains(&i)))).collect();
-        let mask = device.upload(&[2, 12], mask);
-        let bias = device.upload(&[1, 4, 12, 12], normal(4, 4 * 12 * 12));
+        let hidden = room..room + 3;
+        let mask = (0..2 * room).map(|i| f32::from(u8::from(!hidden.contains(&i)))).collect();
+        let mask = device.upload(&[2, room], mask);
+        let bias = device.upload(&[1, 4, room, room], normal(4, 4 * room * room));
         let how = Attention {
             kv_heads: 2,
             causal: true,
@@ -107,7 +112,8 @@ fn check(width: usize, [padded, biased]: [bool; 2]) -> Check {
             cache.advance(device, tokens);
             y
         };
-        vec![pass(1, 7), pass(10, 1), pass(20, 2)]
+        let [first, second, third] = passes;
+        vec![pass(1, first), pass(10, second), pass(20, third)]
     })
 }
 

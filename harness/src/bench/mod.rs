@@ -183,7 +183,8 @@ impl Bench<'_> {
 
     async fn pages(&mut self, backends: &[Backend]) -> Result<()> {
         let Args { browsers, headed, gpu, .. } = self.args;
-        let options = SessionOptions { headed: *headed, gpu: gpu.settle(), webnn: false };
+        let options =
+            SessionOptions { headed: *headed, gpu: gpu.settle(), ..SessionOptions::default() };
         let targets = browsers.targets(false)?;
         ensure!(!targets.is_empty(), "pages need a browser: name one with --browsers");
         let page = self.page(&targets)?;

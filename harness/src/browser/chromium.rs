@@ -96,6 +96,9 @@ pub(super) fn flags(options: SessionOptions, os: Os, root: bool) -> Vec<String> 
         }
         (Gpu::Hardware, Os::Macos | Os::Windows) => flags.push("--ignore-gpu-blocklist"),
     }
+    if options.precise_gpu_clock {
+        flags.push("--enable-webgpu-developer-features");
+    }
     if options.webnn {
         features.push("WebMachineLearningNeuralNetwork");
     }
@@ -119,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_window_on_a_real_gpu_keeps_the_sandbox() {
-        let options = SessionOptions { headed: true, gpu: Gpu::Hardware, webnn: false };
+        let options =
+            SessionOptions { headed: true, gpu: Gpu::Hardware, ..SessionOptions::default() };
         let flags = flags(options, Os::Linux, false);
         for absent in ["--headless=new", "--no-sandbox", "--use-webgpu-adapter=swiftshader"] {
             assert!(!flags.iter().any(|flag| flag == absent), "{absent} in {flags:?}");

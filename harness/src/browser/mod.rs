@@ -48,6 +48,9 @@ pub struct SessionOptions {
     pub gpu: Gpu,
     /// Whether WebNN is asked for, which browsers keep behind a flag.
     pub webnn: bool,
+    /// Whether the GPU's timestamps are wanted as they are: Chromium rounds them to a tenth of a millisecond,
+    /// which is more than most dispatches take.
+    pub precise_gpu_clock: bool,
 }
 
 /// All that is needed to start one session of a browser.

@@ -198,7 +198,7 @@ async fn ask(
             let server = Server::serve(Some(&web), &served, &Listen::default()).await?;
             request.model_url = server.case_url("model");
             request.input_url = server.case_url("input");
-            let options = SessionOptions { headed: false, gpu: args.gpu.settle(), webnn: false };
+            let options = SessionOptions { gpu: args.gpu.settle(), ..SessionOptions::default() };
             let launch = Launch::find(browser, options)?;
             let mut session = Session::open(&launch, options, &server.page_url()).await?;
             let request = Request::Infer(Box::new(request));

@@ -4,7 +4,8 @@
 //! Whatever happens to a cell ends in its record, after further attempts where they may help
 //! (`retry.rs`), and the worker goes on with the next cell, in a new session if the old one is of no
 //! more use (`worker.rs`, `seat.rs`). Cells may be visited in several rounds (`rounds.rs`). Records are
-//! stored in a thread of its own (`kept.rs`), so that no cell waits for another's.
+//! stored in a thread of its own (`kept.rs`), so that no cell waits for another's. `progress.rs` and
+//! `trace.rs` say what came of a cell.
 
 mod kept;
 mod probe;
@@ -13,6 +14,7 @@ mod queues;
 mod retry;
 mod rounds;
 mod seat;
+mod trace;
 mod worker;
 
 use crate::{
@@ -235,7 +237,10 @@ impl Runner<'_> {
             bar.message(format!("{}: cannot store it yet, tries again", record.cell));
             sleep(retry::delay(attempts)).await;
         }
-        let text = line(&record);
+        let mut text = line(&record);
+        if !record.outcome.trace.is_empty() {
+            text = format!("{text}\n{}", trace::text(&record.outcome.trace));
+        }
         match record.outcome.status {
             _ if self.ui.is_json() => self.ui.result("", json!(record)),
             Status::Pass | Status::Flaky | Status::Unsupported | Status::Skip => self.ui.say(text),

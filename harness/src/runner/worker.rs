@@ -136,6 +136,7 @@ impl Runner<'_> {
             quick_ms: QUICK_MS,
             warmup: 1,
             max_new_tokens: None,
+            trace: self.config.trace,
         });
         match seat.ask(&request, self.config.timeout, &mut |event| show(bar, cell, event)).await? {
             Answer::Run(outcome) => Ok(*outcome),

@@ -1,6 +1,7 @@
 //! Scaled dot-product attention with causal and padding masks, sliding windows and grouped queries.
 
 mod checks;
+mod kernels;
 mod step;
 
 #[cfg(test)]
@@ -13,10 +14,11 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Analysis, Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device},
     kv::KvCache,
     tensor::Tensor,
 };
+use kernels::{TILE, invocations, kernels};
 use std::ops::Range;
 
 /// Widest head the GPU kernel holds.
@@ -75,41 +77,6 @@ impl Attention<'_> {
         let Attention { heads, kv_heads, scale, causal, window, .. } = *self;
         Attention { heads, kv_heads, scale, causal, mask: None, bias: None, window }
     }
-}
-
-/// Queries of a sequence up to which there are fewer workgroups than a GPU has room for.
-const FEW_QUERIES: usize = 4;
-
-/// Invocations for a query: one for each element of a head at least and, where there are few queries, for
-/// each key that there can be. What is left over waits at every barrier.
-fn invocations(tokens: usize, keys: usize, width: usize) -> u32 {
-    let wanted = if tokens <= FEW_QUERIES { width.max(keys) } else { width };
-    wanted.next_power_of_two().clamp(64, MAX_WIDTH) as u32
-}
-
-/// Turns of all its loops after which lavapipe ends every loop of an invocation, and says nothing.
-const MOST_TURNS: usize = 65_535;
-
-/// The kernels for queries that see up to `keys` of `width`, the preferred one first.
-fn kernels(
-    how: &Attention<'_>,
-    cached: bool,
-    invocations: u32,
-    [keys, width]: [usize; 2],
-) -> impl IntoIterator<Item = Kernel> {
-    let seeing = |kernel: Kernel| {
-        kernel
-            .switched("CAUSAL", how.causal)
-            .switched("CACHED", cached)
-            .switched("PADDED", how.mask.is_some())
-            .switched("BIASED", how.bias.is_some())
-    };
-    let alone = Kernel::new("attention_alone", Geometry::elements(8)).for_software();
-    let together = seeing(Kernel::new("attention", Geometry::rows(invocations)));
-    // An invocation alone goes twice over the elements of each key, and of its output.
-    let turns = keys * (2 * width + 1) + 2 * width;
-    let alone = (turns < MOST_TURNS).then(|| seeing(alone));
-    alone.into_iter().chain(together.or_by_subgroups())
 }
 
 /// How elements of keys and values are found.
@@ -212,7 +179,7 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
             };
             let invocations = invocations(tokens, most_keys, width);
             let Some(kernel) =
-                gpu.choose(kernels(&how, step.is_some(), invocations, [most_keys, width]))
+                gpu.choose(kernels(&how, step.is_some(), invocations, [tokens, most_keys, width]))
             else {
                 let mut inputs = [q, k, v].map(Input::Floats).to_vec();
                 inputs.extend(how.mask.map(Input::Floats));
@@ -232,7 +199,8 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                     Tensor::from_f32(x[0].shape(), cpu(q, k, v, &sizes, &layout, how))
                 });
             };
-            let rows = batch * tokens * how.heads;
+            let blocks = if kernel.value("QUADS") == 0 { tokens } else { tokens.div_ceil(TILE) };
+            let rows = batch * blocks * how.heads;
             let mut params = [
                 rows,
                 tokens,
@@ -333,27 +301,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 pub(super) fn choices() -> Vec<Choice> {
-    [plain_choices(), step::choices()].concat()
-}
-
-fn plain_choices() -> Vec<Choice> {
-    let some = Tensor::from_f32(&[1], vec![0.0]);
-    let choice = |masks: u32, invocations| {
-        let [causal, cached, padded, biased] = [0, 1, 2, 3].map(|bit| masks >> bit & 1 != 0);
-        let how = Attention {
-            causal,
-            mask: padded.then_some(&some),
-            bias: biased.then_some(&some),
-            ..Attention::new(1, 1)
-        };
-        let call = format!(
-            "causal={causal} cached={cached} padded={padded} biased={biased}, {invocations} a query"
-        );
-        Choice::new("attention", call, kernels(&how, cached, invocations, [1, 1]))
-    };
-    // Without the four that would be cached and not causal.
-    let masks = (0..16).filter(|masks| masks & 3 != 2);
-    masks.flat_map(|masks| [64, 128, 256].map(|count| choice(masks, count))).collect()
+    [kernels::choices(), step::choices()].concat()
 }
 
 #[cfg(test)]

@@ -88,6 +88,12 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
         let format = Format::Grouped { bits, asymmetric: bits == 4, group: 32 };
         checks.push(check(format, [2, 8_203, 72], true));
     }
+    // Enough for large tiles, and no multiple of one.
+    let grouped = |bits, asymmetric, group| Format::Grouped { bits, asymmetric, group };
+    let few_bits = [grouped(8, false, 32), grouped(4, true, 64), grouped(3, false, 128)];
+    for format in few_bits.into_iter().chain([Format::F32, Format::F16, grouped(2, false, 32)]) {
+        checks.push(check(format, [69, 4_059, 168], true));
+    }
     checks.extend(shards().map(|(format, shards)| {
         Check::new(format!("matmul {format} in {shards} shards"), move |device| {
             let n = 32 * (shards - 1) + 9;
@@ -112,7 +118,7 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
 /// Every kernel there is.
 #[cfg(test)]
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
-    let sizes = [[1, 41, 200], [6, 41, 200], [69, 41, 200]];
+    let sizes = [[1, 41, 200], [6, 41, 200], [69, 41, 200], [66, 4_059, 40]];
     let checks =
         Format::all().into_iter().flat_map(|format| sizes.map(|size| check(format, size, true)));
     // Three groups a row, so that two rows would share a word of scales.

@@ -43,6 +43,13 @@ const MATMUL: [Kernel; 2] = [
     Kernel::new("matmul", Geometry { workgroup: 64, tile: [32, 32], folded: false }),
 ];
 
+/// A large square of outputs a workgroup, 8 × 4 of them an invocation.
+const SLABS: Kernel =
+    Kernel::new("matmul_slabs", Geometry { workgroup: 128, tile: [64, 64], folded: false })
+        .for_hardware();
+/// Large squares from which on there are enough to keep a GPU busy.
+const MANY_SQUARES: usize = 128;
+
 /// The kernels for `rows` rows of `x` and `outputs` rows of the matrix, the preferred one first.
 pub(super) fn kernels(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
     let mut kernels = few_rows(rows, outputs, format);
@@ -50,7 +57,11 @@ pub(super) fn kernels(rows: usize, outputs: usize, format: Format) -> Vec<Kernel
         let [small, large] = MATMUL.map(|kernel| format.define(kernel));
         // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
         let by_halves = large.switched("F16", format == Format::F16);
-        kernels.extend([small, by_halves, large]);
+        let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
+        let slabs = (height * width >= MANY_SQUARES).then(|| format.define(SLABS));
+        kernels.push(small);
+        kernels.extend(slabs);
+        kernels.extend([by_halves, large]);
     }
     kernels
 }
@@ -117,6 +128,7 @@ pub(in crate::ops) fn choices() -> Vec<Choice> {
             (2, 1, "few rows"),
             (FEW_ROWS + 1, 1, "several rows"),
             (SEVERAL_ROWS + 1, 1, "many rows"),
+            (SEVERAL_ROWS + 1, MANY_SQUARES * 64, "many rows, many outputs"),
         ] {
             let call = format!("{format}, {name}");
             choices.push(Choice::new("matmul", call, kernels(rows, outputs, format)));

@@ -1,20 +1,9 @@
-//! Faults planted in the kernels one at a time: each must be noticed by a check of the self-test.
-//!
-//! A fault that nothing here would notice is one that nothing would notice on a user's device either.
-//! New kernels, and new branches of old ones, bring theirs.
-
-use super::{Check, checks};
-use crate::{
-    device::{Capabilities, Gpu, Kernel, Terms},
-    selftest::{Ran, run_checks},
-};
-use shaders::{Dialect, Files};
-use std::{collections::BTreeSet, rc::Rc};
+//! The faults, by file.
 
 /// A file, a text in it, what stands there instead, and what that would mean.
-type Fault = (&'static str, &'static str, &'static str, &'static str);
+pub(super) type Fault = (&'static str, &'static str, &'static str, &'static str);
 
-const FAULTS: &[Fault] = &[
+pub(super) const FAULTS: &[Fault] = &[
     ("activate", "0.044715", "0.04", "a constant of gelu by tanh"),
     ("activate", "1.702", "1.7", "a constant of quick gelu"),
     ("activate", "return sign(x) *", "return", "erf is odd"),
@@ -111,6 +100,34 @@ const FAULTS: &[Fault] = &[
     ("attention_step", "value[quad], group == 0u", "value[quad], false", "the token's own value"),
     ("attention_step", "batch * (params.heads", "0u * (params.heads", "a second sequence"),
     ("attention_step", "i < GROUPS; i++", "i < 1u; i++", "all groups of keys"),
+    ("attention_tiles", "dot(a3, b0)", "dot(a2, b0)", "each of four queries"),
+    ("attention_tiles", "others[at + place.x + 24u]", "others[at + place.x]", "each of four keys"),
+    (
+        "attention_tiles",
+        "kv_base, key, end - 1u, 3u, place",
+        "kv_base, key, end - 1u, 2u, place",
+        "all slices",
+    ),
+    ("attention_tiles", "sum = sum * rescale +", "sum = sum +", "a larger score rescales the sum"),
+    ("attention_tiles", "acc[3] * by.w", "acc[3]", "a larger score rescales the values"),
+    ("attention_tiles", "(keys >= starts) & ", "", "a window"),
+    ("attention_tiles", "& (keys < ends)", "", "no key behind the last"),
+    ("attention_tiles", "mask[mask_base + within] > 0.5", "true", "padding is not seen"),
+    ("attention_tiles", "score += vec4<f32>(bias", "score = vec4<f32>(bias", "a bias is added"),
+    ("attention_tiles", "+ found[at + 7u];", ";", "all keys of a tile"),
+    ("attention_tiles", "* params.scale", "", "scores are scaled"),
+    (
+        "attention_tiles",
+        "(tile / (params.heads * blocks) * params.tokens)",
+        "0u",
+        "a second sequence",
+    ),
+    (
+        "attention_tiles",
+        "total > vec4<f32>(0.0)",
+        "total > vec4<f32>(-1.0)",
+        "a query that sees nothing",
+    ),
     ("binary", "b[at % params.b_count]", "b[at]", "a row repeats"),
     ("binary", "a[at] * b", "a[at] + b", "a product is no sum"),
     ("blend", "exp(-clamp", "exp(clamp", "a gate opens and closes"),
@@ -138,9 +155,15 @@ const FAULTS: &[Fault] = &[
     ("log_mel", "max(sum, params.floor)", "sum", "silence has a logarithm"),
     ("log_mel", "u32(last - abs(last - at))", "u32(at)", "a sound is mirrored at its end"),
     ("log_mel", "let turn = root(n2 * k1)", "let turn = root(0u)", "the turn between the passes"),
-    ("matmul", "params.y_offset + row", "row", "a second shard writes beside the first"),
-    ("matmul", "sum += bias[n]", "sum += 0.0", "a bias is added"),
-    ("matmul", "store_one(m, row + 2u, values.z)", "", "each of four columns is kept"),
+    ("matmul_inputs", "params.y_offset + row", "row", "a second shard writes beside the first"),
+    ("matmul_inputs", "sum += bias[n]", "sum += 0.0", "a bias is added"),
+    ("matmul_inputs", "store_one(m, row + 2u, values.z)", "", "each of four columns is kept"),
+    ("matmul_slabs", "acc7 += c.w * b", "acc7 += c.z * b", "each of eight rows"),
+    ("matmul_slabs", "store(m + 35u, n, acc7)", "", "each of eight rows is kept"),
+    ("matmul_slabs", "params.chunks * 2u;", "params.chunks * 2u - 1u;", "the last slab"),
+    ("matmul_slabs", "slab * 4u + 4u + k_quad", "slab * 4u + k_quad", "the slab that comes next"),
+    ("matmul_slabs", "/ 8u * WEIGHT_CHUNK / GROUP", "/ 8u", "chunks share the scale of a group"),
+    ("matmul_slabs", "c.x * codes_of(codes.c, i) + c.y", "c.x * codes_of(codes.c, i)", "minimums"),
     ("matmul", "chunk * WEIGHT_CHUNK / GROUP", "chunk", "chunks share the scale of a group"),
     (
         "matmul",
@@ -294,8 +317,8 @@ const FAULTS: &[Fault] = &[
     ("weights", "(group & 1u) == 1u", "false", "scales lie two to a word"),
     (
         "weights",
-        "return unpack2x16float(scales[group])",
-        "return vec2<f32>(unpack2x16float(scales[group]).x, 0.0)",
+        "return unpack2x16float(word)",
+        "return vec2<f32>(unpack2x16float(word).x, 0.0)",
         "groups have a minimum",
     ),
     ("weights", "half * 4u + pair", "half * 4u", "high bits at 3 bits"),
@@ -313,78 +336,3 @@ const FAULTS: &[Fault] = &[
         "groups of chunks",
     ),
 ];
-
-/// What is included and has no entry point of its own, and what no op uses: `bench` judges those itself.
-const ELSEWHERE: &[&str] = &["ceiling_arithmetic", "ceiling_memory", "ceiling_step", "product"];
-
-#[test]
-fn every_file_has_a_fault() {
-    let planted: BTreeSet<&str> = FAULTS.iter().map(|(file, ..)| *file).collect();
-    for name in shaders::names().filter(|name| !ELSEWHERE.contains(name)) {
-        assert!(planted.contains(name), "no fault is planted in {name}.wgsl");
-    }
-}
-
-/// What a GPU with certain features is checked with.
-struct Checked {
-    gpu: Rc<Gpu>,
-    checks: Vec<Check>,
-    kernels: Vec<BTreeSet<Kernel>>,
-}
-
-impl Checked {
-    /// Runs all checks without a fault.
-    fn new(of: impl Fn(Capabilities) -> Capabilities) -> Checked {
-        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
-        let capabilities = of(gpu.terms().capabilities);
-        gpu.set_terms(Terms { capabilities, ..Terms::default() });
-        let checks = checks();
-        let ran = pollster::block_on(run_checks(&gpu, checks.iter()));
-        let kernels = ran.into_iter().map(|ran| ran.kernels).collect();
-        Checked { gpu, checks, kernels }
-    }
-
-    /// Whether a check fails of those that dispatch a kernel with the fault in its text.
-    fn notices(&self, files: &Files) -> bool {
-        let text =
-            |kernel: &Kernel, files: &Files| kernel.text(files, Dialect::HERE).expect("a text");
-        let all: BTreeSet<&Kernel> = self.kernels.iter().flatten().collect();
-        let differing: BTreeSet<&Kernel> = all
-            .into_iter()
-            .filter(|kernel| text(kernel, files) != text(kernel, &Files::default()))
-            .collect();
-        let meets = |kernels: &BTreeSet<Kernel>| kernels.iter().any(|it| differing.contains(it));
-        let checks = self.checks.iter().zip(&self.kernels);
-        let hit: Vec<&Check> =
-            checks.filter(|(_, kernels)| meets(kernels)).map(|(check, _)| check).collect();
-        self.gpu.use_files(files.clone());
-        let failed = |ran: &Ran| ran.check.error.is_some();
-        // Few at a time: most faults are noticed by the first check that meets them.
-        let noticed = hit.chunks(6).any(|checks| {
-            pollster::block_on(run_checks(&self.gpu, checks.iter().copied())).iter().any(failed)
-        });
-        self.gpu.use_files(Files::default());
-        noticed
-    }
-}
-
-#[test]
-fn every_fault_is_noticed() {
-    // Its own kernels, those of hardware with as many features, and of hardware with none.
-    let gpus = [
-        Checked::new(|all| all),
-        Checked::new(|all| Capabilities { software: false, ..all }),
-        Checked::new(|_| Capabilities::default()),
-    ];
-    let mut unnoticed = Vec::new();
-    for (file, before, after, why) in FAULTS {
-        let mut files = Files::default();
-        let text = files.text(file).expect("a file").to_owned();
-        assert!(text.contains(before), "{file}.wgsl has no {before:?}");
-        files.replace(file, text.replacen(before, after, 1));
-        if !gpus.iter().any(|checked| checked.notices(&files)) {
-            unnoticed.push(format!("{file}.wgsl: {before:?} as {after:?}: {why}"));
-        }
-    }
-    assert!(unnoticed.is_empty(), "nobody notices\n{}", unnoticed.join("\n"));
-}

@@ -1,0 +1,74 @@
+//! The kernels of attention: for software adapters a query an invocation, for GPUs a tile of queries a
+//! workgroup, or where there are few queries one.
+
+use super::Attention;
+use crate::{
+    device::{Geometry, Kernel},
+    ops::{Choice, attention::MAX_WIDTH},
+    tensor::Tensor,
+};
+
+/// Queries of a sequence up to which there are fewer workgroups than a GPU has room for.
+const FEW_QUERIES: usize = 4;
+
+/// Invocations for a query: one for each element of a head at least and, where there are few queries, for
+/// each key that there can be. What is left over waits at every barrier.
+pub(super) fn invocations(tokens: usize, keys: usize, width: usize) -> u32 {
+    let wanted = if tokens <= FEW_QUERIES { width.max(keys) } else { width };
+    wanted.next_power_of_two().clamp(64, MAX_WIDTH) as u32
+}
+
+/// Queries that a workgroup takes together, and queries of a sequence from which on that pays.
+pub(super) const TILE: usize = 32;
+const MANY_QUERIES: usize = 16;
+/// Widest head of which it can.
+const TILED_WIDTH: usize = 128;
+
+/// Turns of all its loops after which lavapipe ends every loop of an invocation, and says nothing.
+const MOST_TURNS: usize = 65_535;
+
+/// The kernels for `tokens` queries that see up to `keys` of `width`, the preferred one first.
+pub(super) fn kernels(
+    how: &Attention<'_>,
+    cached: bool,
+    invocations: u32,
+    [tokens, keys, width]: [usize; 3],
+) -> impl IntoIterator<Item = Kernel> {
+    let seeing = |kernel: Kernel| {
+        kernel
+            .switched("CAUSAL", how.causal)
+            .switched("CACHED", cached)
+            .switched("PADDED", how.mask.is_some())
+            .switched("BIASED", how.bias.is_some())
+    };
+    let alone = Kernel::new("attention_alone", Geometry::elements(8)).for_software();
+    let together = seeing(Kernel::new("attention", Geometry::rows(invocations)));
+    // An invocation alone goes twice over the elements of each key, and of its output.
+    let turns = keys * (2 * width + 1) + 2 * width;
+    let alone = (turns < MOST_TURNS).then(|| seeing(alone));
+    let tiles = Kernel::new("attention_tiles", Geometry::rows(64)).for_hardware().with("QUADS", 1);
+    let is_tiled = tokens >= MANY_QUERIES && width <= TILED_WIDTH && width.is_multiple_of(4);
+    let tiles = is_tiled.then(|| seeing(tiles));
+    alone.into_iter().chain(tiles).chain(together.or_by_subgroups())
+}
+
+/// Every kernel that there is, the calls in which it is chosen.
+pub(super) fn choices() -> Vec<Choice> {
+    let some = Tensor::from_f32(&[1], vec![0.0]);
+    let choice = |masks: u32, invocations| {
+        let [causal, cached, padded, biased] = [0, 1, 2, 3].map(|bit| masks >> bit & 1 != 0);
+        let how = Attention {
+            causal,
+            mask: padded.then_some(&some),
+            bias: biased.then_some(&some),
+            ..Attention::new(1, 1)
+        };
+        let call = format!(
+            "causal={causal} cached={cached} padded={padded} biased={biased}, {invocations} a query"
+        );
+        Choice::new("attention", call, kernels(&how, cached, invocations, [MANY_QUERIES, 1, 4]))
+    };
+    // Without the four that would be cached and not causal.
+    let masks = (0..16).filter(|masks| masks & 3 != 2);
+    masks.flat_map(|masks| [64, 128, 256].map(|count| choice(masks, count))).collect()
+}

@@ -1,0 +1,102 @@
+//! Faults planted in the kernels one at a time: each must be noticed by a check of the self-test.
+//!
+//! A fault that nothing here would notice is one that nothing would notice on a user's device either.
+//! New kernels, and new branches of old ones, bring theirs.
+
+mod faults;
+
+use super::{Check, checks};
+use crate::{
+    device::{Capabilities, Device, Gpu, Kernel, Terms},
+    selftest::{Ran, run_checks},
+};
+use faults::{FAULTS, Fault};
+use shaders::{Dialect, Files};
+use std::{collections::BTreeSet, rc::Rc};
+
+/// What is included and has no entry point of its own, and what no op uses: `bench` judges those itself.
+const ELSEWHERE: &[&str] = &["ceiling_arithmetic", "ceiling_memory", "ceiling_step", "product"];
+
+#[test]
+fn every_file_has_a_fault() {
+    let planted: BTreeSet<&str> = FAULTS.iter().map(|(file, ..)| *file).collect();
+    for name in shaders::names().filter(|name| !ELSEWHERE.contains(name)) {
+        assert!(planted.contains(name), "no fault is planted in {name}.wgsl");
+    }
+}
+
+/// What a GPU with certain features is checked with.
+struct Checked {
+    gpu: Rc<Gpu>,
+    checks: Vec<Check>,
+    kernels: Vec<BTreeSet<Kernel>>,
+}
+
+impl Checked {
+    /// Sees which kernels each check would dispatch.
+    fn new(of: impl Fn(Capabilities) -> Capabilities) -> Checked {
+        let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
+        let capabilities = of(gpu.terms().capabilities);
+        gpu.set_terms(Terms { capabilities, ..Terms::default() });
+        let checks = checks();
+        let device = Device::Gpu(Rc::clone(&gpu));
+        let rehearse = |check: &Check| gpu.watch(|| gpu.discard(|| drop((check.run)(&device)))).1;
+        let kernels = checks.iter().map(|check| rehearse(check).kernels).collect();
+        gpu.make_pipelines_late();
+        Checked { gpu, checks, kernels }
+    }
+
+    /// Whether a check fails of those that dispatch a kernel with the fault in its text.
+    fn notices(&self, files: &Files) -> bool {
+        let text =
+            |kernel: &Kernel, files: &Files| kernel.text(files, Dialect::HERE).expect("a text");
+        let all: BTreeSet<&Kernel> = self.kernels.iter().flatten().collect();
+        let differing: BTreeSet<&Kernel> = all
+            .into_iter()
+            .filter(|kernel| text(kernel, files) != text(kernel, &Files::default()))
+            .collect();
+        let meets = |kernels: &BTreeSet<Kernel>| kernels.iter().any(|it| differing.contains(it));
+        let checks = self.checks.iter().zip(&self.kernels);
+        let hit: Vec<&Check> =
+            checks.filter(|(_, kernels)| meets(kernels)).map(|(check, _)| check).collect();
+        self.gpu.use_files(files.clone());
+        let failed = |ran: &Ran| ran.check.error.is_some();
+        // Most faults are noticed by the first check that meets them.
+        let (first, others) = hit.split_at(hit.len().min(1));
+        let noticed = std::iter::once(first).chain(others.chunks(6)).any(|checks| {
+            pollster::block_on(run_checks(&self.gpu, checks.iter().copied())).iter().any(failed)
+        });
+        self.gpu.use_files(Files::default());
+        noticed
+    }
+}
+
+/// The faults of this list that nobody notices.
+fn unnoticed(faults: impl Iterator<Item = &'static Fault>) -> Vec<String> {
+    // Its own kernels, those of hardware with as many features, and of hardware with none.
+    let gpus = [
+        Checked::new(|all| all),
+        Checked::new(|all| Capabilities { software: false, ..all }),
+        Checked::new(|_| Capabilities::default()),
+    ];
+    let mut unnoticed = Vec::new();
+    for (file, before, after, why) in faults {
+        let mut files = Files::default();
+        let text = files.text(file).expect("a file").to_owned();
+        assert!(text.contains(before), "{file}.wgsl has no {before:?}");
+        files.replace(file, text.replacen(before, after, 1));
+        if !gpus.iter().any(|checked| checked.notices(&files)) {
+            unnoticed.push(format!("{file}.wgsl: {before:?} as {after:?}: {why}"));
+        }
+    }
+    unnoticed
+}
+
+#[test]
+fn every_fault_is_noticed() {
+    let halves = [0, 1]
+        .map(|half| std::thread::spawn(move || unnoticed(FAULTS.iter().skip(half).step_by(2))));
+    let left: Vec<String> =
+        halves.into_iter().flat_map(|half| half.join().expect("no panic")).collect();
+    assert!(left.is_empty(), "nobody notices\n{}", left.join("\n"));
+}

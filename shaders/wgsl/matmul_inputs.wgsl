@@ -1,0 +1,34 @@
+// What products of many rows read, and how they write.
+
+struct Params {
+    m: u32,          // rows of x
+    rows: u32,       // N of this shard
+    chunks: u32,     // K / 32
+    groups: u32,     // groups in a row
+    y_stride: u32,   // N of the whole matrix
+    y_offset: u32,   // first n of this shard
+    has_bias: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+#include "product.wgsl"
+
+fn store(m: u32, row: u32, values: vec4<f32>) {
+    if (m < params.m) {
+        store_one(m, row, values.x);
+        store_one(m, row + 1u, values.y);
+        store_one(m, row + 2u, values.z);
+        store_one(m, row + 3u, values.w);
+    }
+}
+
+fn store_one(m: u32, row: u32, value: f32) {
+    if (row < params.rows) {
+        let n = params.y_offset + row;
+        var sum = value;
+        if (params.has_bias != 0u) {
+            sum += bias[n];
+        }
+        y[m * params.y_stride + n] = sum;
+    }
+}
