@@ -22,7 +22,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Without a window, on software, and with all that browsers keep behind flags.
-const LOOK: SessionOptions = SessionOptions { headed: false, gpu: Gpu::Software, webnn: true };
+const LOOK: SessionOptions =
+    SessionOptions { headed: false, gpu: Gpu::Software, webnn: true, precise_gpu_clock: false };
 
 /// Prints one line for each tool that any command can use, and whether a plain `run` can start.
 pub fn run(ui: &Ui) -> Exit {
