@@ -4,7 +4,7 @@ use crate::{
     device::Device,
     embedder::Embedder,
     error::{Error, Result},
-    load::{Declared, Loaded},
+    load::{Declared, Held, Loaded},
     models::{self, Model},
     published::Published,
     weights::Source,
@@ -81,4 +81,16 @@ pub(crate) async fn load(
     model.settle(source).await?;
     must_fit(&model, embedder)?;
     model.load(source, device, &progress).await
+}
+
+/// The model of the weights that `device` holds, in main memory.
+pub(crate) async fn take(
+    published: &Published,
+    held: Held,
+    device: &Device,
+    precision: &Precision,
+) -> Result<Box<dyn Model>> {
+    let Published { class, config, checkpoint, .. } = published;
+    let model = models::declare(*class, config, checkpoint, precision)?;
+    Ok(model.take(held, device).await?.model)
 }

@@ -48,8 +48,6 @@ pub(super) async fn measure(
     effort: Effort,
 ) -> Vec<Ceiling> {
     let device = Device::Gpu(Rc::clone(gpu));
-    // The first of all find the clock at its lowest.
-    let effort = Effort { warm_up_ms: 10.0 * effort.warm_up_ms, ..effort };
     let probe = Probe { gpu, device: &device, effort };
     let has_dot4 = match embedder.capabilities().await {
         Some(page) => page

@@ -150,8 +150,8 @@ impl<'a> Bench<'a> {
     fn effort(&self) -> Effort {
         let most_ms = self.left_ms().max(0.0);
         match self.quick {
-            true => Effort { sample_ms: 4.0, samples: 5, most_ms, warm_up_ms: 0.0 },
-            false => Effort { sample_ms: 8.0, samples: 7, most_ms, warm_up_ms: 20.0 },
+            true => Effort { sample_ms: 4.0, samples: 5, most_ms },
+            false => Effort { sample_ms: 8.0, samples: 7, most_ms },
         }
     }
 

@@ -31,8 +31,6 @@ pub(super) struct Effort {
     pub(super) samples: usize,
     /// Milliseconds that all samples may take; fewer are not taken.
     pub(super) most_ms: f64,
-    /// Milliseconds that a GPU is kept busy before: one that had nothing to do has slowed its clock down.
-    pub(super) warm_up_ms: f64,
 }
 
 /// Calls that are made in turn: call `i` takes the copy `i` of what it reads, and gives its output.
@@ -156,10 +154,7 @@ async fn on_gpu(
     let lap = laps.end().await?.and_then(|laps| laps.first().copied()).filter(|ms| *ms > 0.0);
     let once = lap.unwrap_or((wall - wait).max(wall / 10.0));
     effort.allows(once)?;
-    let begun = now_ms();
-    while now_ms() - begun < effort.warm_up_ms.min(effort.most_ms / 10.0) {
-        run(effort.pieces(once, most)).await?;
-    }
+    gpu.spin_up().await?;
 
     let mut time = None;
     if lap.is_some() {
@@ -253,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_long_enough_and_all_of_them_are_not_too_long() {
-        let effort = Effort { sample_ms: 10.0, samples: 5, most_ms: 1000.0, warm_up_ms: 0.0 };
+        let effort = Effort { sample_ms: 10.0, samples: 5, most_ms: 1000.0 };
         assert_eq!(effort.pieces(3.0, usize::MAX), 4);
         assert_eq!(effort.pieces(3.0, 2), 2);
         assert_eq!(effort.pieces(30.0, 9), 1);
@@ -281,7 +276,7 @@ mod tests {
             crate::ops::add(&device, &x, &x)
         };
         let calls = Calls { count: 3, call: &call };
-        let effort = Effort { sample_ms: 0.0, samples: 5, most_ms: 1e9, warm_up_ms: 0.0 };
+        let effort = Effort { sample_ms: 0.0, samples: 5, most_ms: 1e9 };
         let ran = pollster::block_on(time(&device, calls, effort)).unwrap();
         assert_eq!(ran.output.f32s(), [2.0; 64]);
         assert_eq!((ran.cost.operations, ran.cost.read_bytes), (64, 512));

@@ -43,6 +43,8 @@ pub struct Gpu {
     pub(super) rubbish: OnceCell<wgpu::Buffer>,
     pub(super) recording: Cell<bool>,
     pub(super) spent: Cell<Spent>,
+    /// What a piece of work takes when the clock is up.
+    pub(super) usual_ms: Cell<Option<f64>>,
     pub(super) notes: Notes,
     /// What was recorded since someone began to watch.
     watched: RefCell<Watched>,
@@ -104,6 +106,7 @@ impl Gpu {
             rubbish: OnceCell::new(),
             recording: Cell::new(false),
             spent: Cell::default(),
+            usual_ms: Cell::default(),
             notes: Notes::default(),
             watched: RefCell::default(),
             watch: Cell::new(1),
@@ -186,7 +189,7 @@ impl Gpu {
             }
         }
         self.pool.borrow_mut().clear();
-        self.pipelines.borrow_mut().forget_uniforms();
+        self.pipelines.borrow_mut().forget_buffers();
     }
 
     /// A tensor whose values are yet to be written.
@@ -231,30 +234,17 @@ impl Gpu {
         }
         let uniform =
             (!params.is_empty()).then(|| pipelines.uniform(&self.device, &self.queue, params));
-        drop(pipelines);
-        let whole = |buffer, size| {
-            wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer,
-                offset: 0,
-                size: std::num::NonZeroU64::new(size),
-            })
-        };
-        let mut entries = Vec::with_capacity(binds.len() + 1);
-        if let Some(uniform) = &uniform {
-            entries.push(wgpu::BindGroupEntry {
-                binding: 0,
-                resource: whole(uniform, uniform.size()),
-            });
-        }
-        for bind in binds {
-            let (binding, buffer, bytes) = bind.entry();
-            entries.push(wgpu::BindGroupEntry { binding, resource: whole(buffer, bytes) });
-        }
-        let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &ready.layout,
-            entries: &entries,
+        let uniform = uniform.map(|uniform| {
+            let bytes = uniform.size();
+            (0, uniform, bytes)
         });
+        let buffers = binds.iter().map(|bind| {
+            let (binding, buffer, bytes) = bind.entry();
+            (binding, buffer.clone(), bytes)
+        });
+        let bindings =
+            pipelines.bind(&self.device, &ready, uniform.into_iter().chain(buffers).collect());
+        drop(pipelines);
         let noted = self.notes.count();
         self.push(Work::Dispatch(Dispatch { ready, bindings, groups, noted }));
     }

@@ -4,7 +4,8 @@
 //! it; `pool.rs` lends its buffers, `bind.rs` shows them to kernels, and `pipelines.rs` keeps its
 //! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `command_list.rs` keeps
 //! the work of one decode step so that each token only replays it; `modes.rs` has what ends with its
-//! scope, poison and laps, and `trace.rs` the list of a pass's ops; `clock.rs` measures what passes take on the GPU itself; `problems.rs` hears
+//! scope, poison and laps, and `trace.rs` the list of a pass's ops; `clock.rs` measures what passes take on the GPU itself, and `spin.rs` brings
+//! its clock up before; `problems.rs` hears
 //! what the GPU refuses, and when it is lost.
 
 mod adapter;
@@ -18,6 +19,7 @@ mod pipelines;
 mod pool;
 mod problems;
 mod queue;
+mod spin;
 mod trace;
 
 pub use adapter::InPage;

@@ -19,7 +19,16 @@ pub(super) struct Pipelines {
     /// Those whose pipelines are still to be made.
     wanted: Vec<Rc<Ready>>,
     uniforms: HashMap<Vec<u32>, wgpu::Buffer>,
+    /// What was bound to what: to make these takes a browser longer than all else of a dispatch, and passes
+    /// one after another get equal buffers from the pool.
+    bound: HashMap<Bound, wgpu::BindGroup>,
 }
+
+/// A layout, and a buffer with the bytes of it at each binding.
+type Bound = (wgpu::BindGroupLayout, Vec<(u32, wgpu::Buffer, u64)>);
+
+/// Bind groups that are kept.
+const MOST_BOUND: usize = 8192;
 
 /// A kernel that can be bound and, once its pipeline is made, run.
 #[derive(Debug)]
@@ -140,9 +149,41 @@ impl Pipelines {
         self.files = files;
     }
 
-    /// Frees the parameter buffers; pipelines take long to make and stay.
-    pub(super) fn forget_uniforms(&mut self) {
+    /// Frees the parameter buffers and what is bound; pipelines take long to make and stay.
+    pub(super) fn forget_buffers(&mut self) {
         self.uniforms.clear();
+        self.bound.clear();
+    }
+
+    /// Binds buffers, each of them up to so many bytes, to what a kernel declares.
+    pub(super) fn bind(
+        &mut self,
+        device: &wgpu::Device,
+        ready: &Ready,
+        buffers: Vec<(u32, wgpu::Buffer, u64)>,
+    ) -> wgpu::BindGroup {
+        if self.bound.len() >= MOST_BOUND {
+            self.bound.clear();
+        }
+        let key = (ready.layout.clone(), buffers);
+        if let Some(bound) = self.bound.get(&key) {
+            return bound.clone();
+        }
+        let entries = key.1.iter().map(|(binding, buffer, bytes)| wgpu::BindGroupEntry {
+            binding: *binding,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: 0,
+                size: std::num::NonZeroU64::new(*bytes),
+            }),
+        });
+        let bound = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &key.0,
+            entries: &entries.collect::<Vec<_>>(),
+        });
+        self.bound.insert(key, bound.clone());
+        bound
     }
 
     /// A uniform buffer that holds `params`.

@@ -8,20 +8,23 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 /// Free buffers by size, and how much memory is out.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    free: HashMap<u64, Vec<wgpu::Buffer>>,
+    free: Shelf,
+    /// Buffers that were made.
+    made: u64,
     /// Dropped, but perhaps still wanted by work that waits to be submitted.
     doomed: Vec<wgpu::Buffer>,
     allocated: u64,
     peak: u64,
 }
 
-/// The free buffers of a pool, set aside.
-pub(super) type Shelf = HashMap<u64, Vec<wgpu::Buffer>>;
+/// Free buffers by size, each with its number.
+pub(super) type Shelf = HashMap<u64, Vec<(u64, wgpu::Buffer)>>;
 
 /// A GPU buffer that returns to its pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
     raw: wgpu::Buffer,
+    number: u64,
     /// Dedicated buffers (weights, caches) are of exactly the size asked for and are freed.
     pooled: bool,
     pool: Rc<RefCell<Pool>>,
@@ -43,7 +46,7 @@ impl Drop for Buffer {
         let mut pool = self.pool.borrow_mut();
         let size = self.raw.size();
         if self.pooled {
-            pool.free.entry(size).or_default().push(self.raw.clone());
+            pool.free.entry(size).or_default().push((self.number, self.raw.clone()));
         } else {
             pool.allocated -= size;
             pool.doomed.push(self.raw.clone());
@@ -52,32 +55,38 @@ impl Drop for Buffer {
 }
 
 impl Pool {
-    /// Takes a buffer of at least `bytes`, and says whether it may hold an earlier tenant's values.
+    /// Takes a buffer of at least `bytes`; of those that are free the oldest, so that equal passes one after
+    /// another get equal buffers, and their kernels find what was bound for the last one.
     pub(super) fn take(this: &Rc<RefCell<Pool>>, device: &wgpu::Device, bytes: u64) -> Buffer {
         let size = size_class(bytes);
-        let reused = this.borrow_mut().free.get_mut(&size).and_then(Vec::pop);
-        let raw = reused.unwrap_or_else(|| Pool::create(this, device, size));
-        Buffer { raw, pooled: true, pool: Rc::clone(this) }
+        let reused = this.borrow_mut().free.get_mut(&size).and_then(|free| {
+            let (oldest, _) = free.iter().enumerate().min_by_key(|(_, (number, _))| *number)?;
+            Some(free.swap_remove(oldest))
+        });
+        let (number, raw) = reused.unwrap_or_else(|| Pool::create(this, device, size));
+        Buffer { raw, number, pooled: true, pool: Rc::clone(this) }
     }
 
     /// A buffer of exactly `bytes` for something that lives long.
     pub(super) fn dedicated(this: &Rc<RefCell<Pool>>, device: &wgpu::Device, bytes: u64) -> Buffer {
-        let raw = Pool::create(this, device, bytes.max(4));
-        Buffer { raw, pooled: false, pool: Rc::clone(this) }
+        let (number, raw) = Pool::create(this, device, bytes.max(4));
+        Buffer { raw, number, pooled: false, pool: Rc::clone(this) }
     }
 
-    fn create(this: &Rc<RefCell<Pool>>, device: &wgpu::Device, size: u64) -> wgpu::Buffer {
+    fn create(this: &Rc<RefCell<Pool>>, device: &wgpu::Device, size: u64) -> (u64, wgpu::Buffer) {
         let mut pool = this.borrow_mut();
         pool.allocated += size;
         pool.peak = pool.peak.max(pool.allocated);
-        device.create_buffer(&wgpu::BufferDescriptor {
+        pool.made += 1;
+        let raw = device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size,
             usage: wgpu::BufferUsages::STORAGE
                 | wgpu::BufferUsages::COPY_SRC
                 | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        })
+        });
+        (pool.made, raw)
     }
 
     /// Bytes held now.
@@ -93,7 +102,7 @@ impl Pool {
     /// Frees what is not lent and starts counting the peak anew.
     pub(super) fn clear(&mut self) {
         for (size, buffers) in self.free.drain() {
-            for buffer in buffers {
+            for (_, buffer) in buffers {
                 self.allocated -= size;
                 buffer.destroy();
             }

@@ -83,7 +83,7 @@ impl PackedReader<'_> {
             tensor.close(name)?;
             let values = bytemuck::cast_vec(values);
             return Ok(match entry.place {
-                Place::Device => Weight::Tensor(device.keep(&entry.shape, values)),
+                Place::Device => Weight::kept(device, &entry.shape, values),
                 Place::Host => Weight::Numbers(values),
             });
         }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     device::Device,
     error::Result,
-    quant::{Matrix, MatrixBuilder, Quantiser, Span},
+    quant::{Matrix, MatrixBuilder, Quantiser, Span, WordSum},
     weights::{Artefact, Source, TensorInfo},
 };
 use sha2::{Digest, Sha256};
@@ -41,7 +41,9 @@ pub struct Loaded<T> {
     pub plan: LoadPlan,
     /// Bytes that were allocated for it.
     pub allocated: u64,
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
+    /// Of the words of each entry that a GPU was given.
+    pub(super) sums: Vec<Vec<WordSum>>,
 }
 
 impl<T> Declared<T> {
@@ -81,21 +83,25 @@ impl<T> Declared<T> {
             done: Cell::new(0),
             total: plan.bytes(),
         });
-        let mut allocated = 0;
+        let (mut allocated, mut sums) = (0, Vec::new());
         for (entry, target) in plan.entries.iter().zip(&targets) {
             match entry.tied_to() {
-                Some(to) => target.share(&targets[plan.position(to)]),
+                Some(to) => {
+                    sums.push(Vec::new());
+                    target.share(&targets[plan.position(to)]);
+                }
                 None => {
                     let weight = match &packed {
                         Some(packed) => packed.make(entry, device).await?,
                         None => reader.make(entry, device, quantiser).await?,
                     };
                     allocated += weight.bytes();
+                    sums.push(weight.sums());
                     target.fill(weight);
                 }
             }
         }
-        Ok(Loaded { model, plan, allocated, targets })
+        Ok(Loaded { model, plan, allocated, targets, sums })
     }
 }
 
@@ -173,7 +179,7 @@ impl<'a> Reader<'a> {
         }
         let values = self.numbers(entry).await?;
         Ok(match entry.place {
-            Place::Device => Weight::Tensor(device.keep(&entry.shape, values)),
+            Place::Device => Weight::kept(device, &entry.shape, values),
             Place::Host => Weight::Numbers(values),
         })
     }

@@ -5,11 +5,13 @@
 //! the model is there with empty [`Slot`]s. What was declared is a [`LoadPlan`] (`plan.rs`), a value:
 //! its sums are exact before a weight is read. *Carrying it out* (`execute.rs`) fills the slots, a few
 //! rows at a time; `steps.rs` and `windows.rs` are what happens to numbers on the way. A plan with its
-//! bytes is an artefact: `write.rs` makes one, and `artefact.rs` fills slots from it.
+//! bytes is an artefact: `write.rs` makes one, and `artefact.rs` fills slots from it. `held.rs` takes weights
+//! back from a GPU.
 
 mod artefact;
 mod declare;
 mod execute;
+mod held;
 mod layers;
 mod plan;
 mod slot;
@@ -20,6 +22,7 @@ mod write;
 
 pub use declare::Declaration;
 pub use execute::{Declared, Loaded};
+pub use held::Held;
 pub use layers::{Conv, ConvShape, LayerNorm, Linear, StackedLinear};
 pub use plan::{Entry, LoadPlan, Place, Step};
 pub use slot::Slot;

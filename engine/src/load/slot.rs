@@ -3,7 +3,7 @@
 use crate::{
     device::Device,
     error::Result,
-    quant::{Matrix, Shard, Words},
+    quant::{Matrix, Shard, WordSum, Words},
     tensor::Tensor,
 };
 use std::{cell::OnceCell, fmt, ops::Deref, rc::Rc};
@@ -63,16 +63,38 @@ pub(super) enum Target {
 #[derive(Debug)]
 pub(super) enum Weight {
     Matrices(Vec<Matrix>),
-    Tensor(Tensor),
+    Tensor(Tensor, WordSum),
     Numbers(Vec<f32>),
 }
 
 impl Weight {
+    /// A tensor on the device.
+    pub(super) fn kept(device: &Device, shape: &[usize], values: Vec<f32>) -> Weight {
+        let sum = match device {
+            Device::Cpu(_) => WordSum::default(),
+            Device::Gpu(_) => WordSum::of(bytemuck::cast_slice(&values)),
+        };
+        Weight::Tensor(device.keep(shape, values), sum)
+    }
+
+    /// Of the words that a GPU was given, in the order of [`Target::words`].
+    pub(super) fn sums(&self) -> Vec<WordSum> {
+        match self {
+            Weight::Matrices(matrices) => {
+                let shards = || matrices.iter().flat_map(|matrix| matrix.shards.iter());
+                let parts = [0, 1].map(|part| shards().map(move |shard| shard.sums[part]));
+                parts.into_iter().flatten().collect()
+            }
+            Weight::Tensor(_, sum) => vec![*sum],
+            Weight::Numbers(_) => Vec::new(),
+        }
+    }
+
     /// Bytes that were allocated.
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Weight::Matrices(matrices) => matrices.iter().map(Matrix::bytes).sum(),
-            Weight::Tensor(tensor) => tensor.bytes(),
+            Weight::Tensor(tensor, _) => tensor.bytes(),
             Weight::Numbers(numbers) => numbers.capacity() as u64 * 4,
         }
     }
@@ -85,7 +107,7 @@ impl Target {
                 slot.fill(one.pop().expect("an entry of a matrix gives one"));
             }
             (Target::Matrices(slot), Weight::Matrices(all)) => slot.fill(all),
-            (Target::Tensor(slot), Weight::Tensor(tensor)) => slot.fill(tensor),
+            (Target::Tensor(slot), Weight::Tensor(tensor, _)) => slot.fill(tensor),
             (Target::Numbers(slot), Weight::Numbers(numbers)) => slot.fill(numbers),
             (target, weight) => unreachable!("{weight:?} is not for {target:?}"),
         }

@@ -72,7 +72,9 @@ impl<T> Declared<T> {
 fn parts<'a>(entry: &Entry, weight: &'a Weight) -> Vec<(String, Vec<&'a [u32]>)> {
     let name = &entry.name;
     match weight {
-        Weight::Tensor(tensor) => vec![(name.clone(), vec![bytemuck::cast_slice(tensor.f32s())])],
+        Weight::Tensor(tensor, _) => {
+            vec![(name.clone(), vec![bytemuck::cast_slice(tensor.f32s())])]
+        }
         Weight::Numbers(numbers) => vec![(name.clone(), vec![bytemuck::cast_slice(numbers)])],
         Weight::Matrices(matrices) => {
             let shards = || matrices.iter().flat_map(|matrix: &Matrix| matrix.shards.iter());

@@ -21,7 +21,6 @@ use crate::{
     device::Device,
     embedder::Embedder,
     error::{Error, Result},
-    load::Loaded,
     models::Model,
     open,
     weights::Metered,
@@ -78,10 +77,8 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let parsed_ms = embedder.now() - start;
     let (fetched_ms, spent) = (files.ms(), spent(&device));
     let weights = Metered::new(case.weights(&files));
-    let load = async |device: &Device| {
-        open::load(&case.published, &weights, device, precision, embedder).await
-    };
-    let Loaded { model, plan, .. } = load(&device).await?;
+    let loaded = open::load(&case.published, &weights, &device, precision, embedder).await?;
+    let (model, plan, held) = loaded.split();
     let load_ms = embedder.now() - start;
     let upload_ms = self::spent(&device).upload_ms - spent.upload_ms;
     let mut phases = Load {
@@ -133,10 +130,10 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         // The same packed weights, multiplied in f32.
         Device::Cpu(_) => reference_outputs(model.as_ref(), &case).await?,
         Device::Gpu(gpu) => {
-            // The GPU's copy goes first, so that the page never holds the weights twice.
+            // The same words, fetched: nobody computes with the GPU's copy any more.
             drop(model);
             gpu.forget();
-            let model = load(&Device::reference()).await?.model;
+            let model = open::take(&case.published, held, &device, precision).await?;
             reference_outputs(model.as_ref(), &case).await?
         }
     };

@@ -36,6 +36,7 @@ pub(super) async fn measure(
         pass().await?;
         done += 1;
     }
+    spin_up(device).await?;
     let laps = match device {
         Device::Gpu(gpu) => Some(gpu.laps()),
         Device::Cpu(_) => None,
@@ -59,6 +60,14 @@ pub(super) async fn measure(
     let first_ms = timing.load.map_or(0.0, |load| load.first_pass_ms);
     timing.compile_ms = (first_ms - timing.median_ms).max(0.0);
     Ok(())
+}
+
+/// Brings the clock of a GPU up.
+pub(super) async fn spin_up(device: &Device) -> Result<()> {
+    match device {
+        Device::Gpu(gpu) => gpu.spin_up().await,
+        Device::Cpu(_) => Ok(()),
+    }
 }
 
 /// Whether another pass is to be measured after `passes` that took `elapsed_ms` together.

@@ -1,7 +1,7 @@
 //! Texts of a case's prompts: continued freely, for speed and for what the bits cost, and under forced
 //! decoding where the continuation is known.
 
-use super::yardstick;
+use super::{passes, yardstick};
 use crate::{
     case::Case,
     device::Device,
@@ -87,6 +87,7 @@ impl Texts<'_> {
                 generate(device, decoder, &prompt.inputs, &prompt.ids, &first, &now, &|_| ())
                     .await?;
             }
+            passes::spin_up(device).await?;
             yardsticks.extend(yardstick::read(device, self.embedder));
             let text =
                 generate(device, decoder, &prompt.inputs, &prompt.ids, &options, &now, &emit);

@@ -88,6 +88,7 @@ async fn on_gpu<T>(
     calls: Vec<Call>,
 ) -> Result<Option<PassTrace>> {
     gpu.prepare().await;
+    gpu.spin_up().await?;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let Some(timed) = gpu.time_each(list).await? else { return Ok(None) };

@@ -102,6 +102,7 @@ fn in_main_memory(matrix: &Matrix, mut next: impl FnMut() -> Vec<u32>) -> Matrix
         rows: shard.rows,
         codes: fetched(&shard.codes),
         scales: fetched(&shard.scales),
+        sums: shard.sums,
     };
     Matrix { shards: Rc::new(matrix.shards.iter().map(shard).collect()), ..matrix.clone() }
 }

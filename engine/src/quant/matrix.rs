@@ -34,12 +34,34 @@ pub struct Shard {
     pub codes: Words,
     /// Scales and minimums, where the format has groups.
     pub scales: Words,
+    /// Of the words of both that a GPU was given: what it gives back is held to them.
+    pub(crate) sums: [WordSum; 2],
 }
 
 impl Shard {
     /// Bytes that were allocated.
     fn bytes(&self) -> u64 {
         self.codes.bytes() + self.scales.bytes()
+    }
+}
+
+/// A sum that tells words, and their order: no secret, only whether a device still has what it was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WordSum(u64);
+
+impl WordSum {
+    /// Of these words.
+    pub(crate) fn of(words: &[u32]) -> WordSum {
+        let mut sum = WordSum::default();
+        sum.add(words);
+        sum
+    }
+
+    /// Goes on with more words (FxHash's step, of Firefox).
+    pub(crate) fn add(&mut self, words: &[u32]) {
+        for word in words {
+            self.0 = (self.0.rotate_left(5) ^ u64::from(*word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
     }
 }
 
@@ -222,6 +244,7 @@ impl<'a> MatrixBuilder<'a> {
                     0 => Words::Cpu(Vec::new()),
                     count => words(count),
                 },
+                sums: Default::default(),
             });
             first += count;
         }
@@ -287,12 +310,15 @@ impl<'a> MatrixBuilder<'a> {
         assert!(row + rows <= shard.rows, "a piece ends where its shard does");
         let code_at = row * self.layout.code_words(self.format, chunks);
         let scale_at = self.layout.scale_words(self.format, row * self.format.groups(chunks));
-        for (words, at, values) in
-            [(&mut shard.codes, code_at, codes), (&mut shard.scales, scale_at, scales)]
-        {
+        let [code_sum, scale_sum] = &mut shard.sums;
+        for (words, at, values, sum) in [
+            (&mut shard.codes, code_at, codes, code_sum),
+            (&mut shard.scales, scale_at, scales, scale_sum),
+        ] {
             match (words, self.device) {
                 (Words::Cpu(words), _) => words[at..at + values.len()].copy_from_slice(values),
                 (Words::Gpu(buffer), Device::Gpu(gpu)) => {
+                    sum.add(values);
                     gpu.write(buffer, at as u64 * 4, bytemuck::cast_slice(values));
                 }
                 (Words::Gpu(_), Device::Cpu(_)) => unreachable!("the device made the words"),

@@ -36,6 +36,7 @@ mod seeded;
 pub use codes::{chunk_words, pack, unpack};
 pub use encode::PackedRows;
 pub use format::{Format, Layout};
+pub(crate) use matrix::WordSum;
 pub use matrix::{Matrix, MatrixBuilder, Shard, Words};
 pub use quantiser::{GroupCodes, Quantiser, Span, Subject, by_name};
 pub use round::RoundToNearest;

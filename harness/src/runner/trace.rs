@@ -40,8 +40,12 @@ fn cells(call: &CallTrace, sum: f64) -> [String; 9] {
     let shape =
         |sizes: &Vec<usize>| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
     let bytes = call.cost.read_bytes + call.cost.written_bytes;
-    // Bytes and operations a millisecond are millions of each a second.
-    let rate = |work: u64| format!("{:.0}", work as f64 / call.ms.max(1e-9) / 1e6);
+    // Bytes and operations a millisecond are millions of each a second. What is too short for the clock has
+    // no rate.
+    let rate = |work: u64| match call.ms > 0.0 {
+        true => format!("{:.0}", work as f64 / call.ms / 1e6),
+        false => String::new(),
+    };
     [
         call.op.clone(),
         call.inputs.iter().map(shape).collect::<Vec<_>>().join(" "),

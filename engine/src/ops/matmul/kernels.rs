@@ -49,6 +49,10 @@ const SLABS: Kernel =
         .for_hardware();
 /// Large squares from which on there are enough to keep a GPU busy.
 const MANY_SQUARES: usize = 128;
+/// Where there are fewer, four teams that share the sums of a small square.
+const TEAMS: Kernel =
+    Kernel::new("matmul_teams", Geometry { workgroup: 256, tile: [32, 32], folded: false })
+        .for_hardware();
 
 /// The kernels for `rows` rows of `x` and `outputs` rows of the matrix, the preferred one first.
 pub(super) fn kernels(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
@@ -58,10 +62,8 @@ pub(super) fn kernels(rows: usize, outputs: usize, format: Format) -> Vec<Kernel
         // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
         let by_halves = large.switched("F16", format == Format::F16);
         let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
-        let slabs = (height * width >= MANY_SQUARES).then(|| format.define(SLABS));
-        kernels.push(small);
-        kernels.extend(slabs);
-        kernels.extend([by_halves, large]);
+        let busy = if height * width >= MANY_SQUARES { SLABS } else { TEAMS };
+        kernels.extend([small, format.define(busy), by_halves, large]);
     }
     kernels
 }

@@ -49,8 +49,10 @@ pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) ->
     assert_eq!(x.columns(), w.columns, "{:?} by {} × {}", x.shape(), w.rows, w.columns);
     assert!(bias.is_none_or(|bias| bias.count() == w.rows));
     let analysis = analysis(x.shape(), w.shape(), w.format, w.layout, bias.is_some());
+    let padded = pad_columns(device, x, w.chunks() * CHUNK);
+    // A call of its own, which is over by now.
     let shape = device.call("matmul", &[x.shape(), &w.shape()], analysis);
-    let x = pad_columns(device, x, w.chunks() * CHUNK);
+    let x = padded;
     match device {
         Device::Cpu(how) => {
             let bias = bias.map(Tensor::f32s);
