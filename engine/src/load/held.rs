@@ -7,10 +7,9 @@ use super::{Declared, LoadPlan, Loaded, slot::Target, slot::Weight};
 use crate::{
     device::Device,
     error::{Error, Result},
-    quant::{Matrix, Shard, WordSum, Words},
+    quant::{Matrix, WordSum, Words},
     tensor::Tensor,
 };
-use std::rc::Rc;
 
 /// The weights of a model that is gone.
 pub struct Held {
@@ -74,22 +73,11 @@ impl Target {
 
 /// Matrices of these words: the codes of all shards, and then the scales.
 fn matrices(like: &[Matrix], words: impl Iterator<Item = Vec<u32>>) -> Vec<Matrix> {
-    let mut words: Vec<Words> = words.map(Words::Cpu).collect();
-    let shards = like.iter().map(|matrix| matrix.shards.len()).sum();
-    let mut scales = words.split_off(shards).into_iter();
-    let mut codes = words.into_iter();
-    let mut shard = |shard: &Shard| Shard {
-        first: shard.first,
-        rows: shard.rows,
-        codes: codes.next().expect("a part for each shard"),
-        scales: scales.next().expect("a part for each shard"),
-        sums: shard.sums,
-    };
-    let matrix = |matrix: &Matrix| Matrix {
-        shards: Rc::new(matrix.shards.iter().map(&mut shard).collect()),
-        ..matrix.clone()
-    };
-    like.iter().map(matrix).collect()
+    let mut codes: Vec<Vec<u32>> = words.collect();
+    let scales = codes.split_off(codes.len() / 2);
+    let mut parts = codes.into_iter().zip(scales).flat_map(|(codes, scales)| [codes, scales]);
+    let mut next = |_: &Words| Words::Cpu(parts.next().expect("two parts for each shard"));
+    like.iter().map(|matrix| matrix.of_words(&mut next)).collect()
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]

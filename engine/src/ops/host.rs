@@ -3,7 +3,7 @@
 
 use crate::{
     device::{Buffer, Device, Gpu},
-    quant::{Matrix, Shard, Words},
+    quant::{Matrix, Words},
     tensor::Tensor,
 };
 use std::rc::Rc;
@@ -92,17 +92,10 @@ pub(super) fn write_on_host(
 
 /// The matrix with the words that were fetched of it.
 fn in_main_memory(matrix: &Matrix, mut next: impl FnMut() -> Vec<u32>) -> Matrix {
-    let mut fetched = |words: &Words| match words {
+    let fetched = |words: &Words| match words {
         Words::Gpu(_) => Words::Cpu(next()),
         // A format without scales has none anywhere.
         Words::Cpu(_) => Words::Cpu(Vec::new()),
     };
-    let shard = |shard: &Shard| Shard {
-        first: shard.first,
-        rows: shard.rows,
-        codes: fetched(&shard.codes),
-        scales: fetched(&shard.scales),
-        sums: shard.sums,
-    };
-    Matrix { shards: Rc::new(matrix.shards.iter().map(shard).collect()), ..matrix.clone() }
+    matrix.of_words(fetched)
 }

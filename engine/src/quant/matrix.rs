@@ -124,6 +124,18 @@ impl Matrix {
         self.shards.iter().map(Shard::bytes).sum()
     }
 
+    /// The same matrix of other words: `words` gives them for the codes and the scales of each shard in turn.
+    pub(crate) fn of_words(&self, mut words: impl FnMut(&Words) -> Words) -> Matrix {
+        let shard = |shard: &Shard| Shard {
+            first: shard.first,
+            rows: shard.rows,
+            codes: words(&shard.codes),
+            scales: words(&shard.scales),
+            sums: shard.sums,
+        };
+        Matrix { shards: Rc::new(self.shards.iter().map(shard).collect()), ..self.clone() }
+    }
+
     /// The shard that holds a row, and the row's number in it.
     pub(crate) fn locate(&self, row: usize) -> (&Shard, usize) {
         let shard = self.shards.iter().rfind(|shard| shard.first <= row).expect("row 0 exists");
