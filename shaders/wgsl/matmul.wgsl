@@ -1,10 +1,6 @@
-// y[m, n] = Σₖ x[m, k] · w[n, k] (+ bias[n]), for many rows of x: WG invocations compute a tile of
-// TILE_Y × TILE_X outputs, 4 × 4 each, over slices of 32 along K that are dequantised once a tile.
-// WG is TILE_X · TILE_Y / 16. With F16 the tile of 16-bit weights stays at 16 bits, which is exact
-// and halves its workgroup memory.
-#if F16
-enable f16;
-#endif
+// y[m, n] = Σₖ x[m, k] · w[n, k] (+ bias[n]), for many rows of x on software adapters: WG invocations compute
+// a tile of TILE_Y × TILE_X outputs, 4 × 4 each, over slices of 32 along K that are dequantised once a tile.
+// WG is TILE_X · TILE_Y / 16.
 
 #include "matmul_inputs.wgsl"
 
@@ -16,12 +12,7 @@ const W_QUADS: u32 = TILE_X / 4u;
 const X_STRIDE: u32 = X_QUADS + 1u;
 const W_STRIDE: u32 = W_QUADS + 1u;
 var<workgroup> x_tile: array<vec4<f32>, 32u * X_STRIDE>;  // [32 k, quads of m]
-#if F16
-alias Quad = vec4<f16>;
-#else
-alias Quad = vec4<f32>;
-#endif
-var<workgroup> w_tile: array<Quad, 32u * W_STRIDE>;       // [32 k, quads of n]
+var<workgroup> w_tile: array<vec4<f32>, 32u * W_STRIDE>;  // [32 k, quads of n]
 
 // Four neighbours from `first` on, none beyond the last row: what they compute is not kept.
 fn four(first: u32, rows: u32) -> vec4<u32> {
@@ -68,15 +59,15 @@ fn main(
                 weights4(rows.w, chunk, k_quad),
             ));
             let at = k_quad * 4u * W_STRIDE + quad;
-            w_tile[at] = Quad(ws[0]);
-            w_tile[at + W_STRIDE] = Quad(ws[1]);
-            w_tile[at + 2u * W_STRIDE] = Quad(ws[2]);
-            w_tile[at + 3u * W_STRIDE] = Quad(ws[3]);
+            w_tile[at] = ws[0];
+            w_tile[at + W_STRIDE] = ws[1];
+            w_tile[at + 2u * W_STRIDE] = ws[2];
+            w_tile[at + 3u * W_STRIDE] = ws[3];
         }
         workgroupBarrier();
         for (var k = 0u; k < 32u; k++) {
             let a = x_tile[k * X_STRIDE + m_quad];
-            let b = vec4<f32>(w_tile[k * W_STRIDE + n_quad]);
+            let b = w_tile[k * W_STRIDE + n_quad];
             acc0 += a.x * b;
             acc1 += a.y * b;
             acc2 += a.z * b;

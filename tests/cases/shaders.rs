@@ -12,6 +12,7 @@ fn every_kernel_compiles_in(browser: Browser, feature: &str) {
     let kernels: Vec<_> = choices()
         .into_iter()
         .flat_map(|choice| choice.kernels)
+        .chain(engine::bench::kernels())
         .map(|kernel| {
             let switches = [("SUBGROUPS", "subgroups"), ("F16", "shader-f16")];
             let needs = switches.into_iter().filter(|(name, _)| kernel.value(name) != 0);

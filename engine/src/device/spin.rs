@@ -2,69 +2,73 @@
 //! milliseconds of work to turn it up again: an H200 is 3.2 times as slow at first, as fast as it gets after 600 ms,
 //! and stays so for more than a second of idling. What is measured in between tells of that and of nothing else.
 
-use super::{Bind, Geometry, Gpu, Kernel};
-use crate::{error::Result, time::now_ms};
+use super::{Bind, CommandList, Geometry, Gpu, Kernel};
+use crate::{error::Result, tensor::Tensor, time::now_ms};
 
-/// A piece of work of always the same size.
+/// A dispatch of always the same size.
 const KERNEL: Kernel = Kernel::new("ceiling_arithmetic", Geometry::elements(64));
 const INVOCATIONS: usize = 1 << 16;
-const ROUNDS: u32 = 256;
-/// Chromium rounds timestamps to a tenth of a millisecond: a piece is long enough to see a twentieth of it.
-const DISPATCHES: usize = if cfg!(test) { 1 } else { 40 };
+const ROUNDS: u32 = if cfg!(test) { 4 } else { 256 };
 
-/// The clock is up when a piece takes no more than this of the shortest there was.
+/// A GPU is asked for so many milliseconds of work at a time: less, and it would wait for the host for so long
+/// between two pieces that it saw no need for a higher clock.
+const PIECE_MS: f64 = 15.0;
+/// Most dispatches of a piece.
+const MOST_DISPATCHES: usize = 400;
+
+/// The clock is up when a dispatch takes no more than this of the shortest there was.
 const USUAL: f64 = 1.05;
-/// Nothing better is expected when there was none for so long.
-const PATIENCE_MS: f64 = 300.0;
+/// Nothing better is expected when there was none for so long: clocks rise in steps, two of them 200 ms apart.
+const PATIENCE_MS: f64 = 400.0;
 /// How long a GPU is kept busy at most.
-const MOST_MS: f64 = 2000.0;
+const MOST_MS: f64 = 2500.0;
 
 impl Gpu {
-    /// Keeps a GPU busy until its clock is up: a few milliseconds where it is. Software adapters have none.
+    /// Keeps a GPU busy until its clock is up: for a moment where it is. Software adapters have none.
     pub async fn spin_up(&self) -> Result<()> {
         if self.terms().capabilities.software {
             return Ok(());
         }
         let y = self.alloc(&[INVOCATIONS]);
         let [a, b] = [0.5, 1.0].map(f32::to_bits);
-        let list = self.record(|| {
-            for _ in 0..DISPATCHES {
-                self.dispatch(&KERNEL, &[ROUNDS, a, b], &[Bind::Write(1, &y)], [INVOCATIONS, 1]);
-            }
+        let one = self.record(|| {
+            self.dispatch(&KERNEL, &[ROUNDS, a, b], &[Bind::Write(1, &y)], [INVOCATIONS, 1]);
         });
         self.prepare().await;
-        let bell = self.alloc(&[1]);
         let begun = now_ms();
-        let (mut best, mut since) = (f64::INFINITY, begun);
+        let (mut count, mut best, mut since) = (10, f64::INFINITY, begun);
         loop {
-            let took = self.piece(&list, &bell).await?;
+            let all = self.piece(&one, count, &y).await?;
+            let took = all / count as f64;
+            count = ((PIECE_MS / took) as usize).clamp(1, MOST_DISPATCHES);
+            // Chromium rounds timestamps to a tenth of a millisecond.
+            let is_precise = all > 2.0;
             let now = now_ms();
-            if took < best * 0.98 {
+            if is_precise && took < best * 0.98 {
                 (best, since) = (took, now);
             }
-            let is_up = self.usual_ms.get().is_some_and(|usual| took <= usual * USUAL);
+            let is_up =
+                is_precise && self.usual_ms.get().is_some_and(|usual| took <= usual * USUAL);
             if is_up || now - since > PATIENCE_MS || now - begun > MOST_MS {
                 break;
             }
         }
-        self.usual_ms.set(Some(self.usual_ms.get().unwrap_or(best).min(best)));
+        if best.is_finite() {
+            self.usual_ms.set(Some(self.usual_ms.get().unwrap_or(best).min(best)));
+        }
         Ok(())
     }
 
-    /// Milliseconds of a piece, by the GPU's own clock where it has one.
-    async fn piece(
-        &self,
-        list: &super::CommandList<()>,
-        bell: &crate::tensor::Tensor,
-    ) -> Result<f64> {
+    /// Milliseconds of so many dispatches, by the GPU's own clock where it has one.
+    async fn piece(&self, one: &CommandList<()>, count: usize, y: &Tensor) -> Result<f64> {
         let (laps, start) = (self.laps(), now_ms());
         laps.start();
-        self.replay(list);
+        (0..count).for_each(|_| self.replay(one));
         let timed = laps.end().await?.and_then(|laps| laps.first().copied());
         if let Some(ms) = timed.filter(|ms| *ms > 0.0) {
             return Ok(ms);
         }
-        self.read(&[bell]).await?;
+        self.read(&[&y.reshape(&[INVOCATIONS])]).await?;
         Ok(now_ms() - start)
     }
 }

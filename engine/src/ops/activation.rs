@@ -5,7 +5,7 @@ use super::{
     host::{Input, on_host},
 };
 use crate::{
-    device::{Analysis, Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
     error::{Error, Result},
     tensor::Tensor,
     testing::normal,
@@ -124,12 +124,41 @@ pub fn gated(device: &Device, gate: &Tensor, up: &Tensor, f: Activation) -> Tens
                     gated(cpu, &x[0], &x[1], f)
                 });
             };
-            let count = gate.count();
-            let binds = [Bind::Read(1, gate), Bind::Read(2, up), Bind::Write(3, &y)];
-            gpu.dispatch(&kernel, &[count as u32], &binds, [count, 1]);
+            dispatch_gated(gpu, &kernel, [gate, up, &y], [gate.count(), gate.count(), 0]);
             y
         }
     }
+}
+
+/// [`gated`] of the two halves of the last axis.
+pub fn gate_halves(device: &Device, x: &Tensor, f: Activation) -> Tensor {
+    let half = x.columns() / 2;
+    let shape = [&x.shape()[..x.shape().len() - 1], &[half]].concat();
+    let shape = device.call("gated", &[x.shape()], gated_analysis(&shape));
+    match device {
+        Device::Cpu(_) => {
+            let rows = x.f32s().chunks_exact(2 * half).map(|row| row.split_at(half));
+            let pairs = rows.flat_map(|(gate, up)| gate.iter().zip(up));
+            Tensor::from_f32(&shape, pairs.map(|(&gate, &up)| f.of(gate) * up).collect())
+        }
+        Device::Gpu(gpu) => {
+            let y = gpu.alloc(&shape);
+            let Some(kernel) = gpu.choose(kernels("gated", f)) else {
+                return on_host(gpu, "gated", &[Input::Floats(x)], y, move |cpu, x, _| {
+                    gate_halves(cpu, &x[0], f)
+                });
+            };
+            dispatch_gated(gpu, &kernel, [x, x, &y], [half, 2 * half, half]);
+            y
+        }
+    }
+}
+
+fn dispatch_gated(gpu: &Gpu, kernel: &Kernel, [gate, up, y]: [&Tensor; 3], sizes: [usize; 3]) {
+    let [columns, stride, first_up] = sizes;
+    let params = [y.count(), columns, stride, first_up].map(|n| n as u32);
+    let binds = [Bind::Read(1, gate), Bind::Read(2, up), Bind::Write(3, y)];
+    gpu.dispatch(kernel, &params, &binds, [y.count(), 1]);
 }
 
 const ALL: [Activation; 7] = [
@@ -167,7 +196,11 @@ pub(super) fn checks() -> Vec<Check> {
             pairs.map(|(gate, up)| gated(device, &gate, &up, f)).collect()
         })
     });
-    one.into_iter().chain(two).collect()
+    let halves = Check::new("gated halves", |device| {
+        let x = device.upload(&[3, 50], normal(3, 150));
+        vec![gate_halves(device, &x, Activation::Silu)]
+    });
+    one.into_iter().chain(two).chain([halves]).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use crate::{
     quant::{Matrix, Words},
     tensor::Tensor,
 };
-use std::rc::Rc;
 
 /// What an op reads.
 #[derive(Clone, Copy)]

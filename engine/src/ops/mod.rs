@@ -37,7 +37,7 @@ mod sample;
 mod similarity;
 mod softmax;
 
-pub use activation::{Activation, activation, gated};
+pub use activation::{Activation, activation, gate_halves, gated};
 pub use add_positions::add_positions;
 pub use argmax::argmax;
 pub use attention::{
@@ -60,7 +60,7 @@ pub use matmul::matmul;
 pub use mean_pool::mean_pool;
 pub use pad_columns::pad_columns;
 pub use place_rows::place_rows;
-pub use project::{Projection, gate_halves, project};
+pub use project::{Projection, project};
 pub use rms_norm::rms_norm;
 pub use rope::{Angles, RopeScaling, rope};
 pub use sample::{MAX_TOP_K, Sampling, sample};

@@ -4,9 +4,9 @@
 //! few rows take a single one. Many rows, and the CPU, take the ops one after another.
 
 use super::{
-    Activation, Check, add, gated,
+    Activation, Check, add, gate_halves,
     matmul::{Around, dispatch_few, fused_kernel, matmul, sample_matrix},
-    narrow, rms_norm,
+    rms_norm,
 };
 use crate::{
     device::{Analysis, Device},
@@ -68,13 +68,6 @@ pub fn project(device: &Device, x: &Tensor, w: &Matrix, how: Projection<'_>) -> 
         Some(addend) => add(device, &y, addend),
         None => y,
     }
-}
-
-/// [`gated`] of the two halves of the last axis.
-pub fn gate_halves(device: &Device, x: &Tensor, gate: Activation) -> Tensor {
-    let (axis, half) = (x.shape().len() - 1, x.columns() / 2);
-    let [first, second] = [0, half].map(|start| narrow(device, x, axis, start, half));
-    gated(device, &first, &second, gate)
 }
 
 /// What `--scheme auto` gives at each width. Other formats are unpacked as in a product without a gate, and

@@ -37,19 +37,16 @@ pub(super) const ROUND: Kernel = Kernel::new("round_rows", Geometry::elements(64
 /// Rows of the matrix from which on so many workgroups would round `x` that it is done once before.
 const MANY_OUTPUTS: usize = 8192;
 
-/// A square of outputs a workgroup, 4 × 4 of them an invocation.
-const MATMUL: [Kernel; 2] = [
-    Kernel::new("matmul", Geometry { workgroup: 16, tile: [16, 16], folded: false }).for_software(),
-    Kernel::new("matmul", Geometry { workgroup: 64, tile: [32, 32], folded: false }),
-];
-
-/// A large square of outputs a workgroup, 8 × 4 of them an invocation.
+/// For software adapters a small square of outputs a workgroup, 4 × 4 of them an invocation.
+const SMALL: Kernel =
+    Kernel::new("matmul", Geometry { workgroup: 16, tile: [16, 16], folded: false }).for_software();
+/// A large square, 8 × 4 outputs an invocation.
 const SLABS: Kernel =
     Kernel::new("matmul_slabs", Geometry { workgroup: 128, tile: [64, 64], folded: false })
         .for_hardware();
 /// Large squares from which on there are enough to keep a GPU busy.
 const MANY_SQUARES: usize = 128;
-/// Where there are fewer, four teams that share the sums of a small square.
+/// Where there are fewer, four teams that share the sums of a smaller one.
 const TEAMS: Kernel =
     Kernel::new("matmul_teams", Geometry { workgroup: 256, tile: [32, 32], folded: false })
         .for_hardware();
@@ -58,12 +55,10 @@ const TEAMS: Kernel =
 pub(super) fn kernels(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
     let mut kernels = few_rows(rows, outputs, format);
     if rows > FEW_ROWS {
-        let [small, large] = MATMUL.map(|kernel| format.define(kernel));
-        // 16-bit weights stay at 16 bits in workgroup memory, where there are such numbers.
-        let by_halves = large.switched("F16", format == Format::F16);
         let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
-        let busy = if height * width >= MANY_SQUARES { SLABS } else { TEAMS };
-        kernels.extend([small, format.define(busy), by_halves, large]);
+        let is_busy = height * width >= MANY_SQUARES;
+        let [first, second] = if is_busy { [SLABS, TEAMS] } else { [TEAMS, SLABS] };
+        kernels.extend([SMALL, first, second].map(|kernel| format.define(kernel)));
     }
     kernels
 }
