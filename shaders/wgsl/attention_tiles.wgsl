@@ -2,27 +2,28 @@
 // keys 32 at a time (online softmax in tiles, Dao et al. 2022), so that keys and values are read once for
 // 32 queries. Heads are up to 128 wide, a multiple of 4, and taken in slices of 32.
 //
-// The 64 invocations lie in a square: one has the queries y + 8i, i < 4, against the keys x + 8j, j < 4, and
-// then, of the same queries, the columns 4x to 4x + 3 of each slice of the output. Four queries are the
-// lanes of a vector for scores, and the columns of a matrix for outputs.
+// Of the 128 invocations one has the queries y and y + 16 against the keys x + 8j, j < 4, and then, of the same
+// queries, the columns 4x to 4x + 3 of each slice of the output. Two queries are the lanes of a vector for
+// scores, and the columns of a matrix for outputs.
 
 #include "attention_inputs.wgsl"
 #include "grid.wgsl"
 
-const SIDE: u32 = 8u;   // of the square
+const SIDE: u32 = 8u;   // quads of a slice, and invocations along the keys
+const ROWS: u32 = 16u;  // invocations along the queries
 const TILE: u32 = 32u;  // queries, keys, and elements of a slice
 // Rows of quads lie one further apart than they need be, so that those that are written together, and
 // those that are read together, lie in different banks.
 const STRIDE: u32 = TILE + 1u;
-const WEIGHT_STRIDE: u32 = SIDE + 1u;
+const WEIGHT_STRIDE: u32 = ROWS + 1u;
 const HIDDEN: f32 = -3.0e38;
 
 var<workgroup> queries: array<vec4<f32>, SIDE * STRIDE>;       // [quads of a slice, queries]
 var<workgroup> others: array<vec4<f32>, SIDE * STRIDE>;        // the same of keys; [keys, quads] of values
-var<workgroup> weights: array<vec4<f32>, TILE * WEIGHT_STRIDE>; // [keys, y] of four queries each
-var<workgroup> found: array<vec4<f32>, SIDE * SIDE>;           // of each invocation
+var<workgroup> weights: array<vec2<f32>, TILE * WEIGHT_STRIDE>; // [keys, y] of two queries each
+var<workgroup> found: array<vec2<f32>, SIDE * ROWS>;           // of each invocation
 
-// Where an invocation is in the square.
+// Where an invocation is among them.
 struct Place {
     lane: u32,
     x: u32,
@@ -52,53 +53,49 @@ fn attend(first: u32, row: u32, place: Place) {
     let last = min(first + TILE, params.tokens) - 1u;
     let slices = (params.width + TILE - 1u) / TILE;
     let kv_base = query_of(row).kv_base;
-    let ts = min(vec4<u32>(first + place.y) + vec4<u32>(0u, 8u, 16u, 24u), vec4<u32>(last));
+    let ts = min(vec2<u32>(first + place.y) + vec2<u32>(0u, ROWS), vec2<u32>(last));
     let q0 = query_of(row + ts.x * params.heads);
     let q1 = query_of(row + ts.y * params.heads);
-    let q2 = query_of(row + ts.z * params.heads);
-    let q3 = query_of(row + ts.w * params.heads);
-    let starts = vec4<u32>(q0.start, q1.start, q2.start, q3.start);
-    let ends = vec4<u32>(q0.seen, q1.seen, q2.seen, q3.seen);
+    let starts = vec2<u32>(q0.start, q1.start);
+    let ends = vec2<u32>(q0.seen, q1.seen);
     let end = query_of(row + last * params.heads).seen;
 
-    var largest = vec4<f32>(HIDDEN);
-    var sum = vec4<f32>(0.0);
-    var acc0 = mat4x4<f32>();
-    var acc1 = mat4x4<f32>();
-    var acc2 = mat4x4<f32>();
-    var acc3 = mat4x4<f32>();
+    var largest = vec2<f32>(HIDDEN);
+    var sum = vec2<f32>(0.0);
+    var acc0 = mat2x4<f32>();
+    var acc1 = mat2x4<f32>();
+    var acc2 = mat2x4<f32>();
+    var acc3 = mat2x4<f32>();
     for (var key = query_of(row + first * params.heads).start; key < end; key += TILE) {
         // Values of the tile before are read until here.
         workgroupBarrier();
         // The product of the queries and the keys.
-        var s0 = vec4<f32>(0.0);
-        var s1 = vec4<f32>(0.0);
-        var s2 = vec4<f32>(0.0);
-        var s3 = vec4<f32>(0.0);
+        var s0 = vec2<f32>(0.0);
+        var s1 = vec2<f32>(0.0);
+        var s2 = vec2<f32>(0.0);
+        var s3 = vec2<f32>(0.0);
         for (var slice = 0u; slice < slices; slice++) {
             load_products(row, first, last, kv_base, key, end - 1u, slice, place.lane);
             workgroupBarrier();
             for (var d = 0u; d < SIDE; d++) {
                 let at = d * STRIDE;
                 let a0 = queries[at + place.y];
-                let a1 = queries[at + place.y + 8u];
-                let a2 = queries[at + place.y + 16u];
-                let a3 = queries[at + place.y + 24u];
+                let a1 = queries[at + place.y + ROWS];
                 let b0 = others[at + place.x];
                 let b1 = others[at + place.x + 8u];
                 let b2 = others[at + place.x + 16u];
                 let b3 = others[at + place.x + 24u];
-                s0 += vec4<f32>(dot(a0, b0), dot(a1, b0), dot(a2, b0), dot(a3, b0));
-                s1 += vec4<f32>(dot(a0, b1), dot(a1, b1), dot(a2, b1), dot(a3, b1));
-                s2 += vec4<f32>(dot(a0, b2), dot(a1, b2), dot(a2, b2), dot(a3, b2));
-                s3 += vec4<f32>(dot(a0, b3), dot(a1, b3), dot(a2, b3), dot(a3, b3));
+                s0 += vec2<f32>(dot(a0, b0), dot(a1, b0));
+                s1 += vec2<f32>(dot(a0, b1), dot(a1, b1));
+                s2 += vec2<f32>(dot(a0, b2), dot(a1, b2));
+                s3 += vec2<f32>(dot(a0, b3), dot(a1, b3));
             }
             workgroupBarrier();
         }
 #if BIASED
-        let biases = vec4<u32>(q0.bias_base, q1.bias_base, q2.bias_base, q3.bias_base);
+        let biases = vec2<u32>(q0.bias_base, q1.bias_base);
 #else
-        let biases = vec4<u32>(0u);
+        let biases = vec2<u32>(0u);
 #endif
         s0 = masked(s0, key + place.x, starts, ends, q0.mask_base, biases);
         s1 = masked(s1, key + place.x + 8u, starts, ends, q0.mask_base, biases);
@@ -121,7 +118,7 @@ fn attend(first: u32, row: u32, place: Place) {
         weights[(place.x + 8u) * WEIGHT_STRIDE + place.y] = w1;
         weights[(place.x + 16u) * WEIGHT_STRIDE + place.y] = w2;
         weights[(place.x + 24u) * WEIGHT_STRIDE + place.y] = w3;
-        let rescale = exp(max(largest - top, vec4<f32>(-80.0)));
+        let rescale = exp(max(largest - top, vec2<f32>(-80.0)));
         sum = sum * rescale + w0 + w1 + w2 + w3;
         largest = top;
 
@@ -145,7 +142,7 @@ fn attend(first: u32, row: u32, place: Place) {
     let at = place.y * SIDE;
     let total = found[at] + found[at + 1u] + found[at + 2u] + found[at + 3u]
         + found[at + 4u] + found[at + 5u] + found[at + 6u] + found[at + 7u];
-    let scale = select(vec4<f32>(0.0), 1.0 / total, total > vec4<f32>(0.0));
+    let scale = select(vec2<f32>(0.0), 1.0 / total, total > vec2<f32>(0.0));
     for (var slice = 0u; slice < slices; slice++) {
         var acc = acc0;
         if (slice == 1u) {
@@ -159,9 +156,7 @@ fn attend(first: u32, row: u32, place: Place) {
         }
         let quad = slice * SIDE + place.x;
         store(first + place.y, last, q0.base, quad, acc[0] * scale.x);
-        store(first + place.y + 8u, last, q1.base, quad, acc[1] * scale.y);
-        store(first + place.y + 16u, last, q2.base, quad, acc[2] * scale.z);
-        store(first + place.y + 24u, last, q3.base, quad, acc[3] * scale.w);
+        store(first + place.y + ROWS, last, q1.base, quad, acc[1] * scale.y);
     }
 }
 
@@ -172,7 +167,7 @@ fn load_products(
 ) {
     let quad = slice * SIDE + lane % SIDE;
     let inside = quad * 4u < params.width;
-    for (var at = lane / SIDE; at < TILE; at += SIDE) {
+    for (var at = lane / SIDE; at < TILE; at += ROWS) {
         var query = vec4<f32>(0.0);
         var other = vec4<f32>(0.0);
         if (inside) {
@@ -185,40 +180,40 @@ fn load_products(
     }
 }
 
-// Scores of four queries for a key, those that do not see it with what leaves no weight.
+// Scores of two queries for a key, those that do not see it with what leaves no weight.
 fn masked(
-    scores: vec4<f32>, key: u32, starts: vec4<u32>, ends: vec4<u32>, mask_base: u32, biases: vec4<u32>,
-) -> vec4<f32> {
+    scores: vec2<f32>, key: u32, starts: vec2<u32>, ends: vec2<u32>, mask_base: u32, biases: vec2<u32>,
+) -> vec2<f32> {
     var score = scores;
-    let keys = vec4<u32>(key);
+    let keys = vec2<u32>(key);
     var visible = (keys >= starts) & (keys < ends);
 #if PADDED
     let within = min(key, params.mask_stride - 1u);
-    visible = visible & vec4<bool>(mask[mask_base + within] > 0.5);
+    visible = visible & vec2<bool>(mask[mask_base + within] > 0.5);
 #endif
 #if BIASED
-    let columns = vec4<u32>(min(key, params.bias_columns - 1u)) + biases;
-    score += vec4<f32>(bias[columns.x], bias[columns.y], bias[columns.z], bias[columns.w]);
+    let columns = vec2<u32>(min(key, params.bias_columns - 1u)) + biases;
+    score += vec2<f32>(bias[columns.x], bias[columns.y]);
 #endif
-    return select(vec4<f32>(HIDDEN), score, visible);
+    return select(vec2<f32>(HIDDEN), score, visible);
 }
 
-fn weight_of(score: vec4<f32>, top: vec4<f32>) -> vec4<f32> {
-    let weight = exp(max(score - top, vec4<f32>(-80.0)));
-    return select(vec4<f32>(0.0), weight, score > vec4<f32>(-2.9e38));
+fn weight_of(score: vec2<f32>, top: vec2<f32>) -> vec2<f32> {
+    let weight = exp(max(score - top, vec2<f32>(-80.0)));
+    return select(vec2<f32>(0.0), weight, score > vec2<f32>(-2.9e38));
 }
 
-fn rescaled(acc: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(acc[0] * by.x, acc[1] * by.y, acc[2] * by.z, acc[3] * by.w);
+fn rescaled(acc: mat2x4<f32>, by: vec2<f32>) -> mat2x4<f32> {
+    return mat2x4<f32>(acc[0] * by.x, acc[1] * by.y);
 }
 
-// The sums of four queries with 32 more values in a slice.
+// The sums of two queries with 32 more values in a slice.
 fn with_values(
-    acc: mat4x4<f32>, kv_base: u32, key: u32, last_key: u32, slice: u32, place: Place,
-) -> mat4x4<f32> {
+    acc: mat2x4<f32>, kv_base: u32, key: u32, last_key: u32, slice: u32, place: Place,
+) -> mat2x4<f32> {
     workgroupBarrier();
     let quad = slice * SIDE + place.x;
-    for (var at = place.y; at < TILE; at += SIDE) {
+    for (var at = place.y; at < TILE; at += ROWS) {
         var value = vec4<f32>(0.0);
         if (quad * 4u < params.width) {
             value = v[(kv_base + min(key + at, last_key) * params.kv_token) / 4u + quad];
@@ -228,17 +223,13 @@ fn with_values(
     workgroupBarrier();
     var acc0 = acc[0];
     var acc1 = acc[1];
-    var acc2 = acc[2];
-    var acc3 = acc[3];
     for (var at = 0u; at < TILE; at++) {
         let weight = weights[at * WEIGHT_STRIDE + place.y];
         let value = others[at * SIDE + place.x];
         acc0 += weight.x * value;
         acc1 += weight.y * value;
-        acc2 += weight.z * value;
-        acc3 += weight.w * value;
     }
-    return mat4x4<f32>(acc0, acc1, acc2, acc3);
+    return mat2x4<f32>(acc0, acc1);
 }
 
 fn store(t: u32, last: u32, base: u32, quad: u32, values: vec4<f32>) {

@@ -16,6 +16,6 @@ struct Params {
 #include "elements.wgsl"
 
 fn compute_element(at: u32) {
-    let from = at / params.columns * params.stride + at % params.columns;
-    y[at] = activate(gate[from]) * up[from + params.first_up];
+    let own = at / params.columns * params.stride + at % params.columns;
+    y[at] = activate(gate[own]) * up[own + params.first_up];
 }

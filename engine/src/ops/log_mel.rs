@@ -27,7 +27,7 @@ fn analysis([batch, samples]: [usize; 2], mel: &Mel) -> Analysis {
     let weights: usize = mel.triangles.iter().map(|triangle| triangle.weights.len()).sum();
     Analysis::writes([batch, frames, bins])
         .reads([&[batch, samples], &[window], &[weights]])
-        .operations((batch * frames * (transform + 2 * weights + bins)) as u64)
+        .operations((batch * frames) as u64 * (transform + 2 * weights + bins) as u64)
 }
 
 /// `[B, frames, bins]` of sounds `[B, T]`, frames centred on every hop; what happens beyond a

@@ -41,7 +41,9 @@ fn analysis(x: &[usize], w: &Matrix, how: &Projection<'_>) -> Analysis {
         .reads([x, &[there(how.norm.map(|(weight, _)| weight))]])
         .reads([&[there(how.bias)], &[there(how.addend)]])
         .reads_bytes(w.layout.bytes(w.format, n, k))
-        .operations((2 * rows * n * k + normed + around.iter().sum::<usize>()) as u64)
+        .operations(
+            2 * (rows * n) as u64 * k as u64 + (normed + around.iter().sum::<usize>()) as u64,
+        )
 }
 
 /// `[.., N]`, or `[.., N / 2]` behind a gate, from `x: [.., K]` and `w: [N, K]`.

@@ -46,7 +46,7 @@ pub(super) fn kernels(
     // An invocation alone goes twice over the elements of each key, and of its output.
     let turns = keys * (2 * width + 1) + 2 * width;
     let alone = (turns < MOST_TURNS).then(|| seeing(alone));
-    let tiles = Kernel::new("attention_tiles", Geometry::rows(64)).for_hardware().with("QUADS", 1);
+    let tiles = Kernel::new("attention_tiles", Geometry::rows(128)).for_hardware().with("QUADS", 1);
     let is_tiled = tokens >= MANY_QUERIES && width <= TILED_WIDTH && width.is_multiple_of(4);
     let tiles = is_tiled.then(|| seeing(tiles));
     alone.into_iter().chain(tiles).chain(together.or_by_subgroups())

@@ -111,7 +111,8 @@ fn seen(how: &Attention<'_>, sizes: &Sizes, t: usize) -> Range<usize> {
 /// seen, as shapes do not tell it.
 fn analysis(sizes: &Sizes, how: &Attention<'_>) -> Analysis {
     let Sizes { batch, tokens, width, keys, .. } = *sizes;
-    let pairs: usize = (0..tokens).map(|t| seen(how, sizes, t).len()).sum();
+    // In a page a usize has 32 bits.
+    let pairs: u64 = (0..tokens).map(|t| seen(how, sizes, t).len() as u64).sum();
     let each = 4 * width + 6 + usize::from(how.bias.is_some());
     let read = keys - seen(how, sizes, 0).start;
     let q = [batch, tokens, how.heads * width];
@@ -120,7 +121,7 @@ fn analysis(sizes: &Sizes, how: &Attention<'_>) -> Analysis {
     let bias = how.bias.map_or([0; 4], |bias| [bias.shape()[0], how.heads, tokens, read]);
     Analysis::writes(q)
         .reads([&q, &kv, &kv, mask, &bias])
-        .operations((batch * how.heads * pairs * each) as u64)
+        .operations((batch * how.heads) as u64 * pairs * each as u64)
 }
 
 /// `[B, T, H · D]` from `q: [B, T, H · D]`.
