@@ -69,9 +69,9 @@ impl<T> Drop for CommandList<T> {
 impl Gpu {
     /// Records the work of `step`, without running it.
     pub fn record<T>(&self, step: impl FnOnce() -> T) -> CommandList<T> {
-        let outer = self.pool().borrow_mut().swap(Shelf::default());
+        self.pool().borrow_mut().begin_list();
         let (outputs, work) = self.collect(step);
-        let shelf = self.pool().borrow_mut().swap(outer);
+        let shelf = self.pool().borrow_mut().end_list();
         CommandList { work, outputs, shelf, pool: Rc::clone(self.pool()) }
     }
 

@@ -9,6 +9,8 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     free: Shelf,
+    /// While a list is recorded, what was free before: what the list takes of it stays the list's.
+    before: Shelf,
     /// Buffers that were made.
     made: u64,
     /// Dropped, but perhaps still wanted by work that waits to be submitted.
@@ -59,10 +61,15 @@ impl Pool {
     /// another get equal buffers, and their kernels find what was bound for the last one.
     pub(super) fn take(this: &Rc<RefCell<Pool>>, device: &wgpu::Device, bytes: u64) -> Buffer {
         let size = size_class(bytes);
-        let reused = this.borrow_mut().free.get_mut(&size).and_then(|free| {
+        let oldest = |shelf: &mut Shelf| {
+            let free = shelf.get_mut(&size)?;
             let (oldest, _) = free.iter().enumerate().min_by_key(|(_, (number, _))| *number)?;
             Some(free.swap_remove(oldest))
-        });
+        };
+        let reused = {
+            let mut pool = this.borrow_mut();
+            oldest(&mut pool.free).or_else(|| oldest(&mut pool.before))
+        };
         let (number, raw) = reused.unwrap_or_else(|| Pool::create(this, device, size));
         Buffer { raw, number, pooled: true, pool: Rc::clone(this) }
     }
@@ -117,9 +124,16 @@ impl Pool {
         }
     }
 
-    /// Replaces the free buffers, giving back those there were.
-    pub(super) fn swap(&mut self, shelf: Shelf) -> Shelf {
-        std::mem::replace(&mut self.free, shelf)
+    /// From now on buffers are lent to a list: they come back to it alone.
+    pub(super) fn begin_list(&mut self) {
+        assert!(self.before.is_empty(), "one list is recorded at a time");
+        self.before = std::mem::take(&mut self.free);
+    }
+
+    /// The buffers of the list.
+    pub(super) fn end_list(&mut self) -> Shelf {
+        let before = std::mem::take(&mut self.before);
+        std::mem::replace(&mut self.free, before)
     }
 
     /// Adds free buffers.

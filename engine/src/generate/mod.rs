@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 
 /// Most tokens that are generated before the host looks at them.
 const MAX_BATCH: usize = 32;
-/// A batch is doubled while the last one took less.
+/// Batches grow while the last one took less, and shrink where it took more.
 const QUICK_MS: f64 = 150.0;
 /// Added to a logit, leaves no chance: large and finite, since shader compilers may assume that
 /// there is no infinity.
@@ -206,17 +206,18 @@ async fn on_gpu(
         (chosen.clone(), chosen)
     });
     let limit = text.left();
-    let (mut batch, mut submitted, mut done) = (1, 0, 0);
+    let (mut batch, mut most, mut submitted, mut done) = (1usize, 2, 0, 0);
     let mut under_way = VecDeque::new();
     loop {
         let start = now();
         // Two batches at a time, so that the GPU does not wait while the host looks at a token.
         while submitted < limit && under_way.len() < 2 {
-            let count = batch.min(limit - submitted);
+            let count = batch.min(most).min(limit - submitted);
             for _ in 0..count {
                 step.replay();
             }
             submitted += count;
+            batch = batch.saturating_mul(2);
             let reading = gpu.begin_read(&[step.emitted()]);
             let is_last = reading.is_none();
             under_way.push_back((count, reading));
@@ -235,9 +236,8 @@ async fn on_gpu(
         if !goes_on {
             return Ok(done);
         }
-        if now() - start < QUICK_MS {
-            batch = (batch * 2).min(MAX_BATCH);
-        }
+        let is_quick = now() - start < QUICK_MS;
+        most = if is_quick { (most * 2).min(MAX_BATCH) } else { (most / 2).max(1) };
     }
 }
 
