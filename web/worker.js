@@ -18,11 +18,20 @@ self.addEventListener("error", (event) => {
   fail(event.error ?? event.message);
 });
 
-// A worker is called by the engine that it is to load: `engine` for cells, `infer` for questions.
-const engine = import(`./pkg/${self.name}.js`).then(async (module) => {
-  await module.default({ module_or_path: new URL(`pkg/${self.name}_bg.wasm`, import.meta.url) });
+const load = async (name) => {
+  const module = await import(`./pkg/${name}.js`);
+  await module.default({ module_or_path: new URL(`pkg/${name}_bg.wasm`, import.meta.url) });
   return module;
-});
+};
+
+// A worker is called by the engine that it is to load: `engine` for cells, `threads` for cells on several
+// threads, `infer` for questions. Without shared memory one thread does.
+const engine =
+  self.name !== "threads"
+    ? load(self.name)
+    : self.crossOriginIsolated
+      ? load("threads").catch(() => load("engine"))
+      : load("engine");
 
 self.addEventListener("message", async ({ data: request }) => {
   try {

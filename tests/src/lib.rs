@@ -94,7 +94,7 @@ impl Faults {
         for folder in ["web", "tmp"] {
             fs::create_dir(faults.path(folder)).expect("a folder");
         }
-        for file in ["index.html", "page.js", "worker.js"] {
+        for file in ["index.html", "page.js", "thread.js", "worker.js"] {
             fs::copy(page.join(file), faults.path("web").join(file)).expect("the page");
         }
         faults

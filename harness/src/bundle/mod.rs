@@ -5,7 +5,8 @@
 //! ```text
 //! index.html page.js worker.js …   copied from web/
 //! pkg/engine.js pkg/engine_bg.wasm made from engine/ and shaders/, for cells
-//! pkg/infer.js pkg/infer_bg.wasm   the same with what a question needs (`module`)
+//! pkg/threads.js pkg/threads_bg.wasm   the same for several threads (`module`)
+//! pkg/infer.js pkg/infer_bg.wasm   the same with what a question needs
 //! *.br *.gz                        what `compressed` makes of the larger ones
 //! ```
 //!
@@ -126,7 +127,9 @@ fn stamp(root: &Path, toolchain: &Toolchain, commit: Option<&str>) -> Result<Str
     add(include_bytes!("compressed.rs"));
     add(include_bytes!("module.rs"));
     add(toolchain.version()?.as_bytes());
-    add(toolchain.rustflags().join(" ").as_bytes());
+    for module in Module::ALL {
+        add(toolchain.rustflags(module.has_threads()).join(" ").as_bytes());
+    }
     add(commit.unwrap_or_default().as_bytes());
     for source in SOURCES {
         for file in files(&root.join(source))? {
@@ -148,7 +151,7 @@ fn compile(
     bar: &crate::ui::Bar,
 ) -> Result<PathBuf> {
     let target = root.join("target/web-build");
-    let mut cargo = toolchain.cargo_build();
+    let mut cargo = toolchain.cargo_build(module.has_threads());
     cargo.args(["--package", "engine", "--lib", "--profile", "web"]).args(module.features());
     cargo.arg("--target-dir");
     cargo.arg(&target).current_dir(root);
