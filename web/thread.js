@@ -1,7 +1,7 @@
 // One thread more for the engine: it shares the module and its memory, and ends with the worker that
 // started it.
 
-import load, { abandon, enlist, serve } from "./pkg/threads.js";
+import load, { abandon, enlist, serve } from "./pkg/threads/threads.js";
 
 self.addEventListener("message", async ({ data: { module, memory } }) => {
   try {

@@ -19,8 +19,8 @@ self.addEventListener("error", (event) => {
 });
 
 const load = async (name) => {
-  const module = await import(`./pkg/${name}.js`);
-  await module.default({ module_or_path: new URL(`pkg/${name}_bg.wasm`, import.meta.url) });
+  const module = await import(`./pkg/${name}/${name}.js`);
+  await module.default({ module_or_path: new URL(`pkg/${name}/${name}_bg.wasm`, import.meta.url) });
   return module;
 };
 

@@ -3,11 +3,11 @@
 //! [`ensure`] gives the folder `target/web/`, which a server can hand out as it lies:
 //!
 //! ```text
-//! index.html page.js worker.js …   copied from web/
-//! pkg/engine.js pkg/engine_bg.wasm made from engine/ and shaders/, for cells
-//! pkg/threads.js pkg/threads_bg.wasm   the same for several threads (`module`)
-//! pkg/infer.js pkg/infer_bg.wasm   the same with what a question needs
-//! *.br *.gz                        what `compressed` makes of the larger ones
+//! index.html page.js worker.js …     copied from web/
+//! pkg/engine/engine.js …_bg.wasm …   made from engine/ and shaders/, for cells
+//! pkg/threads/…                      the same for several threads (`module`)
+//! pkg/infer/…                        the same with what a question needs
+//! *.br *.gz                          what `compressed` makes of the larger ones
 //! ```
 //!
 //! It is made anew only when something that goes into it has changed: the sources, the dependencies,
@@ -81,7 +81,7 @@ fn build(root: &Path, ui: &Ui) -> Result<PathBuf> {
     for module in Module::ALL {
         let engine = compile(root, *module, &toolchain, commit.as_deref(), &bar)?;
         bar.message("wasm-bindgen");
-        bind(&engine, *module, &new.join("pkg"))?;
+        bind(&engine, *module, &new.join(format!("pkg/{module}")))?;
     }
     bar.message("compressing");
     for file in files(&new)? {
@@ -95,7 +95,7 @@ fn build(root: &Path, ui: &Ui) -> Result<PathBuf> {
     fs::rename(&new, &bundle).context("cannot move the new bundle to target/web")?;
     fs::write(&stamp_file, stamp).context("cannot write target/web.stamp")?;
     for module in Module::ALL {
-        let file = bundle.join(format!("pkg/{module}_bg.wasm"));
+        let file = bundle.join(format!("pkg/{module}/{module}_bg.wasm"));
         let size = |path: &Path| fs::metadata(path).map(|meta| meta.len() / 1000);
         let (whole, sent) = (size(&file)?, size(&compressed::brotli(&file))?);
         ui.say(format!("{module}_bg.wasm takes {whole} KB, of which {sent} KB are sent"));
@@ -163,7 +163,8 @@ fn compile(
 }
 
 /// Writes the JavaScript bindings of a module and the module that they load, without the names of
-/// functions: a seventh of it, which only stacks of traps would show.
+/// functions: a seventh of it, which only stacks of traps would show. Each has a folder of its own, as
+/// the JavaScript that stands in the engine is numbered anew in each.
 fn bind(engine: &Path, module: Module, folder: &Path) -> Result<()> {
     let mut bindgen = Bindgen::new();
     bindgen.input_path(engine).out_name(&module.to_string()).typescript(false);
