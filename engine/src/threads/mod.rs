@@ -2,8 +2,9 @@
 //!
 //! Work is cut into slices of neighbouring outputs, one a thread. Each output is computed by one thread,
 //! in the order in which it would be computed alone, so that results are the same to the last bit for
-//! any number of threads. Slices are cut before they begin: outputs of an op take equally long, and
-//! nothing has to be agreed upon meanwhile.
+//! any number of threads, whoever computes a slice. Outputs of an op take equally long, so slices are cut
+//! before they begin; one that nobody has begun when the caller is done with its own is the caller's, as
+//! its thread may have to wait for a processor.
 //!
 //! `pool.rs` has the threads. Over how many work is spread is a property of the thread that asks for
 //! it: one until [`spread`] says otherwise, and always one where a page has no shared memory.

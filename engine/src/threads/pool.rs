@@ -28,11 +28,13 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(1) };
     /// What a member is, with the number of its slice.
     static SEAT: OnceCell<(Arc<Member>, usize)> = const { OnceCell::new() };
+    /// The job that a member is at.
+    static TAKEN: Cell<Option<NonNull<Job<'static>>>> = const { Cell::new(None) };
 }
 
 struct Member {
     thread: Thread,
-    /// What it is to do now.
+    /// What it is to do, until somebody takes it.
     job: AtomicPtr<Job<'static>>,
 }
 
@@ -82,6 +84,13 @@ pub(super) fn broadcast(count: usize, slice: &(dyn Fn(usize) + Sync)) {
     // Members look at the job until they are done, so it is left in no other way, panics included.
     let finish = Finish { job: &job, spread: COUNT.replace(1) };
     slice(0);
+    // Who has not begun by now is asleep, or its processor is busy with something else.
+    for (number, member) in (1..count).zip(members.iter()) {
+        if member.take().is_some() {
+            job.left.fetch_sub(1, Ordering::Relaxed);
+            slice(number);
+        }
+    }
     drop(finish);
     if let Some(message) = lock(&job.failure).take() {
         panic!("{message}");
@@ -102,19 +111,26 @@ impl Drop for Finish<'_> {
 }
 
 impl Member {
-    /// Says that this member is done with its job.
-    fn finish(&self, failure: Option<String>) {
-        let job = self.job.swap(ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: it came from a reference, and `broadcast` keeps the job until all of its members have
-        // been here and counted themselves off, after which they look at it no more.
-        let Some(job) = (unsafe { job.as_ref() }) else { return };
-        if failure.is_some() {
-            *lock(&job.failure) = failure;
-        }
-        let caller = job.caller.clone();
-        if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            caller.unpark();
-        }
+    /// Its job, which is whose who takes it.
+    fn take(&self) -> Option<NonNull<Job<'static>>> {
+        // A look is cheaper than to write, and mostly there is nothing.
+        let is_there = !self.job.load(Ordering::Relaxed).is_null();
+        is_there.then(|| NonNull::new(self.job.swap(ptr::null_mut(), Ordering::AcqRel))).flatten()
+    }
+}
+
+/// Counts this thread off from the job that it took.
+fn finish(failure: Option<String>) {
+    let Some(job) = TAKEN.take() else { return };
+    // SAFETY: it came from a reference, and `broadcast` keeps the job until all who took it have been
+    // here, and no longer; from then on nobody looks at it.
+    let job = unsafe { job.as_ref() };
+    if failure.is_some() {
+        *lock(&job.failure) = failure;
+    }
+    let caller = job.caller.clone();
+    if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        caller.unpark();
     }
 }
 
@@ -131,11 +147,12 @@ pub(crate) fn enlist() {
 pub(crate) fn serve() -> ! {
     let (member, slice) = SEAT.with(|seat| seat.get().cloned()).expect("a member serves");
     loop {
-        let job = wait(|| NonNull::new(member.job.load(Ordering::Acquire)));
-        // SAFETY: as in `finish`, which this member has not called yet.
+        let job = wait(|| member.take());
+        TAKEN.set(Some(job));
+        // SAFETY: as in `finish`, which is still to come.
         let work = unsafe { job.as_ref() }.slice;
         let done = catch_unwind(AssertUnwindSafe(|| work(slice)));
-        member.finish(done.err().map(|panic| said(&*panic)));
+        finish(done.err().map(|panic| said(&*panic)));
     }
 }
 
@@ -143,7 +160,7 @@ pub(crate) fn serve() -> ! {
 /// catches a panic, and the caller would wait for ever.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn abandon(message: String) {
-    SEAT.with(|seat| seat.get().map(|(member, _)| member.finish(Some(message))));
+    finish(Some(message));
 }
 
 /// Starts threads until there are so many, this one included.

@@ -1,7 +1,10 @@
 use super::*;
 use std::{
-    panic::catch_unwind,
-    sync::atomic::{AtomicUsize, Ordering},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -77,9 +80,13 @@ fn what_slices_make_comes_in_their_order() {
 
 #[test]
 fn slices_run_on_threads_of_their_own_and_do_not_cut_again() {
-    let ids = over(3, || {
-        map(3, WORTH, |_| (thread::current().id(), count(), map(9, WORTH, |_| ()).len()))
-    });
+    // The caller takes what nobody has begun: here all begin before one is done.
+    let begun = Barrier::new(3);
+    let slice = |_| {
+        begun.wait();
+        (thread::current().id(), count(), map(9, WORTH, |_| ()).len())
+    };
+    let ids = over(3, || map(3, WORTH, slice));
     assert_eq!(ids[0].0, thread::current().id());
     assert!(ids[1].0 != ids[0].0 && ids[2].0 != ids[0].0 && ids[1].0 != ids[2].0);
     assert!(ids.iter().all(|(_, count, slices)| (*count, *slices) == (1, 1)));
@@ -105,9 +112,12 @@ fn no_job_is_lost_and_none_is_done_twice() {
 #[test]
 fn a_panic_in_a_slice_is_the_callers_and_the_pool_lives_on() {
     for culprit in [0, 1] {
-        let run = || {
-            over(2, || map(2, WORTH, |share| assert_ne!(share.start, culprit, "slice {culprit}")))
+        let begun = Barrier::new(2);
+        let slice = |share: Range<usize>| {
+            begun.wait();
+            assert_ne!(share.start, culprit, "slice {culprit}");
         };
+        let run = AssertUnwindSafe(|| over(2, || map(2, WORTH, slice)));
         let panic = catch_unwind(run).expect_err("a slice panicked");
         let text = panic.downcast_ref::<String>().expect("with a message");
         assert!(text.contains(&format!("slice {culprit}")), "{text}");
