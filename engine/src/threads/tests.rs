@@ -69,13 +69,15 @@ fn every_column_is_handed_out_once_with_all_its_rows() {
 
 #[test]
 fn what_slices_make_comes_in_their_order() {
-    let shares = |threads, operations| over(threads, || map(10, operations, |share| share));
-    assert_eq!(shares(3, WORTH), [0..3, 3..6, 6..10]);
-    assert_eq!(shares(1, WORTH), [0..10]);
+    let shares = |threads, operations| {
+        over(threads, || map(10, operations, |share| (share.start, share.end)))
+    };
+    assert_eq!(shares(3, WORTH), [(0, 3), (3, 6), (6, 10)]);
+    assert_eq!(shares(1, WORTH), [(0, 10)]);
     assert_eq!(shares(20, WORTH).len(), 10, "there are ten parts");
-    assert_eq!(shares(4, WORTH / 4), [0..5, 5..10], "and work for two");
-    assert_eq!(shares(4, 1), [0..10]);
-    assert_eq!(over(4, || map(0, WORTH, |share| share)), [0..0]);
+    assert_eq!(shares(4, WORTH / 4), [(0, 5), (5, 10)], "and work for two");
+    assert_eq!(shares(4, 1), [(0, 10)]);
+    assert_eq!(over(4, || map(0, WORTH, |share| share.len())), [0]);
 }
 
 #[test]
