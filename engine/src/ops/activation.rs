@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What a function takes, in multiplications and additions.
-const OPERATIONS: usize = 16;
+const OPERATIONS: usize = 48;
 
 /// The activations that Hugging Face configurations name; the numbers are the kernels' `KIND`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

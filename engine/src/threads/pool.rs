@@ -17,8 +17,9 @@ use std::{
     thread::{self, Thread},
 };
 
-/// How often who waits looks before it sleeps: some tens of microseconds.
-const LOOKS: u32 = 1 << 14;
+/// How often who waits looks before it sleeps: a tenth of a millisecond or two, which is longer than what
+/// lies between the products of a token. A processor pauses between two looks, and WebAssembly does not.
+const LOOKS: u32 = if cfg!(target_arch = "wasm32") { 1 << 16 } else { 1 << 12 };
 
 /// Members in the order of their slices. Who has work for them holds it, so callers take turns.
 static MEMBERS: Mutex<Vec<Arc<Member>>> = Mutex::new(Vec::new());

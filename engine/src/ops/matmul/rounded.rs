@@ -133,13 +133,24 @@ impl Affine {
         let (scales, first) = w.scales(row);
         let repeat = usize::from(group) / CHUNK;
         let zero = w.format.zero();
-        for (chunk, (d, m)) in self.d.iter_mut().zip(&mut self.m).enumerate() {
-            let at = first + chunk / repeat;
-            if asymmetric {
-                (*d, *m) = (half(scales[at] as u16), half((scales[at] >> 16) as u16));
+        let pair = |word: u32| (half(word as u16), half((word >> 16) as u16));
+        if asymmetric && repeat == 1 {
+            // Nothing here depends on the place, which vectorises.
+            for ((d, m), word) in self.d.iter_mut().zip(&mut self.m).zip(&scales[first..]) {
+                (*d, *m) = pair(*word);
+            }
+            return;
+        }
+        let groups = self.d.chunks_mut(repeat).zip(self.m.chunks_mut(repeat));
+        for (at, (ds, ms)) in (first..).zip(groups) {
+            let (d, m) = if asymmetric {
+                pair(scales[at])
             } else {
-                *d = half((scales[at / 2] >> (16 * (at % 2))) as u16);
-                *m = -zero * *d;
+                let d = half((scales[at / 2] >> (16 * (at % 2))) as u16);
+                (d, -zero * d)
+            };
+            for (own_d, own_m) in ds.iter_mut().zip(ms) {
+                (*own_d, *own_m) = (d, m);
             }
         }
     }
