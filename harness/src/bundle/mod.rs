@@ -38,6 +38,7 @@ use sha2::{Digest, Sha256};
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 use wasm_bindgen_cli_support::Bindgen;
 
@@ -78,11 +79,19 @@ fn build(root: &Path, ui: &Ui) -> Result<PathBuf> {
     let new = target.join("web.new");
     remove(&new)?;
     copy_folder(&root.join("web"), &new)?;
-    for module in Module::ALL {
+    let make = |module: &Module| {
         let engine = compile(root, *module, &toolchain, commit.as_deref(), &bar)?;
-        bar.message("wasm-bindgen");
-        bind(&engine, *module, &new.join(format!("pkg/{module}")))?;
-    }
+        bind(&engine, *module, &new.join(format!("pkg/{module}")))
+    };
+    // Those with threads share no library with those without, and what takes longest of a build, to
+    // optimise all crates as one, keeps a single processor busy.
+    let (threaded, plain): (Vec<&Module>, Vec<&Module>) =
+        Module::ALL.iter().partition(|module| module.has_threads());
+    thread::scope(|scope| {
+        let threaded = scope.spawn(|| threaded.into_iter().try_for_each(make));
+        let plain = plain.into_iter().try_for_each(make);
+        plain.and(threaded.join().expect("a build that fails is an error"))
+    })?;
     bar.message("compressing");
     for file in files(&new)? {
         compressed::copies(&file)?;
@@ -150,7 +159,9 @@ fn compile(
     commit: Option<&str>,
     bar: &crate::ui::Bar,
 ) -> Result<PathBuf> {
-    let target = root.join("target/web-build");
+    // Cargo builds one thing at a time in a folder.
+    let folder = if module.has_threads() { "target/web-build-threads" } else { "target/web-build" };
+    let target = root.join(folder);
     let mut cargo = toolchain.cargo_build(module.has_threads());
     cargo.args(["--package", "engine", "--lib", "--profile", "web"]).args(module.features());
     cargo.arg("--target-dir");
