@@ -24,14 +24,24 @@ const load = async (name) => {
   return module;
 };
 
+// WebKitGTK isolates a page, and still refuses to hand shared memory to a worker.
+const sharesMemory = () => {
+  try {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    new MessageChannel().port1.postMessage(memory);
+    return self.crossOriginIsolated;
+  } catch {
+    return false;
+  }
+};
+
 // A worker is called by the engine that it is to load: `engine` for cells, `threads` for cells on several
 // threads, `infer` for questions. Without shared memory one thread does.
-const engine =
-  self.name !== "threads"
-    ? load(self.name)
-    : self.crossOriginIsolated
-      ? load("threads").catch(() => load("engine"))
-      : load("engine");
+const pick = () => {
+  if (self.name !== "threads") return load(self.name);
+  return sharesMemory() ? load("threads").catch(() => load("engine")) : load("engine");
+};
+const engine = pick();
 
 self.addEventListener("message", async ({ data: request }) => {
   try {

@@ -27,7 +27,7 @@ export const start_thread = (module, memory) => new Promise((resolve) => {
     thread.onerror = () => resolve(false);
     setTimeout(() => resolve(false), 10000);
     thread.postMessage({ module, memory });
-});
+}).catch(() => false);
 
 export const processors = () => navigator.hardwareConcurrency || 1;
 "#)]
@@ -87,7 +87,7 @@ pub(super) use alone::{abandon, start};
 mod alone {
     /// There is one thread.
     pub(in crate::wasm) async fn start(_count: usize) -> Option<String> {
-        Some("the page is not cross-origin isolated, or cannot share memory".to_owned())
+        Some("the page has no memory that its workers could share".to_owned())
     }
 
     /// There is none to give up.
