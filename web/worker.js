@@ -18,11 +18,30 @@ self.addEventListener("error", (event) => {
   fail(event.error ?? event.message);
 });
 
-// A worker is called by the engine that it is to load: `engine` for cells, `infer` for questions.
-const engine = import(`./pkg/${self.name}.js`).then(async (module) => {
-  await module.default({ module_or_path: new URL(`pkg/${self.name}_bg.wasm`, import.meta.url) });
+const load = async (name) => {
+  const module = await import(`./pkg/${name}/${name}.js`);
+  await module.default({ module_or_path: new URL(`pkg/${name}/${name}_bg.wasm`, import.meta.url) });
   return module;
-});
+};
+
+// WebKitGTK isolates a page, and still refuses to hand shared memory to a worker.
+const sharesMemory = () => {
+  try {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    new MessageChannel().port1.postMessage(memory);
+    return self.crossOriginIsolated;
+  } catch {
+    return false;
+  }
+};
+
+// A worker is called by the engine that it is to load: `engine` for cells, `threads` for cells on several
+// threads, `infer` for questions. Without shared memory one thread does.
+const pick = () => {
+  if (self.name !== "threads") return load(self.name);
+  return sharesMemory() ? load("threads").catch(() => load("engine")) : load("engine");
+};
+const engine = pick();
 
 self.addEventListener("message", async ({ data: request }) => {
   try {

@@ -1,5 +1,5 @@
-//! Sizes that a cell asks of a decoder in place of its case's own: of the prompt, of the text and of
-//! the batch.
+//! What a cell asks for on its axes: sizes of a decoder in place of its case's own, of the prompt, of
+//! the text and of the batch; and threads.
 
 use crate::{
     case::{Case, Expected},
@@ -48,6 +48,18 @@ pub(crate) fn apply(cell: &Cell, case: &mut Case) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The threads that a cell asks for.
+///
+/// # Errors
+/// When that is no number.
+pub(crate) fn threads(cell: &Cell) -> Result<Option<usize>> {
+    let Some(text) = cell.axis(Axis::Threads) else { return Ok(None) };
+    match text.parse() {
+        Ok(threads @ 1..) => Ok(Some(threads)),
+        _ => Err(Error::input(Axis::Threads.name(), format!("{text} is not a number of threads"))),
+    }
 }
 
 /// The input that a text begins with.

@@ -23,6 +23,12 @@ pub trait Embedder {
         Box::pin(async { None })
     }
 
+    /// Starts threads until there are so many, this one included; why there are not, where there are
+    /// fewer.
+    fn start_threads(&self, _count: usize) -> LocalFuture<'_, Option<String>> {
+        Box::pin(async { Some("nobody starts threads here".to_owned()) })
+    }
+
     /// Milliseconds since some moment.
     fn now(&self) -> f64 {
         now_ms()

@@ -47,6 +47,7 @@ pub mod stats;
 mod synthetic;
 pub mod tensor;
 pub mod testing;
+mod threads;
 mod time;
 #[cfg(target_arch = "wasm32")]
 mod wasm;

@@ -5,6 +5,7 @@ use crate::{
     device::Gpu,
     embedder::Embedder,
     error::Result,
+    threads,
     weights::{Folder, LocalFuture, Source},
 };
 use record::{Answer, CaseFile, Event, Request};
@@ -47,6 +48,13 @@ impl Embedder for Native<'_> {
             GPU.set(Some(ManuallyDrop::new(Rc::clone(&gpu))));
             Ok(gpu)
         })
+    }
+
+    fn start_threads(&self, count: usize) -> LocalFuture<'_, Option<String>> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let started = threads::grow(count.min(processors));
+        let why = (started < count).then(|| format!("the machine has {processors} processors"));
+        Box::pin(async { why })
     }
 
     fn emit(&self, event: Event) {

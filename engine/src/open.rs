@@ -1,4 +1,4 @@
-//! Opens what a request names: the device of its backend, and a model on it.
+//! Opens what a request names: the device of its backend, threads, and a model on it.
 
 use crate::{
     device::Device,
@@ -7,6 +7,7 @@ use crate::{
     load::{Declared, Held, Loaded},
     models::{self, Model},
     published::Published,
+    threads,
     weights::Source,
 };
 use record::{Backend, Event, Precision};
@@ -21,8 +22,14 @@ const PROGRESS_MS: f64 = 100.0;
 /// Why no cell runs on WebNN, whatever a browser offers.
 pub(crate) const NO_WEBNN_KERNELS: &str = "the engine has no WebNN kernels";
 
-/// The device of a backend, without what an earlier request left on it.
-pub(crate) async fn device(backend: Backend, embedder: &dyn Embedder) -> Result<Device> {
+/// The device of a backend, without what an earlier request left on it, and threads for what the CPU
+/// computes: so many, or as many as there are.
+pub(crate) async fn device(
+    backend: Backend,
+    threads: Option<usize>,
+    embedder: &dyn Embedder,
+) -> Result<Device> {
+    spread(threads, embedder).await?;
     match backend {
         Backend::Webgpu | Backend::Native => {
             let gpu = embedder.gpu().await?;
@@ -32,6 +39,22 @@ pub(crate) async fn device(backend: Backend, embedder: &dyn Embedder) -> Result<
         Backend::Wasm => Ok(Device::cpu()),
         Backend::Webnn => Err(Error::unsupported(NO_WEBNN_KERNELS)),
     }
+}
+
+/// Spreads the CPU's work of this request over threads.
+async fn spread(asked: Option<usize>, embedder: &dyn Embedder) -> Result<()> {
+    let wanted = asked.unwrap_or(threads::MOST);
+    if threads::started() < wanted
+        && let Some(why) = embedder.start_threads(wanted).await
+        && let Some(asked) = asked
+    {
+        let started = threads::started();
+        return Err(Error::unsupported(format!(
+            "{asked} threads where there are {started}: {why}"
+        )));
+    }
+    threads::spread(wanted);
+    Ok(())
 }
 
 /// Says whatever can be told of a model from names and shapes before a weight is read: what its class

@@ -25,7 +25,7 @@ pub(crate) async fn probe(
         probe_webnn(&mut report, embedder).await;
         return report;
     }
-    match open::device(backend, embedder).await {
+    match open::device(backend, None, embedder).await {
         Ok(device) => {
             report.engine = engine_info(Some(&device));
             if self_test {

@@ -42,6 +42,7 @@ fn ask(folder: &Path, texts: &[&str], change: impl FnOnce(&mut InferRequest)) ->
     let mut request = InferRequest {
         precision: Precision::of(Bits::Fixed(16)),
         backend: Backend::Wasm,
+        threads: None,
         model_url: folder.to_str().unwrap().to_owned(),
         model_files: files.collect(),
         input_url: folder.to_str().unwrap().to_owned(),

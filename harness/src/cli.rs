@@ -182,7 +182,7 @@ pub struct CellArgs {
     #[command(flatten)]
     pub groups: Groups,
 
-    /// At which sizes decoders run.
+    /// At which sizes decoders run, and on how many threads.
     #[command(flatten)]
     pub sizes: Sizes,
 

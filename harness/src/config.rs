@@ -34,7 +34,7 @@ pub struct Config {
     pub precisions: Vec<Precision>,
     /// Backends to run each case on.
     pub backends: Vec<Backend>,
-    /// Sizes to run each decoder at.
+    /// Sizes to run each decoder at, and numbers of threads.
     pub sizes: Sizes,
     /// Measured passes.
     pub repeat: u32,

@@ -20,7 +20,7 @@ pub fn plan(config: &Config) -> Vec<Cell> {
     let mut cells = Vec::new();
     for (browser, backend) in places {
         for case in &config.cases {
-            let sizes = config.sizes.of(case.class);
+            let sizes = config.sizes.of(case.class, backend);
             let pairs = config
                 .precisions
                 .iter()

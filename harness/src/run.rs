@@ -193,7 +193,7 @@ fn page(args: &RunArgs, config: &Config, cells: &[Cell], ui: &Ui) -> Result<Opti
         Some(folder) => folder.clone(),
         None => bundle::ensure(ui).context("building the page")?,
     };
-    for file in ["index.html", "page.js", "worker.js", "pkg/engine.js"] {
+    for file in ["index.html", "page.js", "worker.js", "pkg/engine/engine.js"] {
         ensure!(folder.join(file).is_file(), "{} has no {file}", folder.display());
     }
     Ok(Some(folder))

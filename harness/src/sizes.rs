@@ -1,6 +1,7 @@
-//! Sizes at which decoders run: of the prompt, of the text, of the batch. Each is an axis of a cell.
+//! Sizes at which cells run: of the prompt, the text and the batch of a decoder, and how many threads
+//! compute. Each is an axis of a cell.
 
-use record::{Axes, Axis, Class};
+use record::{Axes, Axis, Backend, Class};
 
 /// What is asked for; where nothing is, a case has its own.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -20,19 +21,30 @@ pub struct Sizes {
     #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Vec<u32>,
+
+    /// Let so many threads of the page compute, on the WASM backend; results are the same [default: as
+    /// many as the page has processors, and eight at most].
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Vec<u32>,
 }
 
 impl Sizes {
-    /// Every combination that a class has; one without any axis where none is asked for.
-    pub(crate) fn of(&self, class: Class) -> Vec<Axes> {
+    /// Every combination that a class has on a backend; one without any axis where none is asked for.
+    pub(crate) fn of(&self, class: Class, backend: Backend) -> Vec<Axes> {
         let asked = [
             (Axis::PromptTokens, &self.prompt_tokens),
             (Axis::NewTokens, &self.new_tokens),
             (Axis::Batch, &self.batch),
+            (Axis::Threads, &self.threads),
         ];
+        let varies = |axis: Axis| match axis {
+            Axis::Threads => backend == Backend::Wasm,
+            size => class.varies_in(size),
+        };
         let mut all = vec![Axes::new()];
         for (axis, values) in asked {
-            if values.is_empty() || !class.varies_in(axis) {
+            if values.is_empty() || !varies(axis) {
                 continue;
             }
             let with = |axes: &Axes, value: &u32| {
@@ -47,8 +59,9 @@ impl Sizes {
 
     /// Names and values of the options that ask for these axes.
     pub(crate) fn options(axes: &Axes) -> impl Iterator<Item = (String, String)> + '_ {
-        let is_size =
-            |axis: &Axis| matches!(axis, Axis::PromptTokens | Axis::NewTokens | Axis::Batch);
+        let is_size = |axis: &Axis| {
+            matches!(axis, Axis::PromptTokens | Axis::NewTokens | Axis::Batch | Axis::Threads)
+        };
         let sizes = axes.iter().filter(move |(axis, _)| is_size(axis));
         sizes.map(|(axis, value)| (axis.name().replace('_', "-"), value.clone()))
     }

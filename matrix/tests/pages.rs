@@ -221,6 +221,18 @@ fn times_to_be_read_with_care_are_flagged() {
 }
 
 #[test]
+fn a_column_says_how_many_threads_computed() {
+    let mut records = records::records();
+    let mut wasm = records.iter_mut().filter(|record| {
+        record.cell.backend == record::Backend::Wasm && record.outcome.timing.is_some()
+    });
+    wasm.next().unwrap().outcome.timing.as_mut().unwrap().threads = Some(2);
+    let html = matrix::compatibility(&records).unwrap().to_string();
+    assert!(html.contains("<span class=\"backend\">wasm, 2 threads</span>"));
+    assert!(html.contains("<span class=\"backend\">webgpu</span>"));
+}
+
+#[test]
 fn no_records_say_what_to_do_and_one_is_enough() {
     for render in REPORTS {
         let empty = render(&[]).unwrap();

@@ -166,7 +166,7 @@ fn a_browser_that_is_not_there_counts_against_no_model() {
 #[test]
 fn a_bundle_that_does_not_load_says_so() {
     let faults = Faults::with(&["answers"]);
-    std::fs::write(faults.path("web/pkg/engine.js"), "this is no module").unwrap();
+    std::fs::write(faults.path("web/pkg/engine/engine.js"), "this is no module").unwrap();
     let status =
         faults.command(Browser::Chrome, &["wasm"]).args(["--timeout", "5"]).status().unwrap();
     assert_eq!(status.code(), Some(1));

@@ -50,8 +50,8 @@ impl Faults {
     /// Makes a case of each name, and puts an engine that breaks into the page.
     pub fn with(cases: &[&str]) -> Faults {
         let faults = Faults::with_page(&root().join("web"));
-        fs::create_dir_all(faults.path("web/pkg")).expect("a folder for the engine");
-        fs::copy(root().join("tests/faults/engine.js"), faults.path("web/pkg/engine.js"))
+        fs::create_dir_all(faults.path("web/pkg/engine")).expect("a folder for the engine");
+        fs::copy(root().join("tests/faults/engine.js"), faults.path("web/pkg/engine/engine.js"))
             .expect("the engine that breaks");
         for case in cases {
             write_case(&faults.path("cases").join(case));
@@ -94,7 +94,7 @@ impl Faults {
         for folder in ["web", "tmp"] {
             fs::create_dir(faults.path(folder)).expect("a folder");
         }
-        for file in ["index.html", "page.js", "worker.js"] {
+        for file in ["index.html", "page.js", "thread.js", "worker.js"] {
             fs::copy(page.join(file), faults.path("web").join(file)).expect("the page");
         }
         faults

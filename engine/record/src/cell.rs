@@ -79,7 +79,7 @@ names! {
         DeviceType = "device_type",
         /// How kernels are chosen.
         Tuning = "tuning",
-        /// Threads of the WASM backend.
+        /// Threads of the WASM backend; as many as the page has, and eight at most, by default.
         Threads = "threads",
         /// Whether weights come from a cache, and from which.
         Cache = "cache",

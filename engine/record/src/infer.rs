@@ -11,6 +11,9 @@ pub struct InferRequest {
     pub precision: Precision,
     /// Where the arithmetic runs.
     pub backend: Backend,
+    /// Threads of what the CPU computes; as many as there are where nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
     /// Where the files of the model are: an URL in a page, a folder on the host.
     pub model_url: String,
     /// The files that can be asked for below `model_url`.

@@ -223,6 +223,9 @@ pub struct Timing {
     /// Where the time before the first result went.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<Load>,
+    /// Threads that computed the passes, where these run on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
     /// Wall time of each measured pass: a forward pass, or a prefill for decoders.
     pub samples_ms: Vec<f64>,
     /// How many of them each round took, where there was more than one.

@@ -59,7 +59,8 @@ const MOST_COPIES: u64 = 256;
 pub(crate) async fn run(request: &BenchRequest, embedder: &dyn Embedder) -> BenchReport {
     let start = embedder.now();
     let mut report = BenchReport { engine: engine_info(None), ..BenchReport::default() };
-    match open::device(request.backend, embedder).await {
+    // The processor's ceilings are those of one thread.
+    match open::device(request.backend, Some(1), embedder).await {
         Ok(device) => {
             report.engine = engine_info(Some(&device));
             if let Device::Gpu(gpu) = &device {

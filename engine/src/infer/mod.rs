@@ -45,7 +45,7 @@ async fn infer(
     let start = embedder.now();
     let stage = |name: &str| embedder.emit(Event::Stage { stage: name.to_owned() });
     stage("load");
-    let device = open::device(request.backend, embedder).await?;
+    let device = open::device(request.backend, request.threads, embedder).await?;
     said.engine = probe::engine_info(Some(&device));
     if let Device::Gpu(gpu) = &device {
         said.adapter = Some(gpu.description().clone());

@@ -22,7 +22,7 @@ use crate::{
     embedder::Embedder,
     error::{Error, Result},
     models::Model,
-    open,
+    open, threads,
     weights::Metered,
 };
 use record::{Correctness, Event, Load, Outcome, RunRequest, Status, Timing, Tolerances};
@@ -66,7 +66,8 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let embedder = stage.embedder;
     stage.enter("load");
     let start = embedder.now();
-    let device = open::device(request.cell.backend, embedder).await?;
+    let asked = axes::threads(&request.cell)?;
+    let device = open::device(request.cell.backend, asked, embedder).await?;
     let files = embedder.source(&request.case_url, &request.files);
     let files = Metered::new(files.as_ref());
     let names: Vec<String> = request.files.iter().map(|file| file.name.clone()).collect();
@@ -99,7 +100,9 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let compiled = self::spent(&device);
     phases.pipelines = compiled.pipelines - spent.pipelines;
     phases.compile_ms = compiled.compile_ms - spent.compile_ms;
-    let mut timing = Timing { load_ms, load: Some(phases), pass_cost, ..Timing::default() };
+    let threads = matches!(device, Device::Cpu(_)).then(|| threads::count() as u32);
+    let mut timing =
+        Timing { load_ms, load: Some(phases), pass_cost, threads, ..Timing::default() };
     stage.enter("measure");
     passes::measure(&device, model.as_ref(), &case.inputs, request, embedder, &mut timing).await?;
 

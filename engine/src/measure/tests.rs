@@ -14,8 +14,8 @@ use crate::{
     weights::{Folder, LocalFuture, Source},
 };
 use record::{
-    Answer, Axes, Backend, Bits, Browser, CaseFile, Cell, Chat, Class, Generation, InferRequest,
-    Precision, Question, Request,
+    Answer, Axes, Axis, Backend, Bits, Browser, CaseFile, Cell, Chat, Class, Generation,
+    InferRequest, Precision, Question, Request,
 };
 use std::{
     rc::Rc,
@@ -79,6 +79,24 @@ fn what_cannot_fit_is_refused_before_a_weight_is_read() {
     );
 }
 
+#[test]
+fn threads_that_are_not_there_are_unsupported() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/zoo/llama/llama-gqa");
+    let with = |threads: &str| {
+        let mut request = request(Class::Llama, folder);
+        request.cell.axes.insert(Axis::Threads, threads.to_owned());
+        pollster::block_on(run(&request, &Page(1 << 32)))
+    };
+    let (none, many) = (with("0"), with("1000"));
+    assert_eq!((none.status, many.status), (Status::Error, Status::Unsupported));
+    assert!(none.message.unwrap().contains("0 is not a number of threads"));
+    let why = many.message.unwrap();
+    assert!(why.contains("1000 threads where there are"), "{why}");
+    assert!(why.ends_with("nobody starts threads here"), "{why}");
+    let one = with("1");
+    assert_eq!(one.timing.unwrap().threads, Some(1), "{:?}", one.message);
+}
+
 /// A question about a model meets the refusal that a cell of it meets.
 #[test]
 fn what_cannot_fit_is_refused_to_a_question_as_well() {
@@ -89,6 +107,7 @@ fn what_cannot_fit_is_refused_to_a_question_as_well() {
     let question = InferRequest {
         precision: run_request.cell.precision,
         backend: Backend::Wasm,
+        threads: None,
         model_url: folder.to_owned(),
         model_files: vec![CaseFile { name: "model.safetensors".to_owned(), bytes: 0 }],
         input_url: folder.to_owned(),

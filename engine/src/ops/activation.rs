@@ -9,7 +9,11 @@ use crate::{
     error::{Error, Result},
     tensor::Tensor,
     testing::normal,
+    threads,
 };
+
+/// What a function takes, in multiplications and additions.
+const OPERATIONS: usize = 48;
 
 /// The activations that Hugging Face configurations name; the numbers are the kernels' `KIND`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,14 @@ fn gated_analysis(x: &[usize]) -> Analysis {
 pub fn activation(device: &Device, x: &Tensor, f: Activation) -> Tensor {
     let shape = device.call("activation", &[x.shape()], analysis(x.shape()));
     match device {
-        Device::Cpu(_) => Tensor::from_f32(&shape, x.f32s().iter().map(|&x| f.of(x)).collect()),
+        Device::Cpu(_) => {
+            let x = x.f32s();
+            let mut values = vec![0.0; x.len()];
+            threads::rows(&mut values, 1, OPERATIONS, |first, values| {
+                values.iter_mut().zip(&x[first..]).for_each(|(value, x)| *value = f.of(*x));
+            });
+            Tensor::from_f32(&shape, values)
+        }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
             let Some(kernel) = gpu.choose(kernels("activation", f)) else {
@@ -113,8 +124,14 @@ pub fn gated(device: &Device, gate: &Tensor, up: &Tensor, f: Activation) -> Tens
     let shape = device.call("gated", &[gate.shape(), up.shape()], gated_analysis(gate.shape()));
     match device {
         Device::Cpu(_) => {
-            let pairs = gate.f32s().iter().zip(up.f32s());
-            Tensor::from_f32(&shape, pairs.map(|(&gate, &up)| f.of(gate) * up).collect())
+            let (gate, up) = (gate.f32s(), up.f32s());
+            let mut values = vec![0.0; gate.len()];
+            threads::rows(&mut values, 1, OPERATIONS, |first, values| {
+                let pairs = gate[first..].iter().zip(&up[first..]);
+                let products = pairs.map(|(gate, up)| f.of(*gate) * up);
+                values.iter_mut().zip(products).for_each(|(value, product)| *value = product);
+            });
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);

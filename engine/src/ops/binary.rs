@@ -8,6 +8,7 @@ use crate::{
     device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
+    threads,
 };
 
 /// Adds; the shape of `b` is that of `a`, or of its last axes.
@@ -41,8 +42,20 @@ fn binary(
     let shape = device.call(op, &[a.shape(), b.shape()], analysis(a.shape(), b.shape()));
     match device {
         Device::Cpu(_) => {
-            let pairs = a.f32s().iter().zip(b.f32s().iter().cycle());
-            Tensor::from_f32(&shape, pairs.map(|(a, b)| on_cpu(*a, *b)).collect())
+            let (a, b) = (a.f32s(), b.f32s());
+            let repeats = a.len() > b.len();
+            let width = if repeats { b.len() } else { 1 };
+            let mut values = vec![0.0; a.len()];
+            threads::rows(&mut values, width, width, |first, values| {
+                let first = first * width;
+                let b = if repeats { b } else { &b[first..first + values.len()] };
+                let rows = a[first..].chunks(b.len());
+                for (a, values) in rows.zip(values.chunks_mut(b.len())) {
+                    let results = a.iter().zip(b).map(|(a, b)| on_cpu(*a, *b));
+                    values.iter_mut().zip(results).for_each(|(value, result)| *value = result);
+                }
+            });
+            Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);

@@ -15,6 +15,7 @@ use crate::{
     quant::{Format, Matrix},
     tensor::Tensor,
     testing::normal,
+    threads,
 };
 
 const PATCHES: [Kernel; 1] = [Kernel::new("patches", Geometry::elements(WG))];
@@ -167,19 +168,21 @@ fn patches(
     let shape = device.call("patches", &[x.shape()], patches_analysis(count, columns));
     match device {
         Device::Cpu(_) => {
+            let x = x.f32s();
             let mut values = vec![0.0; count * columns];
-            for (row, values) in values.chunks_exact_mut(columns).enumerate() {
-                let m = first + row;
-                let output = [m / out_width % out_height, m % out_width];
-                let image = m / (out_width * out_height) * height * width;
-                for (k, values) in values.chunks_exact_mut(group_channels).enumerate() {
-                    let element = [k / kernel_x, k % kernel_x];
-                    if let Some(pixel) = window.pixel([height, width], output, element) {
-                        let at = (image + pixel) * channels + first_channel;
-                        values.copy_from_slice(&x.f32s()[at..at + group_channels]);
+            threads::rows(&mut values, columns, columns, |row, values| {
+                for (m, values) in (first + row..).zip(values.chunks_exact_mut(columns)) {
+                    let output = [m / out_width % out_height, m % out_width];
+                    let image = m / (out_width * out_height) * height * width;
+                    for (k, values) in values.chunks_exact_mut(group_channels).enumerate() {
+                        let element = [k / kernel_x, k % kernel_x];
+                        if let Some(pixel) = window.pixel([height, width], output, element) {
+                            let at = (image + pixel) * channels + first_channel;
+                            values.copy_from_slice(&x[at..at + group_channels]);
+                        }
                     }
                 }
-            }
+            });
             Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {
@@ -216,18 +219,21 @@ pub fn max_pool(device: &Device, x: &Tensor, window: Window) -> Tensor {
     match device {
         Device::Cpu(_) => {
             let [kernel_y, kernel_x] = window.kernel;
+            let (x, pixels) = (x.f32s(), kernel_y * kernel_x);
             let mut values = vec![f32::MIN; shape.iter().product()];
-            for (m, largest) in values.chunks_exact_mut(channels).enumerate() {
-                let output = [m / out_width % out_height, m % out_width];
-                let image = m / (out_width * out_height) * height * width;
-                for k in 0..kernel_y * kernel_x {
-                    let element = [k / kernel_x, k % kernel_x];
-                    if let Some(pixel) = window.pixel([height, width], output, element) {
-                        let pixel = &x.f32s()[(image + pixel) * channels..][..channels];
-                        largest.iter_mut().zip(pixel).for_each(|(y, x)| *y = y.max(*x));
+            threads::rows(&mut values, channels, channels * pixels, |first, values| {
+                for (m, largest) in (first..).zip(values.chunks_exact_mut(channels)) {
+                    let output = [m / out_width % out_height, m % out_width];
+                    let image = m / (out_width * out_height) * height * width;
+                    for k in 0..pixels {
+                        let element = [k / kernel_x, k % kernel_x];
+                        if let Some(pixel) = window.pixel([height, width], output, element) {
+                            let pixel = &x[(image + pixel) * channels..][..channels];
+                            largest.iter_mut().zip(pixel).for_each(|(y, x)| *y = y.max(*x));
+                        }
                     }
                 }
-            }
+            });
             Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {

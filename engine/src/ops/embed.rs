@@ -32,6 +32,7 @@ pub fn embed(device: &Device, ids: &Tensor, table: &Matrix) -> Tensor {
         Device::Cpu(_) => {
             let mut row = vec![0.0; table.chunks() * crate::quant::CHUNK];
             let mut values = Vec::with_capacity(tokens * columns);
+            let table = table.view();
             for &id in ids.u32s() {
                 table.dequantise_row(id as usize, &mut row);
                 values.extend_from_slice(&row[..columns]);

@@ -8,6 +8,7 @@ use crate::{
     device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
+    threads,
 };
 
 const KERNELS: [Kernel; 4] = Kernel::new("norm", Geometry::rows(WG)).for_rows();
@@ -27,14 +28,20 @@ pub fn layer_norm(device: &Device, x: &Tensor, weight: &Tensor, bias: &Tensor, e
     let shape = device.call("layer_norm", &shapes, analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
-            let mut values = Vec::with_capacity(x.count());
-            for row in x.f32s().chunks_exact(columns) {
-                let mean = row.iter().sum::<f32>() / columns as f32;
-                let squares: f32 = row.iter().map(|x| (x - mean) * (x - mean)).sum();
-                let scale = 1.0 / (squares / columns as f32 + eps).sqrt();
-                let affine = weight.f32s().iter().zip(bias.f32s());
-                values.extend(row.iter().zip(affine).map(|(x, (w, b))| (x - mean) * scale * w + b));
-            }
+            let [x, weight, bias] = [x, weight, bias].map(Tensor::f32s);
+            let mut values = vec![0.0; x.len()];
+            threads::rows(&mut values, columns, 8 * columns, |first, values| {
+                let rows = x[first * columns..].chunks_exact(columns);
+                for (row, values) in rows.zip(values.chunks_exact_mut(columns)) {
+                    let mean = row.iter().sum::<f32>() / columns as f32;
+                    let squares: f32 = row.iter().map(|x| (x - mean) * (x - mean)).sum();
+                    let scale = 1.0 / (squares / columns as f32 + eps).sqrt();
+                    let affine = weight.iter().zip(bias);
+                    let numbers =
+                        row.iter().zip(affine).map(|(x, (w, b))| (x - mean) * scale * w + b);
+                    values.iter_mut().zip(numbers).for_each(|(value, number)| *value = number);
+                }
+            });
             Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {

@@ -155,3 +155,24 @@ pub fn checks() -> Vec<Check> {
     .flatten()
     .collect()
 }
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::threads::tests::over;
+
+    /// Of all ops, on every path of the CPU.
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let checks: Vec<Check> = checks().into_iter().chain(matmul::all_checks()).collect();
+        for check in checks {
+            for device in [Device::cpu(), Device::reference()] {
+                let run = || (check.run)(&device).iter().map(Tensor::words).collect::<Vec<_>>();
+                let alone = run();
+                for threads in [2, 3, 5] {
+                    assert!(over(threads, run) == alone, "{} on {threads} threads", check.op);
+                }
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ use crate::{
     device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
+    threads,
 };
 
 const KERNELS: [Kernel; 4] = Kernel::new("norm", Geometry::rows(WG)).with("RMS", 1).for_rows();
@@ -24,12 +25,17 @@ pub fn rms_norm(device: &Device, x: &Tensor, weight: &Tensor, eps: f32) -> Tenso
     let shape = device.call("rms_norm", &[x.shape(), weight.shape()], analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
-            let mut values = Vec::with_capacity(x.count());
-            for row in x.f32s().chunks_exact(columns) {
-                let squares: f32 = row.iter().map(|x| x * x).sum();
-                let scale = 1.0 / (squares / columns as f32 + eps).sqrt();
-                values.extend(row.iter().zip(weight.f32s()).map(|(x, w)| x * scale * w));
-            }
+            let (x, weight) = (x.f32s(), weight.f32s());
+            let mut values = vec![0.0; x.len()];
+            threads::rows(&mut values, columns, 4 * columns, |first, values| {
+                let rows = x[first * columns..].chunks_exact(columns);
+                for (row, values) in rows.zip(values.chunks_exact_mut(columns)) {
+                    let squares: f32 = row.iter().map(|x| x * x).sum();
+                    let scale = 1.0 / (squares / columns as f32 + eps).sqrt();
+                    let numbers = row.iter().zip(weight).map(|(x, w)| x * scale * w);
+                    values.iter_mut().zip(numbers).for_each(|(value, number)| *value = number);
+                }
+            });
             Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {

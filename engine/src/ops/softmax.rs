@@ -8,6 +8,7 @@ use crate::{
     device::{Analysis, Bind, Device, Geometry, Kernel},
     tensor::Tensor,
     testing::normal,
+    threads,
 };
 
 const KERNELS: [Kernel; 4] = Kernel::new("softmax", Geometry::rows(WG)).for_rows();
@@ -24,12 +25,14 @@ pub fn softmax(device: &Device, x: &Tensor) -> Tensor {
     match device {
         Device::Cpu(_) => {
             let mut values = x.f32s().to_vec();
-            for row in values.chunks_exact_mut(columns) {
-                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                row.iter_mut().for_each(|x| *x = (*x - largest).exp());
-                let scale = 1.0 / row.iter().sum::<f32>();
-                row.iter_mut().for_each(|x| *x *= scale);
-            }
+            threads::rows(&mut values, columns, 16 * columns, |_, values| {
+                for row in values.chunks_exact_mut(columns) {
+                    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    row.iter_mut().for_each(|x| *x = (*x - largest).exp());
+                    let scale = 1.0 / row.iter().sum::<f32>();
+                    row.iter_mut().for_each(|x| *x *= scale);
+                }
+            });
             Tensor::from_f32(&shape, values)
         }
         Device::Gpu(gpu) => {

@@ -1,8 +1,14 @@
 //! Packs consecutive rows of a matrix into the words of [`super::Layout::Chunks`].
 
-use super::{CHUNK, Format, GroupCodes, Layout, Quantiser, Subject, chunk_words, pack};
-use crate::error::{Error, Result};
+use super::{CHUNK, Format, GroupCodes, Layout, Quantiser, Span, Subject, chunk_words, pack};
+use crate::{
+    error::{Error, Result},
+    threads,
+};
 use half::f16;
+
+/// What a weight takes at least, in multiplications and additions.
+const OPERATIONS: usize = 8;
 
 /// Consecutive rows of a matrix as words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +28,13 @@ impl PackedRows {
         }
     }
 
+    /// These rows and, behind them, those.
+    fn with(mut self, those: PackedRows) -> PackedRows {
+        self.codes.extend(those.codes);
+        self.scales.extend(those.scales);
+        self
+    }
+
     pub(super) fn put_scale(&mut self, format: Format, at: usize, d: f16, m: f16) {
         match format {
             Format::Grouped { asymmetric: true, .. } => {
@@ -39,8 +52,29 @@ pub(super) fn rows(
     weights: &[f32],
     quantiser: &dyn Quantiser,
 ) -> Result<PackedRows> {
-    let Subject { name, columns, format, .. } = *matrix;
+    let columns = matrix.columns;
     assert_eq!(weights.len() % columns, 0);
+    // Scales of two rows may share a word.
+    let pairs = (weights.len() / columns).div_ceil(2);
+    let parts = match quantiser.span() {
+        Span::Rows => threads::map(pairs, 2 * columns * OPERATIONS, |pairs| {
+            let [from, to] = [pairs.start, pairs.end].map(|pair| 2 * pair * columns);
+            let weights = &weights[from..to.min(weights.len())];
+            slice(matrix, first + 2 * pairs.start, weights, quantiser)
+        }),
+        Span::Matrix => vec![slice(matrix, first, weights, quantiser)],
+    };
+    let parts = parts.into_iter().reduce(|before, after| Ok(before?.with(after?)));
+    parts.unwrap_or_else(|| Ok(PackedRows::default()))
+}
+
+fn slice(
+    matrix: &Subject<'_>,
+    first: usize,
+    weights: &[f32],
+    quantiser: &dyn Quantiser,
+) -> Result<PackedRows> {
+    let Subject { name, columns, format, .. } = *matrix;
     let mut packed = PackedRows::zeros(format, weights.len() / columns, columns);
     let chunks = columns.div_ceil(CHUNK);
     let row_words = Layout::Chunks.code_words(format, chunks);
@@ -103,12 +137,14 @@ pub(super) fn blocks(format: Format, bytes: &[u8]) -> PackedRows {
     PackedRows { codes, scales: halves.chunks(2).map(word).collect() }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::{
         device::Device,
         quant::{MatrixBuilder, RoundToNearest},
+        testing::normal,
+        threads::tests::over,
     };
 
     fn grouped(bits: u8, asymmetric: bool) -> Format {
@@ -149,6 +185,21 @@ mod tests {
                 matrix.dequantise_row(row, values);
             }
             assert_eq!(found, wanted, "{format}");
+        }
+    }
+
+    /// Of an odd number of rows, whose scales share words.
+    #[test]
+    fn threads_pack_the_words_of_one_thread() {
+        for format in Format::all() {
+            let subject = Subject { name: "w", rows: 7, columns: 100, format };
+            let weights = normal(1, 700);
+            let pack = || rows(&subject, 0, &weights, &RoundToNearest).unwrap();
+            let alone = pack();
+            assert_eq!(alone, slice(&subject, 0, &weights, &RoundToNearest).unwrap());
+            for threads in [2, 3, 5] {
+                assert_eq!(over(threads, pack), alone, "{format} on {threads} threads");
+            }
         }
     }
 

@@ -1,11 +1,10 @@
 //! A packed matrix, built a few rows at a time.
 
-use super::{CHUNK, Format, Layout, PackedRows, Quantiser, Subject, chunk_words, encode, unpack};
+use super::{CHUNK, Format, Layout, PackedRows, Quantiser, Subject, encode};
 use crate::{
     device::{Buffer, Device},
     error::Result,
 };
-use half::f16;
 use std::rc::Rc;
 
 /// Weights of `rows` outputs and `columns` inputs; cloning shares them.
@@ -134,64 +133,6 @@ impl Matrix {
             sums: shard.sums,
         };
         Matrix { shards: Rc::new(self.shards.iter().map(shard).collect()), ..self.clone() }
-    }
-
-    /// The shard that holds a row, and the row's number in it.
-    pub(crate) fn locate(&self, row: usize) -> (&Shard, usize) {
-        let shard = self.shards.iter().rfind(|shard| shard.first <= row).expect("row 0 exists");
-        (shard, row - shard.first)
-    }
-
-    /// Dequantises one row of a matrix in main memory into `chunks() · 32` values; padding is 0.
-    pub fn dequantise_row(&self, row: usize, out: &mut [f32]) {
-        let (shard, row) = self.locate(row);
-        let codes = shard.codes.cpu();
-        let words = self.layout.code_words(self.format, self.chunks());
-        let codes = &codes[row * words..(row + 1) * words];
-        match self.format {
-            Format::F32 => {
-                for (value, word) in out.iter_mut().zip(codes) {
-                    *value = f32::from_bits(*word);
-                }
-            }
-            Format::F16 => {
-                for (pair, word) in out.chunks_exact_mut(2).zip(codes) {
-                    pair[0] = f16::from_bits(*word as u16).to_f32();
-                    pair[1] = f16::from_bits((*word >> 16) as u16).to_f32();
-                }
-            }
-            Format::Grouped { bits, .. } => {
-                for chunk in 0..self.chunks() {
-                    let (d, m) = self.affine(shard, row, chunk);
-                    let words = chunk_words(bits.into());
-                    let words = &codes[chunk * words..(chunk + 1) * words];
-                    let values = match bits {
-                        8 => unpack::<8>(words),
-                        4 => unpack::<4>(words),
-                        3 => unpack::<3>(words),
-                        _ => unpack::<2>(words),
-                    };
-                    for (value, code) in out[chunk * CHUNK..].iter_mut().zip(values) {
-                        *value = d * f32::from(code) + m;
-                    }
-                }
-            }
-        }
-        out[self.columns..].fill(0.0);
-    }
-
-    /// Scale and offset of a chunk, `row` counted in its shard.
-    pub(crate) fn affine(&self, shard: &Shard, row: usize, chunk: usize) -> (f32, f32) {
-        let Format::Grouped { asymmetric, group, .. } = self.format else { return (1.0, 0.0) };
-        let at = row * self.groups() + chunk / (usize::from(group) / CHUNK);
-        let scales = shard.scales.cpu();
-        let half = |bits: u32| f16::from_bits(bits as u16).to_f32();
-        if asymmetric {
-            (half(scales[at]), half(scales[at] >> 16))
-        } else {
-            let d = half(scales[at / 2] >> (16 * (at % 2)));
-            (d, -self.format.zero() * d)
-        }
     }
 }
 

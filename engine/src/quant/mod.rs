@@ -22,7 +22,8 @@
 //! levels ±0.5 and ±1.5 serve bell-shaped weights better than a zero and a lopsided pair.
 //!
 //! `format.rs` has both; `quantiser.rs` is how codes are chosen, and `round.rs` one way to do it;
-//! `codes.rs` packs and unpacks a chunk, `encode.rs` rows of a matrix, and `matrix.rs` holds them;
+//! `codes.rs` packs and unpacks a chunk, `encode.rs` rows of a matrix, `matrix.rs` holds them, and `view.rs`
+//! shows them to threads;
 //! `seeded.rs` makes rows that nobody quantised.
 
 mod codes;
@@ -32,6 +33,7 @@ mod matrix;
 mod quantiser;
 mod round;
 mod seeded;
+mod view;
 
 pub use codes::{chunk_words, pack, unpack};
 pub use encode::PackedRows;
@@ -40,6 +42,7 @@ pub(crate) use matrix::WordSum;
 pub use matrix::{Matrix, MatrixBuilder, Shard, Words};
 pub use quantiser::{GroupCodes, Quantiser, Span, Subject, by_name};
 pub use round::RoundToNearest;
+pub(crate) use view::View;
 
 /// Weights of a row that are stored together.
 pub const CHUNK: usize = 32;

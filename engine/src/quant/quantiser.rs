@@ -49,8 +49,8 @@ pub fn by_name(name: Quantizer) -> &'static dyn Quantiser {
     }
 }
 
-/// A way to choose the scales and codes of a matrix.
-pub trait Quantiser {
+/// A way to choose the scales and codes of a matrix. Threads ask one at once, each for rows of its own.
+pub trait Quantiser: Sync {
     /// What it has to see at once.
     fn span(&self) -> Span {
         Span::Rows

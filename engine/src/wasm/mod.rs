@@ -1,14 +1,17 @@
 //! The engine in a page: the only folder that knows JavaScript.
 //!
-//! `capabilities.rs` asks the page what it can do, `features.rs` has the modules for that;
-//! `pipelines.rs` makes pipelines side by side.
+//! `capabilities.rs` asks the page what it can do, `features.rs` has the modules for that; `heap.rs`
+//! counts what a cell allocates;
+//! `pipelines.rs` makes pipelines side by side, `threads.rs` starts workers for what the CPU computes.
 //!
 //! `answer` takes a request as JSON and gives the answer as JSON; events go to a callback on the
 //! way. Files come over HTTP ranges. The GPU is opened once a worker and kept for its cells.
 
 mod capabilities;
 mod features;
+mod heap;
 mod pipelines;
+mod threads;
 
 use crate::{
     answer,
@@ -21,12 +24,10 @@ use crate::{
 use js_sys::{Function, Uint8Array};
 use record::{Capabilities, CaseFile, Event, Request, Webnn};
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     cell::{Cell, RefCell},
     collections::BTreeMap,
     ops::Range,
     rc::Rc,
-    sync::atomic::{AtomicUsize, Ordering},
 };
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
@@ -79,42 +80,6 @@ extern "C" {
     async fn pause(milliseconds: f64);
 }
 
-/// Counts what is allocated: WASM memory never shrinks, so its size tells of the largest cell that a
-/// worker ever ran and not of the last.
-struct Counting;
-
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-/// What was allocated before the request came: what others left is not the cell's.
-static BEFORE: AtomicUsize = AtomicUsize::new(0);
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        let now = ALLOCATED.fetch_add(size, Ordering::Relaxed) + size;
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 /// How long a GPU process may take to start.
 const PATIENCE_MS: f64 = 8000.0;
 
@@ -131,24 +96,28 @@ thread_local! {
     /// In JavaScript's memory, so that a cell takes the same of WASM's whether it finds a file here.
     static KEPT: RefCell<BTreeMap<String, Uint8Array>> = const { RefCell::new(BTreeMap::new()) };
     static FETCHED: Cell<u64> = const { Cell::new(0) };
+    /// Where events go, on the thread that hears requests.
+    static EMIT: RefCell<Option<Function>> = const { RefCell::new(None) };
     static GPU: RefCell<Option<Rc<Gpu>>> = const { RefCell::new(None) };
 }
 
 /// Answers one request, JSON to JSON.
 #[wasm_bindgen]
 pub async fn answer(request: String, emit: Function) -> Result<String, JsValue> {
-    let tell = emit.clone();
-    std::panic::set_hook(Box::new(move |panic| {
+    EMIT.set(Some(emit.clone()));
+    std::panic::set_hook(Box::new(|panic| {
         // The trap that follows says only "unreachable".
-        send(&tell, &Event::Failed { message: format!("the engine panicked: {panic}") });
+        let message = format!("the engine panicked: {panic}");
+        match EMIT.take() {
+            Some(emit) => send(&emit, &Event::Failed { message }),
+            None => threads::abandon(message),
+        }
     }));
     let request: Request = serde_json::from_str(&request)
         .map_err(|error| JsValue::from_str(&format!("the request is malformed: {error}")))?;
     time::set_clock(now_ms, |milliseconds| Box::pin(pause(milliseconds)));
-    let before = ALLOCATED.load(Ordering::Relaxed);
     FETCHED.set(0);
-    BEFORE.store(before, Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
+    heap::count_from_here();
     let scope = js_sys::global().unchecked_into::<WorkerGlobalScope>();
     let answer = answer::answer(request, &Page { scope, emit }).await;
     serde_json::to_string(&answer).map_err(|error| JsValue::from_str(&error.to_string()))
@@ -210,6 +179,15 @@ impl Embedder for Page {
         })
     }
 
+    fn start_threads(&self, count: usize) -> LocalFuture<'_, Option<String>> {
+        Box::pin(async move {
+            let why = threads::start(count).await;
+            // The stacks of threads are no cell's.
+            heap::count_from_here();
+            why
+        })
+    }
+
     fn emit(&self, event: Event) {
         send(&self.emit, &event);
     }
@@ -228,8 +206,7 @@ impl Embedder for Page {
     }
 
     fn heap_bytes(&self) -> Option<u64> {
-        let peak = PEAK.load(Ordering::Relaxed);
-        Some(peak.saturating_sub(BEFORE.load(Ordering::Relaxed)) as u64)
+        Some(heap::peak() as u64)
     }
 
     fn memory_limit(&self) -> Option<u64> {

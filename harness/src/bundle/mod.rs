@@ -3,10 +3,11 @@
 //! [`ensure`] gives the folder `target/web/`, which a server can hand out as it lies:
 //!
 //! ```text
-//! index.html page.js worker.js …   copied from web/
-//! pkg/engine.js pkg/engine_bg.wasm made from engine/ and shaders/, for cells
-//! pkg/infer.js pkg/infer_bg.wasm   the same with what a question needs (`module`)
-//! *.br *.gz                        what `compressed` makes of the larger ones
+//! index.html page.js worker.js …     copied from web/
+//! pkg/engine/engine.js …_bg.wasm …   made from engine/ and shaders/, for cells
+//! pkg/threads/…                      the same for several threads (`module`)
+//! pkg/infer/…                        the same with what a question needs
+//! *.br *.gz                          what `compressed` makes of the larger ones
 //! ```
 //!
 //! It is made anew only when something that goes into it has changed: the sources, the dependencies,
@@ -37,6 +38,7 @@ use sha2::{Digest, Sha256};
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 use wasm_bindgen_cli_support::Bindgen;
 
@@ -77,11 +79,19 @@ fn build(root: &Path, ui: &Ui) -> Result<PathBuf> {
     let new = target.join("web.new");
     remove(&new)?;
     copy_folder(&root.join("web"), &new)?;
-    for module in Module::ALL {
+    let make = |module: &Module| {
         let engine = compile(root, *module, &toolchain, commit.as_deref(), &bar)?;
-        bar.message("wasm-bindgen");
-        bind(&engine, *module, &new.join("pkg"))?;
-    }
+        bind(&engine, *module, &new.join(format!("pkg/{module}")))
+    };
+    // Those with threads share no library with those without, and what takes longest of a build, to
+    // optimise all crates as one, keeps a single processor busy.
+    let (threaded, plain): (Vec<&Module>, Vec<&Module>) =
+        Module::ALL.iter().partition(|module| module.has_threads());
+    thread::scope(|scope| {
+        let threaded = scope.spawn(|| threaded.into_iter().try_for_each(make));
+        let plain = plain.into_iter().try_for_each(make);
+        plain.and(threaded.join().expect("a build that fails is an error"))
+    })?;
     bar.message("compressing");
     for file in files(&new)? {
         compressed::copies(&file)?;
@@ -94,7 +104,7 @@ fn build(root: &Path, ui: &Ui) -> Result<PathBuf> {
     fs::rename(&new, &bundle).context("cannot move the new bundle to target/web")?;
     fs::write(&stamp_file, stamp).context("cannot write target/web.stamp")?;
     for module in Module::ALL {
-        let file = bundle.join(format!("pkg/{module}_bg.wasm"));
+        let file = bundle.join(format!("pkg/{module}/{module}_bg.wasm"));
         let size = |path: &Path| fs::metadata(path).map(|meta| meta.len() / 1000);
         let (whole, sent) = (size(&file)?, size(&compressed::brotli(&file))?);
         ui.say(format!("{module}_bg.wasm takes {whole} KB, of which {sent} KB are sent"));
@@ -126,7 +136,9 @@ fn stamp(root: &Path, toolchain: &Toolchain, commit: Option<&str>) -> Result<Str
     add(include_bytes!("compressed.rs"));
     add(include_bytes!("module.rs"));
     add(toolchain.version()?.as_bytes());
-    add(toolchain.rustflags().join(" ").as_bytes());
+    for module in Module::ALL {
+        add(toolchain.rustflags(module.has_threads()).join(" ").as_bytes());
+    }
     add(commit.unwrap_or_default().as_bytes());
     for source in SOURCES {
         for file in files(&root.join(source))? {
@@ -147,8 +159,10 @@ fn compile(
     commit: Option<&str>,
     bar: &crate::ui::Bar,
 ) -> Result<PathBuf> {
-    let target = root.join("target/web-build");
-    let mut cargo = toolchain.cargo_build();
+    // Cargo builds one thing at a time in a folder.
+    let folder = if module.has_threads() { "target/web-build-threads" } else { "target/web-build" };
+    let target = root.join(folder);
+    let mut cargo = toolchain.cargo_build(module.has_threads());
     cargo.args(["--package", "engine", "--lib", "--profile", "web"]).args(module.features());
     cargo.arg("--target-dir");
     cargo.arg(&target).current_dir(root);
@@ -160,7 +174,8 @@ fn compile(
 }
 
 /// Writes the JavaScript bindings of a module and the module that they load, without the names of
-/// functions: a seventh of it, which only stacks of traps would show.
+/// functions: a seventh of it, which only stacks of traps would show. Each has a folder of its own, as
+/// the JavaScript that stands in the engine is numbered anew in each.
 fn bind(engine: &Path, module: Module, folder: &Path) -> Result<()> {
     let mut bindgen = Bindgen::new();
     bindgen.input_path(engine).out_name(&module.to_string()).typescript(false);

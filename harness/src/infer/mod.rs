@@ -75,6 +75,11 @@ pub struct Args {
     #[command(flatten)]
     pub groups: Groups,
 
+    /// Threads that compute on the backend wasm [default: as many as there are processors, and eight at
+    /// most].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+
     /// Most new tokens of a text.
     #[arg(long, default_value = "128", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_new_tokens: u32,
@@ -168,6 +173,7 @@ async fn ask(
     let mut request = InferRequest {
         precision: args.groups.precision(args.bits),
         backend,
+        threads: args.threads.map(usize::from),
         model_url: model.folder.to_string_lossy().into_owned(),
         model_files: model.files.clone(),
         input_url: input.served.folder.to_string_lossy().into_owned(),

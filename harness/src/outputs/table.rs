@@ -98,6 +98,10 @@ pub const COLUMNS: &[Column] = &[
     ("kv_bytes", |r| memory(r, |m| Some(m.kv_bytes))),
     ("gpu_peak_bytes", |r| memory(r, |m| m.gpu_peak_bytes)),
     ("wasm_heap_bytes", |r| memory(r, |m| m.wasm_heap_bytes)),
+    ("threads", |r| {
+        let timing = r.outcome.timing.as_ref();
+        Count(timing.and_then(|timing| timing.threads).map(u64::from))
+    }),
     ("load_ms", |r| timing(r, |t| Some(t.load_ms))),
     ("compile_ms", |r| timing(r, |t| Some(t.compile_ms))),
     ("median_ms", |r| timing(r, |t| Some(t.median_ms))),

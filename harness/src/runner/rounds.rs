@@ -86,6 +86,7 @@ fn joined_timings(before: Timing, now: Timing) -> Timing {
         compile_ms: before.compile_ms,
         load: before.load,
         pass_cost: before.pass_cost,
+        threads: now.threads,
         median_ms,
         ci95_ms: median_ci95(&samples_ms),
         gpu_median_ms: (!gpu_samples_ms.is_empty()).then(|| median(&gpu_samples_ms)),

@@ -59,7 +59,7 @@ const WASM_TARGET: Tool = Tool {
     what: "wasm32-unknown-unknown",
     find: |places| wasm::Toolchain::find(places).map(|toolchain| toolchain.describe()),
     install: Install::WasmTarget,
-    by_hand: "rustup target add wasm32-unknown-unknown",
+    by_hand: "rustup target add wasm32-unknown-unknown && rustup component add rust-src",
     optional: None,
 };
 

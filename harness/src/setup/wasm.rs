@@ -1,8 +1,9 @@
 //! A compiler with a standard library for `wasm32-unknown-unknown`.
 //!
-//! rustup brings one in a few seconds. Where it may not download, Debian's `rustc-web` carries the
-//! sources of the standard library, from which cargo builds it together with the engine; that takes
-//! a linker and a minute more the first time, and gives the same bundle.
+//! rustup brings one in a few seconds. Threads take a library that was built for them, from its
+//! sources, which rustup brings as well; cargo builds it together with the engine. Where rustup may
+//! not download, Debian's `rustc-web` carries the sources, from which both libraries are built; that
+//! takes a linker and a minute more the first time, and gives the same bundle.
 
 use super::{apt, command, search::Places, tools::cargo};
 use crate::ui::{Ui, Unit};
@@ -24,10 +25,27 @@ const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "ll
 /// and mutable globals need no flag, as rustc takes them for granted.
 const FEATURES: &str = "target-feature=+simd128,+bulk-memory";
 
+/// What modules for threads have on top: atomic instructions, and a memory that is given to them,
+/// shared, and no larger than 32 bits address. The exports are what wasm-bindgen makes a thread's own
+/// stack and variables of.
+const THREADS: [&str; 8] = [
+    "target-feature=+atomics",
+    "link-arg=--shared-memory",
+    "link-arg=--import-memory",
+    "link-arg=--max-memory=4294967296",
+    "link-arg=--export=__wasm_init_tls",
+    "link-arg=--export=__tls_size",
+    "link-arg=--export=__tls_align",
+    "link-arg=--export=__tls_base",
+];
+
+/// The sources of the standard library, below the root of a toolchain.
+const SOURCES: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
+
 /// One way to compile for a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Toolchain {
-    /// The toolchain in use has the target's standard library.
+    /// The toolchain in use has the target's standard library, and its sources.
     Ready {
         /// Where that library is.
         library: PathBuf,
@@ -65,32 +83,36 @@ impl Toolchain {
             .with_context(|| format!("{rustc} does not tell its version"))
     }
 
-    /// The flags of rustc.
-    pub(crate) fn rustflags(&self) -> Vec<String> {
-        let mut flags = vec!["-C".to_owned(), FEATURES.to_owned()];
+    /// The flags of rustc, for a module with threads or without.
+    pub(crate) fn rustflags(&self, threads: bool) -> Vec<String> {
+        let mut flags = vec![FEATURES.to_owned()];
+        flags.extend(THREADS.iter().filter(|_| threads).map(|flag| (*flag).to_owned()));
         if let Toolchain::FromSource { linker, .. } = self {
             let linker = format!("linker={}", linker.display());
-            flags.extend(["-C", &linker, "-C", "linker-flavor=wasm-ld"].map(str::to_owned));
+            flags.extend([linker, "linker-flavor=wasm-ld".to_owned()]);
         }
-        flags
+        flags.into_iter().flat_map(|flag| ["-C".to_owned(), flag]).collect()
     }
 
     /// `cargo build` for a page, to be completed with what to build.
-    pub(crate) fn cargo_build(&self) -> Command {
+    pub(crate) fn cargo_build(&self, threads: bool) -> Command {
         let mut cargo = match self {
             Toolchain::Ready { .. } => Command::new(cargo()),
             Toolchain::FromSource { .. } => Command::new("/usr/bin/cargo"),
         };
         cargo.args(["build", "--target", TRIPLE]);
-        if let Toolchain::FromSource { .. } = self {
+        let is_built = matches!(self, Toolchain::FromSource { .. });
+        if is_built || threads {
             // Building the standard library is a nightly feature that the compiler's own version of
             // the library supports as well.
-            cargo.arg("-Zbuild-std=std,panic_abort");
-            cargo.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+            cargo.arg("-Zbuild-std=std,panic_abort").env("RUSTC_BOOTSTRAP", "1");
+        }
+        if is_built {
+            cargo.env("RUSTC", "/usr/bin/rustc");
             cargo.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTDOC");
         }
         // This form of the variable wins over every other place in which flags can stand.
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags().join("\x1f"));
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(threads).join("\x1f"));
         cargo
     }
 }
@@ -105,9 +127,9 @@ fn ready(places: &Places) -> Option<Toolchain> {
         true => places.absolute(&named)?,
         false => places.program(&[&named], None)?,
     };
-    let library =
-        command::answer(rustc.to_str()?, &["--print", "target-libdir", "--target", TRIPLE])?;
-    let library = PathBuf::from(library);
+    let asked = |what: &[&str]| command::answer(rustc.to_str()?, what).map(PathBuf::from);
+    let library = asked(&["--print", "target-libdir", "--target", TRIPLE])?;
+    asked(&["--print", "sysroot"])?.join(SOURCES).is_file().then_some(())?;
     // Asking for the folder succeeds for every target that rustc knows; the library is what counts.
     let mut files = library.read_dir().ok()?.flatten();
     files
@@ -118,15 +140,16 @@ fn ready(places: &Places) -> Option<Toolchain> {
 fn from_source(places: &Places) -> Option<Toolchain> {
     places.absolute("/usr/bin/rustc")?;
     places.absolute("/usr/bin/cargo")?;
+    places.absolute(&format!("/usr/{SOURCES}"))?;
     let sources = places.absolute("/usr/lib/rustlib/src/rust")?;
-    places.absolute("/usr/lib/rustlib/src/rust/library/std/Cargo.toml")?;
     let linker = places.program(&["wasm-ld", "wasm-ld-21", "wasm-ld-20", "wasm-ld-19"], None)?;
     Some(Toolchain::FromSource { sources, linker })
 }
 
 /// Installs the target: through rustup, else Debian's packages.
 pub(super) fn install(ui: &Ui) -> Result<()> {
-    let by_rustup = add_target(ui);
+    let by_rustup = add(&["target", "add", TRIPLE], ui)
+        .and_then(|()| add(&["component", "add", "rust-src"], ui));
     let Err(rustup) = by_rustup else { return Ok(()) };
     if !apt::is_here() {
         return Err(rustup);
@@ -135,14 +158,14 @@ pub(super) fn install(ui: &Ui) -> Result<()> {
     apt::install(DEBIAN_PACKAGES, ui).map_err(|apt| anyhow!("{rustup:#}\n{apt:#}"))
 }
 
-fn add_target(ui: &Ui) -> Result<()> {
+fn add(what: &[&str], ui: &Ui) -> Result<()> {
     let places = Places::of_this_process();
     let Some(rustup) = places.program(&["rustup"], None) else {
         bail!("rustup is not on PATH");
     };
-    let bar = ui.bar(format!("adding {TRIPLE}"), None, Unit::Steps);
+    let bar = ui.bar(format!("rustup {}", what.join(" ")), None, Unit::Steps);
     let mut command = Command::new(rustup);
-    command.args(["target", "add", TRIPLE]);
+    command.args(what);
     command::run(command, &bar)
 }
 
@@ -169,20 +192,29 @@ mod tests {
 
         put(&bin.join("wasm-ld-19"), "");
         let toolchain = Toolchain::find(&places).unwrap();
-        let flags = toolchain.rustflags().join(" ");
+        let flags = toolchain.rustflags(false).join(" ");
         assert!(flags.contains("+simd128") && flags.contains("wasm-ld-19"), "{flags}");
+        assert!(!flags.contains("atomics"), "{flags}");
+        let flags = toolchain.rustflags(true).join(" ");
+        assert!(flags.contains("+simd128") && flags.contains("+atomics"), "{flags}");
     }
 
     #[test]
-    fn a_compiler_counts_only_with_the_library_of_the_target() {
+    fn a_compiler_counts_only_with_the_library_of_the_target_and_its_sources() {
         let root = tempfile::tempdir().unwrap();
-        let library = root.path().join("lib");
-        fs::create_dir(&library).unwrap();
-        put(&root.path().join("rustc"), &format!("#!/bin/sh\necho {}\n", library.display()));
+        let path = root.path().display();
+        let rustc = format!(
+            "#!/bin/sh\n[ $2 = sysroot ] && echo {path}/usr || echo {path}/usr/lib/of-target\n"
+        );
+        put(&root.path().join("rustc"), &rustc);
         let places = Places::new(vec![root.path().to_owned()], root.path());
+        let library = root.path().join("usr/lib/of-target");
+        put(&library.join("libstd-0123.rlib"), "");
         assert_eq!(Toolchain::find(&places), None);
 
-        fs::write(library.join("libstd-0123.rlib"), "").unwrap();
-        assert_eq!(Toolchain::find(&places), Some(Toolchain::Ready { library }));
+        put(&root.path().join("usr").join(SOURCES), "");
+        assert_eq!(Toolchain::find(&places), Some(Toolchain::Ready { library: library.clone() }));
+        fs::remove_file(library.join("libstd-0123.rlib")).unwrap();
+        assert_eq!(Toolchain::find(&places), None);
     }
 }

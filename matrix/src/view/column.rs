@@ -3,6 +3,7 @@
 use crate::grid::{Column, Grid, Hardware};
 use record::{Backend, Browser};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// The head of a column.
 #[derive(Clone, Debug, Serialize)]
@@ -11,8 +12,8 @@ pub struct ColumnHead {
     pub browser: String,
     /// Its versions, that of the latest record first.
     pub versions: Vec<String>,
-    /// Where the arithmetic runs.
-    pub backend: &'static str,
+    /// Where the arithmetic runs, and on how many threads where the processor computes.
+    pub backend: String,
     /// The adapter, or the processor where there is none.
     pub hardware: String,
     /// `software`, `gpu`, `cpu` or `unknown`.
@@ -40,7 +41,7 @@ impl ColumnHead {
         ColumnHead {
             browser: browser(platform.browser, platform.channel),
             versions,
-            backend: platform.backend.name(),
+            backend: format!("{}{}", platform.backend, threads(grid, column)),
             hardware,
             kind,
             os: platform.os.to_owned(),
@@ -59,6 +60,20 @@ impl ColumnHead {
     pub fn is_software(&self) -> bool {
         self.kind == "software"
     }
+}
+
+/// `, 2 threads`, or several numbers where the records of a column differ.
+fn threads(grid: &Grid, column: &Column) -> String {
+    let of_record =
+        |&index: &usize| grid.records[index].outcome.timing.as_ref().and_then(|time| time.threads);
+    let counts: BTreeSet<u32> = column.records.iter().filter_map(of_record).collect();
+    let word = match counts.last() {
+        None => return String::new(),
+        Some(1) => "thread",
+        Some(_) => "threads",
+    };
+    let counts: Vec<String> = counts.iter().map(u32::to_string).collect();
+    format!(", {} {word}", counts.join(" or "))
 }
 
 fn browser(browser: Browser, label: Option<&str>) -> String {

@@ -1,6 +1,7 @@
 //! Scaled dot-product attention with causal and padding masks, sliding windows and grouped queries.
 
 mod checks;
+mod cpu;
 mod kernels;
 mod step;
 
@@ -18,6 +19,7 @@ use crate::{
     kv::KvCache,
     tensor::Tensor,
 };
+use cpu::cpu;
 use kernels::{TILE, invocations, kernels};
 use std::ops::Range;
 
@@ -231,74 +233,6 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
             y
         }
     }
-}
-
-fn cpu(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    sizes: &Sizes,
-    layout: &Layout,
-    how: Attention<'_>,
-) -> Vec<f32> {
-    let Sizes { batch, tokens, width, keys, before } = *sizes;
-    let mut y = vec![0.0; q.len()];
-    let mut scores = vec![0.0; keys];
-    for at in 0..batch * tokens * how.heads {
-        let (head, t, b) = (at % how.heads, at / how.heads % tokens, at / (how.heads * tokens));
-        let base = b * layout.batch + head / (how.heads / how.kv_heads) * layout.head;
-        let Range { start: first, end: seen } = seen(&how, sizes, t);
-        let bias = how.bias.map(|bias| {
-            let [groups, heads, rows, columns] = bias.shape()[..] else {
-                panic!("four axes wanted")
-            };
-            let row = (b % groups * heads + head) * rows + before + t;
-            &bias.f32s()[row * columns..(row + 1) * columns]
-        });
-        let query = &q[at * width..(at + 1) * width];
-        let mut largest = f32::NEG_INFINITY;
-        for (key, score) in scores[..seen].iter_mut().enumerate().skip(first) {
-            let visible = how.mask.is_none_or(|mask| mask.f32s()[b * mask.columns() + key] > 0.5);
-            *score = if visible {
-                let k = &k[base + key * layout.token..][..width];
-                let score = dot(query, k) * how.scale;
-                score + bias.map_or(0.0, |bias| bias[key])
-            } else {
-                f32::NEG_INFINITY
-            };
-            largest = largest.max(*score);
-        }
-        if largest == f32::NEG_INFINITY {
-            continue;
-        }
-        let mut sum = 0.0;
-        for score in &mut scores[first..seen] {
-            *score = (*score - largest).exp();
-            sum += *score;
-        }
-        let y = &mut y[at * width..(at + 1) * width];
-        for (key, score) in scores[..seen].iter().enumerate().skip(first) {
-            let weight = score / sum;
-            let v = &v[base + key * layout.token..][..width];
-            y.iter_mut().zip(v).for_each(|(y, v)| *y += weight * v);
-        }
-    }
-    y
-}
-
-/// Eight sums side by side, which is what vectorises without reordering what was written.
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    let mut sums = [0.0f32; LANES];
-    let (left, right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = left.remainder().iter().zip(right.remainder()).map(|(a, b)| a * b).sum::<f32>();
-    for (a, b) in left.zip(right) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
 }
 
 pub(super) fn choices() -> Vec<Choice> {

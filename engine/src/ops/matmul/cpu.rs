@@ -10,72 +10,84 @@
 //! else is computed beside it: with few rows or many, in SIMD or not, it is the same to the last bit.
 
 use super::rounded::{Affine, Rounded, half};
-use crate::quant::{CHUNK, Format, Matrix, chunk_words, unpack};
+use crate::{
+    quant::{CHUNK, Format, Matrix, View, chunk_words, unpack},
+    threads,
+};
+use std::ops::Range;
 
-/// `[M, N]` from `x: [M, chunks · 32]`.
+/// `[M, N]` from `x: [M, chunks · 32]`. Threads share the rows of weights, so that each of these is
+/// unpacked once.
 pub(super) fn matmul(x: &[f32], w: &Matrix, bias: Option<&[f32]>, exact: bool) -> Vec<f32> {
-    let mut y = match w.format {
-        Format::Grouped { bits, .. } if !exact => match bits {
-            8 => integer::<8>(x, w),
-            4 => integer::<4>(x, w),
-            3 => integer::<3>(x, w),
-            _ => integer::<2>(x, w),
-        },
-        _ => float(x, w),
+    let w = &w.view();
+    let width = w.chunks() * CHUNK;
+    let rounded = match w.format {
+        Format::Grouped { .. } if !exact => Some(Rounded::new(x)),
+        _ => None,
     };
-    if let Some(bias) = bias {
-        for row in y.chunks_exact_mut(w.rows) {
-            row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+    let mut y = vec![0.0; x.len() / width * w.rows];
+    threads::columns(&mut y, w.rows, x.len(), |rows, y| {
+        match &rounded {
+            Some(x) => match w.format.bits() {
+                8 => integer::<8>(x, w, rows.clone(), y),
+                4 => integer::<4>(x, w, rows.clone(), y),
+                3 => integer::<3>(x, w, rows.clone(), y),
+                _ => integer::<2>(x, w, rows.clone(), y),
+            },
+            None => float(x, w, rows.clone(), y),
         }
-    }
+        if let Some(bias) = bias.map(|bias| &bias[rows]) {
+            for row in y {
+                row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+            }
+        }
+    });
     y
 }
 
-fn float(x: &[f32], w: &Matrix) -> Vec<f32> {
-    match w.format {
-        Format::F32 if x.len() == w.chunks() * CHUNK => {
-            float_row(x, w, |x, w| dots([x], [w])[0][0])
-        }
-        Format::F16 if x.len() == w.chunks() * CHUNK => float_row(x, w, dot_halves),
-        _ => float_rows(x, w),
+fn float(x: &[f32], w: &View<'_>, rows: Range<usize>, y: &mut [&mut [f32]]) {
+    match (w.format, y) {
+        (Format::F32, [y]) => float_row(x, w, rows, y, |x, w| dots([x], [w])[0][0]),
+        (Format::F16, [y]) => float_row(x, w, rows, y, dot_halves),
+        (_, y) => float_rows(x, w, rows, y),
     }
 }
 
 /// One row of `x`: each weight is needed once, so it is multiplied where it lies.
 fn float_row<T: bytemuck::Pod>(
     x: &[f32],
-    w: &Matrix,
+    w: &View<'_>,
+    rows: Range<usize>,
+    y: &mut [f32],
     dot: impl Fn(&[f32], &[T]) -> f32,
-) -> Vec<f32> {
-    let shards = w.shards.iter().map(|shard| bytemuck::cast_slice(shard.codes.cpu()));
-    shards.flat_map(|weights| weights.chunks_exact(x.len())).map(|w| dot(x, w)).collect()
+) {
+    for (y, row) in y.iter_mut().zip(rows) {
+        *y = dot(x, bytemuck::cast_slice(w.codes(row)));
+    }
 }
 
 /// Many rows of `x`: a panel of weights is dequantised once for all of them, and small enough to stay
 /// in a cache meanwhile. Pairs of rows meet pairs of rows, so that each number is loaded half as often.
-fn float_rows(x: &[f32], w: &Matrix) -> Vec<f32> {
+fn float_rows(x: &[f32], w: &View<'_>, rows: Range<usize>, y: &mut [&mut [f32]]) {
     const PANEL: usize = 1 << 15;
     let width = w.chunks() * CHUNK;
-    let height = (PANEL / width).clamp(2, 64).min(w.rows);
+    let height = (PANEL / width).clamp(2, 64).min(rows.len());
     let mut panel = vec![0.0; height * width];
-    let mut y = vec![0.0; x.len() / width * w.rows];
-    for first in (0..w.rows).step_by(height) {
-        let panel = &mut panel[..height.min(w.rows - first) * width];
+    for first in (0..rows.len()).step_by(height) {
+        let panel = &mut panel[..height.min(rows.len() - first) * width];
         for (row, numbers) in panel.chunks_exact_mut(width).enumerate() {
-            dequantise_row(w, first + row, numbers);
+            dequantise_row(w, rows.start + first + row, numbers);
         }
-        let outputs = y.chunks_mut(2 * w.rows);
-        for (x, y) in x.chunks(2 * width).zip(outputs) {
+        for (x, y) in x.chunks(2 * width).zip(y.chunks_mut(2)) {
             let (x, more_x) = x.split_at(width);
-            let (y, more_y) = y.split_at_mut(w.rows);
-            if more_x.is_empty() {
-                multiply([x], panel, [&mut y[first..]]);
-            } else {
-                multiply([x, more_x], panel, [&mut y[first..], &mut more_y[first..]]);
+            match y {
+                [y, more_y] => {
+                    multiply([x, more_x], panel, [&mut y[first..], &mut more_y[first..]]);
+                }
+                y => multiply([x], panel, [&mut y[0][first..]]),
             }
         }
     }
-    y
 }
 
 /// Rows of `x` by rows of weights, each into the first outputs of its row.
@@ -93,50 +105,38 @@ fn multiply<const I: usize>(x: [&[f32]; I], weights: &[f32], y: [&mut [f32]; I])
     }
 }
 
-/// As [`Matrix::dequantise_row`], without its care for infinities in 16 bits, which vectorises.
-fn dequantise_row(w: &Matrix, row: usize, out: &mut [f32]) {
+/// As [`View::dequantise_row`], without its care for infinities in 16 bits, which vectorises.
+fn dequantise_row(w: &View<'_>, row: usize, out: &mut [f32]) {
     if w.format != Format::F16 {
         return w.dequantise_row(row, out);
     }
-    let (shard, row) = w.locate(row);
-    let halves: &[u16] = bytemuck::cast_slice(shard.codes.cpu());
-    let halves = &halves[row * out.len()..];
+    let halves: &[u16] = bytemuck::cast_slice(w.codes(row));
     for (number, bits) in out.iter_mut().zip(halves) {
         *number = half(*bits);
     }
 }
 
-fn integer<const BITS: u32>(x: &[f32], w: &Matrix) -> Vec<f32> {
+fn integer<const BITS: u32>(x: &Rounded, w: &View<'_>, rows: Range<usize>, y: &mut [&mut [f32]]) {
     let chunks = w.chunks();
-    let m = x.len() / (chunks * CHUNK);
-    let x = Rounded::new(x);
-    let mut y = vec![0.0; m * w.rows];
     let mut affine = Affine::new(chunks);
-    let mut panel = vec![0i16; if m > 1 { chunks * CHUNK } else { 0 }];
-    for shard in w.shards.iter() {
-        let words = chunks * chunk_words(BITS);
-        for (row, codes) in shard.codes.cpu().chunks_exact(words).enumerate() {
-            affine.load(w, shard, row);
-            let n = shard.first + row;
-            if m == 1 {
-                let unpacked = |chunk| unpack::<BITS>(&codes[chunk * chunk_words(BITS)..]);
-                y[n] =
-                    dot_packed::<BITS>(codes, &affine, &x) + x.fine(0, chunks, &affine, unpacked);
-                continue;
-            }
-            for (chunk, words) in codes.chunks_exact(chunk_words(BITS)).enumerate() {
-                panel[chunk * CHUNK..][..CHUNK].copy_from_slice(&unpack::<BITS>(words));
-            }
-            for i in 0..m {
-                let unpacked = |chunk| {
-                    panel[chunk * CHUNK..][..CHUNK].try_into().expect("a chunk has 32 codes")
-                };
-                y[i * w.rows + n] =
-                    dot_panel(&panel, &affine, &x, i) + x.fine(i, chunks, &affine, unpacked);
-            }
+    let mut panel = vec![0i16; if y.len() > 1 { chunks * CHUNK } else { 0 }];
+    for (at, row) in rows.enumerate() {
+        affine.load(w, row);
+        let codes = w.codes(row);
+        if let [y] = y {
+            let unpacked = |chunk| unpack::<BITS>(&codes[chunk * chunk_words(BITS)..]);
+            y[at] = dot_packed::<BITS>(codes, &affine, x) + x.fine(0, chunks, &affine, unpacked);
+            continue;
+        }
+        for (chunk, words) in codes.chunks_exact(chunk_words(BITS)).enumerate() {
+            panel[chunk * CHUNK..][..CHUNK].copy_from_slice(&unpack::<BITS>(words));
+        }
+        for (i, y) in y.iter_mut().enumerate() {
+            let unpacked =
+                |chunk| panel[chunk * CHUNK..][..CHUNK].try_into().expect("a chunk has 32 codes");
+            y[at] = dot_panel(&panel, &affine, x, i) + x.fine(i, chunks, &affine, unpacked);
         }
     }
-    y
 }
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

@@ -1,11 +1,15 @@
 //! The operands of the CPU's products: rounded activations, the scales of weights, and 16-bit numbers.
 
-use crate::quant::{CHUNK, Format, Matrix, Shard};
+use crate::{
+    quant::{CHUNK, Format, View},
+    threads,
+};
 
 /// Activations in chunks of 32 integers.
 ///
 /// Where one activation dwarfs its neighbours, as some channels of language models do, a step that
 /// fits the large one is coarse for all others: such chunks get a second digit of 15 bits.
+#[derive(Default)]
 pub(super) struct Rounded {
     /// `[M, chunks · 32]`.
     pub values: Vec<i16>,
@@ -21,20 +25,39 @@ pub(super) struct Rounded {
 
 /// What the first digit is worth in units of the second.
 const DIGIT: f32 = 32_768.0;
+/// What rounding a number takes, in operations.
+const OPERATIONS: usize = 8;
 /// A chunk gets a second digit when its largest activation is this many times its root mean square.
 const CREST: f32 = 4.0;
 
 impl Rounded {
     /// Rounds rows whose length is a multiple of 32.
     pub(super) fn new(x: &[f32]) -> Rounded {
+        let parts = threads::map(x.len() / CHUNK, CHUNK * OPERATIONS, |chunks| {
+            Rounded::part(&x[chunks.start * CHUNK..chunks.end * CHUNK], chunks.start)
+        });
+        parts.into_iter().reduce(Rounded::with).unwrap_or_default()
+    }
+
+    /// Those of this part and, behind them, of the next.
+    fn with(mut self, next: Rounded) -> Rounded {
+        self.values.extend(next.values);
+        self.scales.extend(next.scales);
+        self.sums.extend(next.sums);
+        self.fine_chunks.extend(next.fine_chunks);
+        self.fine_values.extend(next.fine_values);
+        self
+    }
+
+    /// Rounds chunks, of which this is the number of the first.
+    fn part(x: &[f32], first: usize) -> Rounded {
         const STEPS: f32 = 32_767.0;
         let chunks = x.len() / CHUNK;
         let mut rounded = Rounded {
             values: Vec::with_capacity(x.len()),
             scales: Vec::with_capacity(chunks),
             sums: Vec::with_capacity(chunks),
-            fine_chunks: Vec::new(),
-            fine_values: Vec::new(),
+            ..Rounded::default()
         };
         for (at, chunk) in x.chunks_exact(CHUNK).enumerate() {
             let largest = chunk.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
@@ -50,7 +73,7 @@ impl Rounded {
             let mut fine_sum = 0i32;
             let squares: f32 = chunk.iter().map(|x| (x * inverse) * (x * inverse)).sum();
             if STEPS * STEPS * CHUNK as f32 > CREST * CREST * squares && inverse > 0.0 {
-                rounded.fine_chunks.push(at);
+                rounded.fine_chunks.push(first + at);
                 for x in chunk {
                     let q = nearest((x * inverse - nearest(x * inverse)) * DIGIT);
                     fine_sum += q as i32;
@@ -105,19 +128,29 @@ impl Affine {
         Affine { d: vec![0.0; chunks], m: vec![0.0; chunks] }
     }
 
-    pub(super) fn load(&mut self, w: &Matrix, shard: &Shard, row: usize) {
+    pub(super) fn load(&mut self, w: &View<'_>, row: usize) {
         let Format::Grouped { asymmetric, group, .. } = w.format else { unreachable!() };
-        let scales = shard.scales.cpu();
-        let first = row * w.groups();
+        let (scales, first) = w.scales(row);
         let repeat = usize::from(group) / CHUNK;
         let zero = w.format.zero();
-        for (chunk, (d, m)) in self.d.iter_mut().zip(&mut self.m).enumerate() {
-            let at = first + chunk / repeat;
-            if asymmetric {
-                (*d, *m) = (half(scales[at] as u16), half((scales[at] >> 16) as u16));
+        let pair = |word: u32| (half(word as u16), half((word >> 16) as u16));
+        if asymmetric && repeat == 1 {
+            // Nothing here depends on the place, which vectorises.
+            for ((d, m), word) in self.d.iter_mut().zip(&mut self.m).zip(&scales[first..]) {
+                (*d, *m) = pair(*word);
+            }
+            return;
+        }
+        let groups = self.d.chunks_mut(repeat).zip(self.m.chunks_mut(repeat));
+        for (at, (ds, ms)) in (first..).zip(groups) {
+            let (d, m) = if asymmetric {
+                pair(scales[at])
             } else {
-                *d = half((scales[at / 2] >> (16 * (at % 2))) as u16);
-                *m = -zero * *d;
+                let d = half((scales[at / 2] >> (16 * (at % 2))) as u16);
+                (d, -zero * d)
+            };
+            for (own_d, own_m) in ds.iter_mut().zip(ms) {
+                (*own_d, *own_m) = (d, m);
             }
         }
     }

@@ -48,9 +48,13 @@ const MACHINE: [Condition; 5] = [
 ];
 
 /// What may change between two runs on one machine, and be the cause of a difference.
-const BUILD: [Condition; 8] = [
+const BUILD: [Condition; 9] = [
     ("engine", |record| record.environment.engine.commit.clone()),
     ("kernel variant", |record| record.environment.engine.variant.clone()),
+    ("threads", |record| {
+        let threads = record.outcome.timing.as_ref().and_then(|timing| timing.threads);
+        threads.map_or("not told".to_owned(), |threads| threads.to_string())
+    }),
     ("browser", |record| record.environment.browser.version.clone()),
     ("storage of the weights", |record| {
         let formats = record.outcome.plan.iter();
