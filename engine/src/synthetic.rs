@@ -7,6 +7,7 @@
 use crate::{
     error::{Error, Result},
     published::Inputs,
+    threads,
     weights::{Checkpoint, LocalFuture, Source, TensorInfo},
 };
 use record::SeededInput;
@@ -14,6 +15,9 @@ use std::{collections::BTreeMap, ops::Range};
 
 /// The file that seeded weights are thought to be in.
 pub(crate) const VALUES: &str = "synthetic weights";
+
+/// What a number takes, in multiplications and additions.
+const OPERATIONS: usize = 16;
 
 /// Most numbers of one input: nine minutes of sound, or a video of 160 frames.
 const MAX_INPUT: usize = 1 << 24;
@@ -107,16 +111,19 @@ impl Distribution {
 
     /// Writes the numbers at these places into as many words.
     fn write(&self, seed: u64, range: Range<u64>, words: &mut [u8]) {
-        let words = words.chunks_exact_mut(4);
         match self {
             Distribution::Constant(value) => {
+                let words = words.chunks_exact_mut(4);
                 words.for_each(|word| word.copy_from_slice(&value.to_le_bytes()));
             }
             Distribution::Bell { key, spread } => {
                 let key = mix(key ^ seed);
-                for (word, at) in words.zip(range) {
-                    word.copy_from_slice(&(spread * bell(key, at)).to_le_bytes());
-                }
+                threads::rows(words, 4, OPERATIONS, |first, words| {
+                    let places = range.start + first as u64..;
+                    for (word, at) in words.chunks_exact_mut(4).zip(places) {
+                        word.copy_from_slice(&(spread * bell(key, at)).to_le_bytes());
+                    }
+                });
             }
         }
     }
