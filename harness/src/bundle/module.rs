@@ -6,15 +6,15 @@
 //! a module of their own, as every engine without shared memory refuses it; `web/worker.js` loads the
 //! plain one there.
 
-use record::{Backend, Request};
+use record::Request;
 use std::fmt;
 
 /// One of the WebAssembly modules in `pkg/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Module {
-    /// Answers probes, runs cells and measures ops.
+    /// What takes the place of the next one without shared memory.
     Engine,
-    /// Does so on several threads.
+    /// Answers probes, runs cells and measures ops, on several threads.
     Threads,
     /// Answers questions too.
     Infer,
@@ -25,15 +25,10 @@ impl Module {
 
     /// The one that answers `request`.
     pub(crate) fn of(request: &Request) -> Module {
-        let backend = match request {
-            Request::Infer(_) => return Module::Infer,
-            Request::Probe { backend, .. } => *backend,
-            Request::Run(request) => request.cell.backend,
-            Request::Bench(request) => request.backend,
-        };
-        match backend {
-            Backend::Wasm => Module::Threads,
-            _ => Module::Engine,
+        match request {
+            Request::Infer(_) => Module::Infer,
+            // A model for a GPU is packed by threads as well, and its reference is computed by them.
+            Request::Probe { .. } | Request::Run(_) | Request::Bench(_) => Module::Threads,
         }
     }
 
