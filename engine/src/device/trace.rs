@@ -72,7 +72,10 @@ pub struct Call {
 
 /// Where a device's ops note their calls, while somebody asks for them.
 #[derive(Clone, Debug, Default)]
-pub struct Notes(Rc<RefCell<Option<Vec<(Call, f64)>>>>);
+pub struct Notes(Rc<RefCell<Option<Noted>>>);
+
+/// Calls, and when each was made.
+type Noted = Vec<(Call, f64)>;
 
 impl Notes {
     /// Notes a call, and gives the shape of its output.

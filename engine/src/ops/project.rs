@@ -22,7 +22,7 @@ pub struct Projection<'a> {
     pub norm: Option<(&'a Tensor, f32)>,
     /// `[N]`, added to the product.
     pub bias: Option<&'a Tensor>,
-    /// The first half of the rows of `w` is a gate: `y` is [`gated`] of it and the second half.
+    /// The first half of the rows of `w` is a gate: `y` is `gated` of it and the second half.
     pub gate: Option<Activation>,
     /// Of the shape of `y`, added to it.
     pub addend: Option<&'a Tensor>,
