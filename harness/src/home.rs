@@ -15,7 +15,7 @@
 //! hash of this very program; from then on the checkout may go, and may change.
 
 use crate::{
-    folders::{copy_folder, remove},
+    folders::{copy_folder, files, remove},
     ui::Ui,
 };
 use anyhow::{Context, Result, bail};
@@ -145,7 +145,12 @@ pub(crate) fn keep(page: &Path, checkout: &Path, ui: &Ui) -> Result<PathBuf> {
 /// The page and the committed cases, as [`Home`] expects them. Recipes and scripts beside the
 /// cases made them and are of no use without the checkout.
 pub(crate) fn share(page: &Path, checkout: &Path, folder: &Path) -> Result<()> {
-    copy_folder(page, &folder.join("web"))?;
+    let web = folder.join("web");
+    copy_folder(page, &web)?;
+    // Browsers take Brotli from their own machine, and whoever does not takes the files as they are.
+    for file in files(&web)?.iter().filter(|file| file.extension().is_some_and(|it| it == "gz")) {
+        fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
     for kind in ["zoo", "published"] {
         let from = checkout.join("tests").join(kind);
         let context = || format!("reading the folder {}", from.display());
@@ -228,6 +233,26 @@ mod tests {
         assert_eq!(kept, Home::Share(below("kept")));
         let error = Home::of(&installed, None, None).unwrap_err().to_string();
         assert!(error.contains("unpack the whole archive"), "{error}");
+    }
+
+    #[test]
+    fn what_is_shared_is_compressed_once() {
+        let root = tempfile::tempdir().unwrap();
+        let below = |path: &str| root.path().join(path);
+        let shared = ["tests/zoo/a/case.json", "page/pkg/a.wasm", "page/pkg/a.wasm.br"];
+        for file in
+            [&shared[..], &["page/pkg/a.wasm.gz", "tests/zoo/recipes/b", "tests/published/c/d"]]
+                .concat()
+        {
+            fs::create_dir_all(below(file).parent().unwrap()).unwrap();
+            fs::write(below(file), "x").unwrap();
+        }
+        share(&below("page"), root.path(), &below("share")).unwrap();
+        let made: Vec<PathBuf> = files(&below("share")).unwrap();
+        let made: Vec<_> = made.iter().map(|it| it.strip_prefix(below("share")).unwrap()).collect();
+        let wanted =
+            ["cases/published/c/d", "cases/zoo/a/case.json", "web/pkg/a.wasm", "web/pkg/a.wasm.br"];
+        assert_eq!(made, wanted.map(Path::new));
     }
 
     #[test]

@@ -272,8 +272,8 @@ mod tests {
         };
         let count = |choose: &Choose| choices().iter().filter(|it| choose.wants(it)).count();
         // Three groups, with and without a minimum, one row for few and for many outputs, few rows,
-        // several and many.
-        assert_eq!(count(&choose(Some("matmul"), Some(Bits::Fixed(4)))), 30);
+        // several, and many for few and for many outputs.
+        assert_eq!(count(&choose(Some("matmul"), Some(Bits::Fixed(4)))), 36);
         assert_eq!(count(&choose(Some("softmax"), None)), 1);
         assert_eq!(count(&choose(Some("softmax"), Some(Bits::Fixed(4)))), 0);
     }
