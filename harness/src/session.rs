@@ -128,13 +128,18 @@ impl Session {
         let request = SessionRequest::of(browser, options)?;
         let ask = async |url: &str| new_session(url, &request.capabilities).await;
         let (id, answered) = grid.session(browser, ask).await?;
-        let keeper = Keeper::Grid(grid.hold(id.clone()).await);
+        let held = grid.hold(id.clone()).await;
         let client = Client::with_existing_session(grid.url(), &id, HttpConnector::new()).await?;
-        open_page(&client, url).await.with_context(|| {
+        if let Err(error) = open_page(&client, url).await {
+            if let Some(lost) = held.lost().await {
+                bail!("{lost}");
+            }
             // Whoever reads this needs the address, and not the token behind it.
             let origin = url.split('/').take(3).collect::<Vec<_>>().join("/");
-            format!("can the node reach {origin}? see --bind and --public-url")
-        })?;
+            let question = format!("can the node reach {origin}? see --bind and --public-url");
+            return Err(error.context(question));
+        }
+        let keeper = Keeper::Grid(held);
         let text = |key: &str| answered.get(key).and_then(Value::as_str).unwrap_or_default();
         let info = BrowserInfo {
             name: text("browserName").to_owned(),
