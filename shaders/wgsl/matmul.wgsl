@@ -14,11 +14,6 @@ const W_STRIDE: u32 = W_QUADS + 1u;
 var<workgroup> x_tile: array<vec4<f32>, 32u * X_STRIDE>;  // [32 k, quads of m]
 var<workgroup> w_tile: array<vec4<f32>, 32u * W_STRIDE>;  // [32 k, quads of n]
 
-// Four neighbours from `first` on, none beyond the last row: what they compute is not kept.
-fn four(first: u32, rows: u32) -> vec4<u32> {
-    return min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(rows - 1u));
-}
-
 @compute @workgroup_size(WG)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,

@@ -11,11 +11,6 @@ struct Codes {
     affine: vec4<u32>,
 }
 
-// Four neighbours from `first` on, none beyond the last row: what they compute is not kept.
-fn four(first: u32, rows: u32) -> vec4<u32> {
-    return min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(rows - 1u));
-}
-
 // Four neighbours of four rows of x, those with the number k_quad along K.
 fn fetch_x(rows: vec4<u32>, k_quad: u32) -> mat4x4<f32> {
     let at = rows * (params.chunks * 8u) + k_quad;

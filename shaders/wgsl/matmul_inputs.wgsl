@@ -1,4 +1,4 @@
-// What products of many rows read, and how they write.
+// What products of many rows read, which rows, and how they write.
 
 struct Params {
     m: u32,          // rows of x
@@ -12,6 +12,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 #include "product.wgsl"
+
+// Four neighbours from `first` on, none beyond the last row: what they compute is not kept.
+fn four(first: u32, rows: u32) -> vec4<u32> {
+    return min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(rows - 1u));
+}
 
 fn store(m: u32, row: u32, values: vec4<f32>) {
     if (m < params.m) {

@@ -1,8 +1,9 @@
 //! `y = x · wᵀ (+ bias)` with packed weights: the op that inference consists of.
 //!
-//! On a GPU few rows of `x` go to `matvec_digits.wgsl`, in integers, or to `matvec.wgsl`, and many to
-//! `matmul.wgsl`, see `kernels.rs`. On the CPU grouped weights meet activations rounded to 15 bits a chunk, see `cpu.rs`; everything else, and all
-//! of the reference, multiplies in f32.
+//! On a GPU few rows of `x` go to `matvec_digits.wgsl`, in integers, or to `matvec.wgsl`; many go to
+//! `matmul_slabs.wgsl`, or where that would leave the GPU idle to `matmul_teams.wgsl`, and on software adapters to
+//! `matmul.wgsl`: see `kernels.rs`. On the CPU grouped weights meet activations rounded to 15 bits a chunk, see
+//! `cpu.rs`; everything else, and all of the reference, multiplies in f32.
 
 mod checks;
 mod cpu;
