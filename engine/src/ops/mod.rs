@@ -17,6 +17,7 @@ mod concat;
 mod conv;
 mod embed;
 mod emit_token;
+mod exp;
 mod gather_rows;
 mod group_norm;
 mod host;

@@ -2,6 +2,7 @@
 
 use super::{
     Check, Choice, WG,
+    exp::exp_of_distances,
     host::{Input, on_host},
 };
 use crate::{
@@ -28,8 +29,7 @@ pub fn softmax(device: &Device, x: &Tensor) -> Tensor {
             threads::rows(&mut values, columns, 16 * columns, |_, values| {
                 for row in values.chunks_exact_mut(columns) {
                     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    row.iter_mut().for_each(|x| *x = (*x - largest).exp());
-                    let scale = 1.0 / row.iter().sum::<f32>();
+                    let scale = 1.0 / exp_of_distances(row, largest);
                     row.iter_mut().for_each(|x| *x *= scale);
                 }
             });

@@ -1,10 +1,9 @@
 //! Work of the CPU that is spread over threads.
 //!
-//! Work is cut into slices of neighbouring outputs, one a thread. Each output is computed by one thread,
-//! in the order in which it would be computed alone, so that results are the same to the last bit for
-//! any number of threads, whoever computes a slice. Outputs of an op take equally long, so slices are cut
-//! before they begin; one that nobody has begun when the caller is done with its own is the caller's, as
-//! its thread may have to wait for a processor.
+//! Work is cut into slices of neighbouring outputs, several a thread, which take one after another: who
+//! wakes late, or shares a processor, computes fewer. Each output is computed by one thread, in the order in
+//! which it would be computed alone, so that results are the same to the last bit for any number of threads,
+//! whoever computes a slice.
 //!
 //! `pool.rs` has the threads. Over how many work is spread is a property of the thread that asks for
 //! it: one until [`spread`] says otherwise, and always one where a page has no shared memory.
@@ -27,8 +26,11 @@ use std::{
 /// Threads that are of use where nobody asks for a number.
 pub(crate) const MOST: usize = 8;
 
-/// Multiplications and additions that a slice must have for a thread to be woken: ten microseconds. The
-/// data of tests is small.
+/// Slices that there are for each thread, where there is enough work.
+const TURNS: usize = 4;
+
+/// Multiplications and additions that a slice must have: two microseconds of products. The data of tests is
+/// small.
 const WORTH: usize = if cfg!(test) { 8 } else { 1 << 15 };
 
 /// Calls `f` with the rows of `y` that each slice has, and the number of the first; a row takes so many
@@ -116,9 +118,12 @@ fn cut(parts: usize, operations: usize) -> impl Iterator<Item = Range<usize>> {
     (0..slices).map(move |slice| parts * slice / slices..parts * (slice + 1) / slices)
 }
 
-/// As many slices as there are threads and parts, and as are worth one.
+/// A few slices a thread; no more than there are parts, and than are worth one.
 fn slices(parts: usize, operations: usize) -> usize {
-    count().min(parts).min(operations / WORTH).max(1)
+    if count() == 1 {
+        return 1;
+    }
+    (TURNS * count()).min(parts).min(operations / WORTH).max(1)
 }
 
 /// Hands each slice what is its own.

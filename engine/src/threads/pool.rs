@@ -1,4 +1,4 @@
-//! The pool: threads that compute a slice of a job each, and wait for the next.
+//! The pool: threads that compute slices of a job, and wait for the next.
 //!
 //! Jobs come in quick succession, a token's are hundreds, and to wake a thread costs as much as a small
 //! one: whoever waits looks again and again for a while before it sleeps. On the host members are
@@ -21,14 +21,14 @@ use std::{
 /// lies between the products of a token. A processor pauses between two looks, and WebAssembly does not.
 const LOOKS: u32 = if cfg!(target_arch = "wasm32") { 1 << 16 } else { 1 << 12 };
 
-/// Members in the order of their slices. Who has work for them holds it, so callers take turns.
+/// All members. Who has work for them holds it, so callers take turns.
 static MEMBERS: Mutex<Vec<Arc<Member>>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// Over how many threads the work of this one is spread. It is one within a slice.
     static COUNT: Cell<usize> = const { Cell::new(1) };
-    /// What a member is, with the number of its slice.
-    static SEAT: OnceCell<(Arc<Member>, usize)> = const { OnceCell::new() };
+    /// What a member is.
+    static SEAT: OnceCell<Arc<Member>> = const { OnceCell::new() };
     /// The job that a member is at.
     static TAKEN: Cell<Option<NonNull<Job<'static>>>> = const { Cell::new(None) };
 }
@@ -41,6 +41,9 @@ struct Member {
 
 struct Job<'a> {
     slice: &'a (dyn Fn(usize) + Sync),
+    /// Slices that there are, and the first that nobody has taken.
+    slices: usize,
+    next: AtomicUsize,
     /// Members that are not done.
     left: AtomicUsize,
     /// What a member died of.
@@ -63,38 +66,54 @@ pub(crate) fn started() -> usize {
     lock(&MEMBERS).len() + 1
 }
 
-/// Computes slices `0..count`, the first on this thread, and comes back when all are done.
+/// Computes slices `0..slices` and comes back when all are done.
 ///
 /// # Panics
 /// Where a slice does.
-pub(super) fn broadcast(count: usize, slice: &(dyn Fn(usize) + Sync)) {
+pub(super) fn broadcast(slices: usize, slice: &(dyn Fn(usize) + Sync)) {
+    let count = count().min(slices);
     if count <= 1 {
-        return (0..count).for_each(slice);
+        return (0..slices).for_each(slice);
     }
     let members = lock(&MEMBERS);
+    let members = &members[..count - 1];
     let job = Job {
         slice,
-        left: AtomicUsize::new(count - 1),
+        slices,
+        next: AtomicUsize::new(0),
+        left: AtomicUsize::new(members.len()),
         failure: Mutex::default(),
         caller: thread::current(),
     };
-    for member in &members[..count - 1] {
+    for member in members {
         member.job.store(ptr::from_ref(&job).cast_mut().cast(), Ordering::Release);
         member.thread.unpark();
     }
     // Members look at the job until they are done, so it is left in no other way, panics included.
     let finish = Finish { job: &job, spread: COUNT.replace(1) };
-    slice(0);
+    job.work();
     // Who has not begun by now is asleep, or its processor is busy with something else.
-    for (number, member) in (1..count).zip(members.iter()) {
+    for member in members {
         if member.take().is_some() {
             job.left.fetch_sub(1, Ordering::Relaxed);
-            slice(number);
         }
     }
     drop(finish);
     if let Some(message) = lock(&job.failure).take() {
         panic!("{message}");
+    }
+}
+
+impl Job<'_> {
+    /// Computes slices until all are taken.
+    fn work(&self) {
+        loop {
+            let slice = self.next.fetch_add(1, Ordering::Relaxed);
+            if slice >= self.slices {
+                return;
+            }
+            (self.slice)(slice);
+        }
     }
 }
 
@@ -140,19 +159,19 @@ pub(crate) fn enlist() {
     let mut members = lock(&MEMBERS);
     let member = Arc::new(Member { thread: thread::current(), job: AtomicPtr::default() });
     members.push(Arc::clone(&member));
-    let is_new = SEAT.with(|seat| seat.set((member, members.len())).is_ok());
+    let is_new = SEAT.with(|seat| seat.set(member).is_ok());
     assert!(is_new, "a thread enlists once");
 }
 
-/// Computes the slice of this member of every job, for ever.
+/// Computes slices of every job, for ever.
 pub(crate) fn serve() -> ! {
-    let (member, slice) = SEAT.with(|seat| seat.get().cloned()).expect("a member serves");
+    let member = SEAT.with(|seat| seat.get().cloned()).expect("a member serves");
     loop {
         let job = wait(|| member.take());
         TAKEN.set(Some(job));
         // SAFETY: as in `finish`, which is still to come.
-        let work = unsafe { job.as_ref() }.slice;
-        let done = catch_unwind(AssertUnwindSafe(|| work(slice)));
+        let work = unsafe { job.as_ref() };
+        let done = catch_unwind(AssertUnwindSafe(|| work.work()));
         finish(done.err().map(|panic| said(&*panic)));
     }
 }

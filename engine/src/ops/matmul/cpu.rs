@@ -3,15 +3,19 @@
 //! Grouped weights stay integers: each chunk of 32 activations is rounded to 15 bits and a sign
 //! with a scale of its own, so that a chunk's dot product is exact in i32 (32 · 32767 · 255 < 2³¹),
 //! and 16-bit multiply-add, which SSE2 and WASM SIMD have, does eight products an instruction. With
-//! `d · code + m` for a weight and `s · q` for an activation, a chunk adds
-//! `d · s · Σ code·q + m · s · Σ q`.
+//! `d · (code − zero)` for a weight and `s · q` for an activation, a chunk adds
+//! `d · s · (Σ code·q − zero · Σ q)`, of which the second sum is known before any weight is; with
+//! `d · code + m` for a weight, `d · s · Σ code·q + m · s · Σ q`.
 //!
 //! All else is multiplied in f32. Each output is the sum of eight sums in an order of its own, whatever
-//! else is computed beside it: with few rows or many, in SIMD or not, it is the same to the last bit.
+//! else is computed beside it: with few rows or many it is the same to the last bit.
 
-use super::rounded::{Affine, Rounded, half};
+use super::{
+    lanes::{dot, dot_halves, dots},
+    rounded::{Affine, Codes, Rounded, half},
+};
 use crate::{
-    quant::{CHUNK, Format, Matrix, View, chunk_words, unpack},
+    quant::{CHUNK, Format, Matrix, View},
     threads,
 };
 use std::ops::Range;
@@ -21,18 +25,21 @@ use std::ops::Range;
 pub(super) fn matmul(x: &[f32], w: &Matrix, bias: Option<&[f32]>, exact: bool) -> Vec<f32> {
     let w = &w.view();
     let width = w.chunks() * CHUNK;
-    let rounded = match w.format {
-        Format::Grouped { .. } if !exact => Some(Rounded::new(x)),
+    let codes = match w.format {
+        Format::Grouped { bits, asymmetric, .. } if !exact => {
+            Some(Codes { bits: bits.into(), asymmetric })
+        }
         _ => None,
     };
+    let rounded = codes.map(|codes| (Rounded::new(x, codes), codes));
     let mut y = vec![0.0; x.len() / width * w.rows];
     threads::columns(&mut y, w.rows, x.len(), |rows, y| {
         match &rounded {
-            Some(x) => match w.format.bits() {
-                8 => integer::<8>(x, w, rows.clone(), y),
-                4 => integer::<4>(x, w, rows.clone(), y),
-                3 => integer::<3>(x, w, rows.clone(), y),
-                _ => integer::<2>(x, w, rows.clone(), y),
+            Some((x, codes)) => match codes.bits {
+                8 => integer::<8>(x, *codes, w, rows.clone(), y),
+                4 => integer::<4>(x, *codes, w, rows.clone(), y),
+                3 => integer::<3>(x, *codes, w, rows.clone(), y),
+                _ => integer::<2>(x, *codes, w, rows.clone(), y),
             },
             None => float(x, w, rows.clone(), y),
         }
@@ -116,82 +123,27 @@ fn dequantise_row(w: &View<'_>, row: usize, out: &mut [f32]) {
     }
 }
 
-fn integer<const BITS: u32>(x: &Rounded, w: &View<'_>, rows: Range<usize>, y: &mut [&mut [f32]]) {
+/// A row of weights meets four rows of `x` at once, which then share what it takes to unpack it.
+fn integer<const BITS: u32>(
+    x: &Rounded,
+    codes: Codes,
+    w: &View<'_>,
+    rows: Range<usize>,
+    y: &mut [&mut [f32]],
+) {
     let chunks = w.chunks();
-    let mut affine = Affine::new(chunks);
-    let mut panel = vec![0i16; if y.len() > 1 { chunks * CHUNK } else { 0 }];
+    let x: Vec<_> = (0..y.len()).map(|row| x.row(row, chunks)).collect();
+    let (fours, rest) = x.as_chunks::<4>();
+    let mut affine = Affine::new(chunks, codes);
     for (at, row) in rows.enumerate() {
         affine.load(w, row);
         let codes = w.codes(row);
-        if let [y] = y {
-            let unpacked = |chunk| unpack::<BITS>(&codes[chunk * chunk_words(BITS)..]);
-            y[at] = dot_packed::<BITS>(codes, &affine, x) + x.fine(0, chunks, &affine, unpacked);
-            continue;
+        for (x, y) in fours.iter().zip(y.as_chunks_mut::<4>().0) {
+            let sums = dot::<BITS, 4>(codes, &affine, *x);
+            y.iter_mut().zip(sums).for_each(|(y, sum)| y[at] = sum);
         }
-        for (chunk, words) in codes.chunks_exact(chunk_words(BITS)).enumerate() {
-            panel[chunk * CHUNK..][..CHUNK].copy_from_slice(&unpack::<BITS>(words));
-        }
-        for (i, y) in y.iter_mut().enumerate() {
-            let unpacked =
-                |chunk| panel[chunk * CHUNK..][..CHUNK].try_into().expect("a chunk has 32 codes");
-            y[at] = dot_panel(&panel, &affine, x, i) + x.fine(i, chunks, &affine, unpacked);
+        for (x, y) in rest.iter().zip(&mut y[4 * fours.len()..]) {
+            [y[at]] = dot::<BITS, 1>(codes, &affine, [*x]);
         }
     }
-}
-
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use super::simd128::{dot_halves, dot_packed, dot_panel, dots};
-
-/// Rows of activations by rows of weights.
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn dots<const I: usize, const J: usize>(x: [&[f32]; I], w: [&[f32]; J]) -> [[f32; J]; I] {
-    x.map(|x| w.map(|w| dot(x, w, |w| w)))
-}
-
-/// A row of activations by a row of 16-bit weights.
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn dot_halves(x: &[f32], w: &[u16]) -> f32 {
-    dot(x, w, half)
-}
-
-/// Eight sums side by side, which is what vectorises without reordering what was written.
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-#[inline(always)]
-fn dot<T: Copy>(x: &[f32], w: &[T], number: impl Fn(T) -> f32) -> f32 {
-    let mut sums = [0.0f32; 8];
-    for (x, w) in x.chunks_exact(8).zip(w.chunks_exact(8)) {
-        for lane in 0..8 {
-            sums[lane] += x[lane] * number(w[lane]);
-        }
-    }
-    sums.iter().sum()
-}
-
-/// One packed row of weights by one row of activations.
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn dot_packed<const BITS: u32>(codes: &[u32], affine: &Affine, x: &Rounded) -> f32 {
-    let mut sum = 0.0;
-    for (chunk, words) in codes.chunks_exact(chunk_words(BITS)).enumerate() {
-        sum += dot_chunk(&unpack::<BITS>(words), affine, x, chunk, chunk);
-    }
-    sum
-}
-
-/// One unpacked row of weights by one row of activations.
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn dot_panel(panel: &[i16], affine: &Affine, x: &Rounded, row: usize) -> f32 {
-    let chunks = panel.len() / CHUNK;
-    let mut sum = 0.0;
-    for (chunk, codes) in panel.chunks_exact(CHUNK).enumerate() {
-        sum += dot_chunk(codes, affine, x, chunk, row * chunks + chunk);
-    }
-    sum
-}
-
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-#[inline(always)]
-fn dot_chunk(codes: &[i16], affine: &Affine, x: &Rounded, chunk: usize, at: usize) -> f32 {
-    let values = &x.values[at * CHUNK..(at + 1) * CHUNK];
-    let sum: i32 = codes.iter().zip(values).map(|(c, q)| i32::from(*c) * i32::from(*q)).sum();
-    affine.d[chunk] * x.scales[at] * sum as f32 + affine.m[chunk] * x.sums[at]
 }

@@ -8,9 +8,10 @@
 mod checks;
 mod cpu;
 mod kernels;
+#[cfg_attr(all(target_arch = "wasm32", target_feature = "simd128"), path = "simd128.rs")]
+#[cfg_attr(not(all(target_arch = "wasm32", target_feature = "simd128")), path = "scalar.rs")]
+mod lanes;
 mod rounded;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-mod simd128;
 
 #[cfg(test)]
 pub(super) use checks::all_checks;

@@ -1,49 +1,72 @@
 //! The dot products of `cpu.rs` in WASM SIMD: of integers, eight 16-bit products an instruction, and of
 //! floats, in the order that `cpu.rs` promises.
 
-use super::rounded::{Affine, Rounded};
+use super::rounded::{Affine, DigitsView, Row, offsets};
 use crate::quant::{CHUNK, chunk_words};
 use core::arch::wasm32::*;
 
-/// One packed row of weights by one row of activations.
-pub(super) fn dot_packed<const BITS: u32>(codes: &[u32], affine: &Affine, x: &Rounded) -> f32 {
-    let chunks = codes.len() / chunk_words(BITS);
-    assert!(
-        x.values.len() >= chunks * CHUNK && affine.d.len() >= chunks && x.scales.len() >= chunks
-    );
-    let mut sums = f32x4_splat(0.0);
-    for chunk in 0..chunks {
-        // SAFETY: the lengths were checked above; a chunk has 32 activations and BITS words.
-        let products = unsafe {
-            let words = codes.as_ptr().add(chunk * chunk_words(BITS));
-            let x = x.values.as_ptr().add(chunk * CHUNK).cast::<v128>();
-            dot_chunk(unpack::<BITS>(words), x)
-        };
-        let scale = f32x4_splat(affine.d[chunk] * x.scales[chunk]);
-        sums = f32x4_add(sums, f32x4_mul(f32x4_convert_i32x4(products), scale));
-    }
-    total(sums) + offsets(affine, &x.sums[..chunks])
+/// The order of the 32 activations that unpacked codes meet. Four bits are unpacked by shifts of 16-bit
+/// lanes, two codes of neighbouring bytes each.
+pub(super) fn order(bits: u32) -> [usize; CHUNK] {
+    std::array::from_fn(|at| match bits {
+        4 => 2 * (at % 8) + 16 * (at / 8 % 2) + at / 16,
+        _ => at,
+    })
 }
 
-/// One unpacked row of weights by one row of activations.
-pub(super) fn dot_panel(panel: &[i16], affine: &Affine, x: &Rounded, row: usize) -> f32 {
-    let chunks = panel.len() / CHUNK;
-    let values = &x.values[row * panel.len()..(row + 1) * panel.len()];
-    let scales = &x.scales[row * chunks..(row + 1) * chunks];
-    assert!(affine.d.len() >= chunks);
-    let mut sums = f32x4_splat(0.0);
-    for (chunk, scale) in scales.iter().enumerate() {
-        // SAFETY: `panel` and `values` have the same length, a multiple of 32.
-        let products = unsafe {
-            let codes = panel.as_ptr().add(chunk * CHUNK).cast::<v128>();
-            let x = values.as_ptr().add(chunk * CHUNK).cast::<v128>();
-            let codes = [0, 1, 2, 3].map(|i| v128_load(codes.add(i)));
-            dot_chunk(codes, x)
-        };
-        let scale = f32x4_splat(affine.d[chunk] * scale);
-        sums = f32x4_add(sums, f32x4_mul(f32x4_convert_i32x4(products), scale));
+/// One packed row of weights by rows of activations.
+pub(super) fn dot<const BITS: u32, const I: usize>(
+    codes: &[u32],
+    affine: &Affine,
+    x: [Row<'_>; I],
+) -> [f32; I] {
+    let chunks = affine.d.len();
+    assert!(codes.len() >= chunks * chunk_words(BITS));
+    assert!(x.iter().all(|x| x.sums.len() == chunks && x.first.has(chunks)));
+    assert!(x.iter().all(|x| x.second.has(x.fine.len())));
+    let mut sums = [f32x4_splat(0.0); I];
+    for chunk in 0..chunks {
+        // SAFETY: there are so many chunks of codes and of activations, as was checked above.
+        unsafe {
+            let codes = unpack::<BITS>(codes.as_ptr().add(chunk * chunk_words(BITS)));
+            let d = v128_load32_splat(affine.d.as_ptr().add(chunk).cast());
+            for (sum, x) in sums.iter_mut().zip(&x) {
+                *sum = f32x4_add(*sum, product(codes, d, x.first, chunk));
+            }
+        }
     }
-    total(sums) + offsets(affine, &x.sums[row * chunks..(row + 1) * chunks])
+    for (sum, x) in sums.iter_mut().zip(&x) {
+        for (at, chunk) in x.fine.iter().enumerate() {
+            let chunk = chunk - x.at;
+            let d = f32x4_splat(affine.d[chunk]);
+            // SAFETY: second digits were checked above, and there is a scale for each chunk of codes.
+            *sum = f32x4_add(*sum, unsafe {
+                let codes = unpack::<BITS>(codes.as_ptr().add(chunk * chunk_words(BITS)));
+                product(codes, d, x.second, at)
+            });
+        }
+    }
+    std::array::from_fn(|i| total(sums[i]) + offsets(&affine.m, x[i].sums))
+}
+
+/// What a chunk of codes and one of activations add to four sums.
+///
+/// # Safety
+/// There is a chunk of activations of this number.
+#[inline(always)]
+unsafe fn product(codes: [v128; 4], d: v128, x: DigitsView<'_>, at: usize) -> v128 {
+    // SAFETY: see above.
+    let (values, centre, scale) = unsafe {
+        let values = x.values.as_ptr().add(at * CHUNK).cast::<v128>();
+        (
+            [0, 1, 2, 3].map(|i| v128_load(values.add(i))),
+            v128_load32_zero(x.centres.as_ptr().add(at).cast()),
+            v128_load32_splat(x.scales.as_ptr().add(at).cast()),
+        )
+    };
+    let [a, b, c, e] = [0, 1, 2, 3].map(|i| i32x4_dot_i16x8(codes[i], values[i]));
+    let sums = i32x4_add(i32x4_add(i32x4_add(a, b), i32x4_add(c, e)), centre);
+    f32x4_mul(f32x4_convert_i32x4(sums), f32x4_mul(d, scale))
 }
 
 /// Rows of activations by rows of weights, of one length that is a multiple of eight.
@@ -117,27 +140,13 @@ fn total_of_eight(sums: [v128; 2]) -> f32 {
     lanes.as_flattened().iter().sum()
 }
 
-fn offsets(affine: &Affine, sums: &[f32]) -> f32 {
-    affine.m.iter().zip(sums).map(|(m, sum)| m * sum).sum()
-}
-
 #[inline(always)]
 fn total(sums: v128) -> f32 {
     (f32x4_extract_lane::<0>(sums) + f32x4_extract_lane::<1>(sums))
         + (f32x4_extract_lane::<2>(sums) + f32x4_extract_lane::<3>(sums))
 }
 
-/// # Safety
-/// `x` points to 32 activations.
-#[inline(always)]
-unsafe fn dot_chunk(codes: [v128; 4], x: *const v128) -> v128 {
-    // SAFETY: see above.
-    let [a, b, c, d] =
-        [0, 1, 2, 3].map(|i| unsafe { i32x4_dot_i16x8(codes[i], v128_load(x.add(i))) });
-    i32x4_add(i32x4_add(a, b), i32x4_add(c, d))
-}
-
-/// The 32 codes of a chunk as 16-bit integers in their order.
+/// The 32 codes of a chunk as 16-bit integers in [`order`]; those of two bits doubled.
 ///
 /// # Safety
 /// `words` points to BITS words.
@@ -156,35 +165,38 @@ unsafe fn unpack<const BITS: u32>(words: *const u32) -> [v128; 4] {
         }
         4 => {
             // SAFETY: there are four words.
-            let both = unsafe { v128_load(words.cast()) };
-            let low = v128_and(both, u8x16_splat(15));
-            let high = u8x16_shr(both, 4);
+            let codes = unsafe { v128_load(words.cast()) };
+            let low = |codes| v128_and(codes, u16x8_splat(15));
+            [low(codes), low(u16x8_shr(codes, 4)), low(u16x8_shr(codes, 8)), u16x8_shr(codes, 12)]
+        }
+        3 => {
+            // SAFETY: there are three words.
+            let (pairs, high) = unsafe {
+                (u16x8_load_extend_u8x8(words.cast()), v128_load32_splat(words.add(2).cast()))
+            };
+            // The high bits of lanes 0 to 3 are the low ones of a byte each, and go where the others lie. A
+            // product would do it as well, but compilers make shifts by lane of it, which WASM has not.
+            let high = u16x8_extend_low_u8x16(high);
+            let high = v128_bitselect(i16x8_shl(high, 4), high, i64x2(-1, 0));
+            let two = |pairs| v128_and(pairs, u16x8_splat(3));
+            let third = |high| v128_and(high, u16x8_splat(4));
             [
-                i16x8_extend_low_u8x16(low),
-                i16x8_extend_high_u8x16(low),
-                i16x8_extend_low_u8x16(high),
-                i16x8_extend_high_u8x16(high),
+                v128_or(two(pairs), third(u16x8_shr(high, 2))),
+                v128_or(two(u16x8_shr(pairs, 2)), third(u16x8_shr(high, 3))),
+                v128_or(two(u16x8_shr(pairs, 4)), third(u16x8_shr(high, 4))),
+                v128_or(u16x8_shr(pairs, 6), third(u16x8_shr(high, 5))),
             ]
         }
         _ => {
-            // SAFETY: there are at least two words.
-            let pairs = unsafe { v128_load64_zero(words.cast()) };
-            let low = |s: u32| v128_and(u8x16_shr(pairs, s), u8x16_splat(3));
-            let mut codes = [low(0), low(2), low(4), low(6)];
-            if BITS == 3 {
-                // SAFETY: there are three words.
-                let word = unsafe { v128_load32_splat(words.add(2)) };
-                // Byte j < 4 has its bits in the low half of byte j, and byte 4 + j in the high.
-                let bits = i8x16_shuffle::<0, 1, 2, 3, 16, 17, 18, 19, 0, 0, 0, 0, 0, 0, 0, 0>(
-                    word,
-                    u8x16_shr(word, 4),
-                );
-                for (s, code) in codes.iter_mut().enumerate() {
-                    let high = v128_and(u8x16_shr(bits, s as u32), u8x16_splat(1));
-                    *code = v128_or(*code, u8x16_shl(high, 2));
-                }
-            }
-            codes.map(|bytes| i16x8_extend_low_u8x16(bytes))
+            // SAFETY: there are two words.
+            let pairs = unsafe { u16x8_load_extend_u8x8(words.cast()) };
+            let twice = |pairs| v128_and(pairs, u16x8_splat(6));
+            [
+                twice(i16x8_shl(pairs, 1)),
+                twice(u16x8_shr(pairs, 1)),
+                twice(u16x8_shr(pairs, 3)),
+                twice(u16x8_shr(pairs, 5)),
+            ]
         }
     }
 }
