@@ -1,12 +1,12 @@
 //! What a cell asks for on its axes: sizes of a decoder in place of its case's own, of the prompt, of
-//! the text and of the batch; and threads.
+//! the text and of the batch; and threads, and how kernels are chosen.
 
 use crate::{
     case::{Case, Expected},
     error::{Error, Result},
     published::{Config, Inputs},
 };
-use record::{Axis, Cell, Class};
+use record::{Axis, Backend, Cell, Class, TuningMode, UnknownName};
 use std::collections::BTreeMap;
 
 /// Gives a case the sizes that a cell asks for. What is expected of other prompts goes; that of other
@@ -59,6 +59,20 @@ pub(crate) fn threads(cell: &Cell) -> Result<Option<usize>> {
     match text.parse() {
         Ok(threads @ 1..) => Ok(Some(threads)),
         _ => Err(Error::input(Axis::Threads.name(), format!("{text} is not a number of threads"))),
+    }
+}
+
+/// How the kernels of a cell are chosen.
+///
+/// # Errors
+/// When that is no way to choose any, or where there are none.
+pub(crate) fn tuning(cell: &Cell) -> Result<TuningMode> {
+    let Some(text) = cell.axis(Axis::Tuning) else { return Ok(TuningMode::Off) };
+    let name = Axis::Tuning.name();
+    let mode = text.parse().map_err(|error: UnknownName| Error::input(name, error.to_string()))?;
+    match (mode, cell.backend) {
+        (TuningMode::Off, _) | (_, Backend::Webgpu | Backend::Native) => Ok(mode),
+        (_, other) => Err(Error::input(name, format!("{other} has no kernels to choose from"))),
     }
 }
 

@@ -8,7 +8,8 @@
 //! its matrices; [`load`] makes a plan of what a model declares and puts it on a [`device`]; [`ops`]
 //! compute on [`tensor`]s; [`models`] are written over ops, remember in [`kv`] and speak through
 //! [`generate`]. `answer` gives a request to `probe`, which looks at the
-//! device and runs [`selftest`], to `measure`, where a cell becomes an outcome, to [`mod@bench`], which
+//! device and runs [`selftest`], to `measure`, where a cell becomes an outcome, by kernels that `tune` has found
+//! to be the fastest if it is asked to, to [`mod@bench`], which
 //! times single calls of ops, or to `infer`, which answers a person; all open what they need through
 //! `open`.
 
@@ -49,6 +50,8 @@ pub mod tensor;
 pub mod testing;
 mod threads;
 mod time;
+mod timed;
+mod tune;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 // The bytes in it can be checked wherever the tests run.

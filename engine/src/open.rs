@@ -34,6 +34,7 @@ pub(crate) async fn device(
         Backend::Webgpu | Backend::Native => {
             let gpu = embedder.gpu().await?;
             gpu.forget();
+            gpu.untune();
             Ok(Device::Gpu(gpu))
         }
         Backend::Wasm => Ok(Device::cpu()),

@@ -216,45 +216,61 @@ async fn run_batch<'a>(gpu: &Rc<Gpu>, checks: impl Iterator<Item = &'a Check> + 
 mod tests {
     use super::*;
     use crate::{
-        device::{Bind, Capabilities, Geometry, Terms},
+        device::{Bind, Capabilities, Geometry, Terms, Tuning},
         ops::choices,
     };
-    use std::collections::HashSet;
 
     /// Needs a Vulkan driver; `harness setup` installs lavapipe where there is none.
     fn gpu() -> Rc<Gpu> {
         pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe")
     }
 
-    /// Every kernel that an op can prefer, in every variant, and then every one that it falls back
-    /// to: each is dispatched and right.
+    /// Every kernel that an op can prefer, in every variant, and then every one that it falls back to or that a
+    /// tuning can pick: each is dispatched and right.
     #[test]
     fn every_kernel_is_right_on_the_native_gpu() {
         let gpu = gpu();
+        let device = Device::Gpu(Rc::clone(&gpu));
         let checks = ops::all_checks();
         let mut left: BTreeSet<Kernel> =
             choices().into_iter().flat_map(|choice| choice.kernels).collect();
         let all = gpu.terms().capabilities;
-        let none = Capabilities { subgroups: false, f16: false, ..all };
-        let of_hardware = |some| Capabilities { software: false, ..some };
-        left.retain(|kernel| [all, of_hardware(all)].iter().any(|it| it.lacks(kernel).is_none()));
-        // What integers are preferred to, too.
-        let in_integers = |kernel: &Kernel| kernel.source == "matvec_digits";
-        let integers: HashSet<Kernel> = left.iter().copied().filter(in_integers).collect();
-        let by_software = [all, none].map(|some| (some, HashSet::new()));
-        let by_hardware = [all, none].map(of_hardware).into_iter();
-        let by_hardware =
-            by_hardware.flat_map(|some| [HashSet::new(), integers.clone()].map(|it| (some, it)));
-        for (capabilities, refused) in by_software.into_iter().chain(by_hardware) {
-            gpu.set_terms(Terms { capabilities, refused, ..Terms::default() });
-            for ran in pollster::block_on(run_checks(&gpu, checks.iter())) {
-                assert_eq!(ran.check.error, None, "{} {:?}", ran.check.op, ran.kernels);
-                for kernel in ran.kernels {
-                    left.remove(&kernel);
+        let hardware = Capabilities { software: false, ..all };
+        left.retain(|kernel| [all, hardware].iter().any(|it| it.lacks(kernel).is_none()));
+        let none = |some| Capabilities { subgroups: false, f16: false, ..some };
+        for capabilities in [all, none(all), hardware, none(hardware)] {
+            gpu.set_terms(Terms { capabilities, ..Terms::default() });
+            right(&gpu, checks.iter(), &mut left);
+        }
+        // Of what is left, one after another goes over all others.
+        for capabilities in [all, hardware] {
+            let mut wanted: Vec<&Check> = checks.iter().collect();
+            while left.iter().any(|kernel| capabilities.lacks(kernel).is_none()) {
+                let favoured = left.iter().copied().collect();
+                gpu.set_terms(Terms { capabilities, favoured, ..Terms::default() });
+                let rehearse =
+                    |check: &Check| gpu.watch(|| gpu.discard(|| drop((check.run)(&device)))).1;
+                // What takes none of them now takes none of fewer.
+                wanted.retain(|check| !rehearse(check).kernels.is_disjoint(&left));
+                if wanted.is_empty() {
+                    break;
                 }
+                right(&gpu, wanted.iter().copied(), &mut left);
             }
         }
         assert!(left.is_empty(), "no check dispatches {left:?}");
+    }
+
+    /// Runs checks, of which each must be right, and takes what they dispatch from a list.
+    fn right<'a>(
+        gpu: &Rc<Gpu>,
+        checks: impl Iterator<Item = &'a Check> + Clone,
+        left: &mut BTreeSet<Kernel>,
+    ) {
+        for ran in pollster::block_on(run_checks(gpu, checks)) {
+            assert_eq!(ran.check.error, None, "{} {:?}", ran.check.op, ran.kernels);
+            left.retain(|kernel| !ran.kernels.contains(kernel));
+        }
     }
 
     #[test]
@@ -275,24 +291,34 @@ mod tests {
         assert!(y.iter().all(|y| *y == 3.5));
     }
 
-    /// Another tile of a product of matrices: sizes come from the geometry alone.
+    /// A tuning takes a kernel that no rule would, and only for the call that it names.
     #[test]
-    fn a_tuned_geometry_computes_the_same() {
+    fn a_tuned_call_computes_the_same_by_another_kernel() {
         let gpu = gpu();
-        let mut terms = gpu.terms().clone();
-        let geometry = |workgroup, tile| Geometry { workgroup, tile, folded: false };
-        terms.tuning.set("matmul", geometry(128, [64, 32]));
-        terms.tuning.set("softmax", Geometry::rows(32));
-        terms.tuning.set("binary", Geometry::elements(128));
-        gpu.set_terms(terms);
         let checks: Vec<Check> = ops::checks()
             .into_iter()
-            .filter(|check| ["matmul", "softmax", "add"].iter().any(|op| check.op.starts_with(op)))
+            .filter(|check| check.op.starts_with("matmul q4 symmetric g32 69×"))
             .collect();
-        for ran in pollster::block_on(run_checks(&gpu, checks.iter())) {
-            assert_eq!(ran.check.error, None, "{}", ran.check.op);
-        }
-        assert!(gpu.watched().kernels.iter().any(|kernel| kernel.geometry.tile == [64, 32]));
+        let run = |picks: Vec<(&str, String)>| {
+            let capabilities = Capabilities { software: false, ..gpu.terms().capabilities };
+            let tuning = Tuning::new(picks);
+            gpu.set_terms(Terms { capabilities, tuning, ..Terms::default() });
+            let mut ran = pollster::block_on(run_checks(&gpu, checks.iter()));
+            ran.retain(|ran| ran.check.op == "matmul q4 symmetric g32 69×96×40");
+            assert_eq!(ran[0].check.error, None);
+            ran.remove(0).kernels
+        };
+        let by_rules = run(vec![]);
+        assert!(by_rules.iter().all(|kernel| kernel.source == "matmul_teams"), "{by_rules:?}");
+        let small = "matmul_slabs HARDWARE=1 LOW=1 BITS=4 GROUP=32 ASYM=0 WG=128 TILE=64×32";
+        let call = "matmul ≤128×96×40 q4 symmetric g32";
+        let tuned = run(vec![(call, small.to_owned())]);
+        assert_eq!(tuned.iter().map(|it| format!("{it:?}")).collect::<Vec<_>>(), [small]);
+        let another = "matmul ≤128×96×41 q4 symmetric g32";
+        assert_eq!(run(vec![(another, small.to_owned())]), by_rules);
+        assert_eq!(run(vec![(call, "matmul_slabs of tomorrow".to_owned())]), by_rules);
+        gpu.untune();
+        assert!(gpu.terms().tuning.is_empty());
     }
 
     /// Fresh buffers hold zeros: without poison, a kernel that does not run passes for one that

@@ -14,6 +14,14 @@ pub fn median(samples: &[f64]) -> f64 {
     }
 }
 
+/// First and third quartile: the medians of both halves, of which each has the sample in the middle.
+pub fn quartiles(samples: &[f64]) -> [f64; 2] {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len().div_ceil(2);
+    [median(&sorted[..half]), median(&sorted[sorted.len() - half..])]
+}
+
 /// A confidence interval of the median of at least 95%; none for fewer than six samples.
 ///
 /// Its ends are samples: the k-th from below and the k-th from above. Whatever the distribution is, each

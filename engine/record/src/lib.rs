@@ -19,6 +19,7 @@ mod outcome;
 mod precision;
 mod request;
 mod trace;
+mod tuning;
 
 pub use bench::{
     BenchCheck, BenchReport, BenchRequest, BenchRow, CallTime, Ceiling, CeilingKind, Share, TimedBy,
@@ -42,6 +43,7 @@ pub use outcome::{
 pub use precision::{Bits, KvFormat, Precision, Quantizer, Scheme};
 pub use request::{Answer, CaseFile, Event, PageReport, Request, RunRequest, SelfCheck};
 pub use trace::{CallTrace, PassTrace};
+pub use tuning::{TriedKernel, TunedCall, Tuning, TuningMode};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

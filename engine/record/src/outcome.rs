@@ -1,6 +1,6 @@
 //! What came of a cell.
 
-use crate::{Bits, Cost, PassTrace, Reference};
+use crate::{Bits, Cost, PassTrace, Reference, Tuning};
 use serde::{Deserialize, Serialize};
 
 /// The verdict of a cell.
@@ -113,6 +113,9 @@ pub struct Outcome {
     /// Where the time of its passes goes, if somebody asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trace: Vec<PassTrace>,
+    /// The kernels that calls were given by measurement; none where only the rules were to choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
 }
 
 impl Outcome {

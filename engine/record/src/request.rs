@@ -2,7 +2,7 @@
 
 use crate::{
     Adapter, Backend, BenchReport, BenchRequest, Capabilities, Cell, EngineInfo, InferRequest,
-    Inference, Outcome,
+    Inference, Outcome, Tuning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,16 @@ pub struct RunRequest {
     /// Whether to say where the time of a pass goes, op by op.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trace: bool,
+    /// What is known of the fastest kernels here, for a cell that is tuned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
+    /// How long a cell may measure kernels before its passes; where it may not at all, it takes what is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tuning_ms: f64,
+}
+
+fn is_zero(ms: &f64) -> bool {
+    *ms == 0.0
 }
 
 /// One file of a case.

@@ -5,13 +5,13 @@
 //! what this adapter gave, through this browser, on the same day as the calls beside them. Each result is
 //! compared with what it must be.
 
-use super::timed::{Calls, Effort, Ran, time};
 use crate::{
     device::{Bind, Device, Geometry, Gpu, Kernel},
     embedder::Embedder,
     error::{Error, Result},
     tensor::Tensor,
     time::now_ms,
+    timed::{self, Calls, Effort, Ran, time},
 };
 use record::{CallTime, Ceiling, CeilingKind};
 use std::rc::Rc;
@@ -231,7 +231,7 @@ impl Probe<'_> {
             self.device.finish(&one).await?;
             samples.push(now_ms() - start);
         }
-        Ok((super::timed::summary(record::TimedBy::Batches, &samples, 1, now_ms() - begun), 4))
+        Ok((timed::summary(record::TimedBy::Batches, &samples, 1, now_ms() - begun), 4))
     }
 }
 

@@ -4,7 +4,7 @@
 //! `ceilings.rs` measures the device with kernels that only move or only compute, `processor.rs` the CPU.
 //! `products.rs`, `attention.rs` and `others.rs` have the calls: through `ops`, in the shapes of published
 //! models, on random weights; those lie there several times, and calls take the copies in turn.
-//! `timed.rs` measures one, and `row.rs` what it makes of its ceilings. Whatever is timed is judged: a
+//! `crate::timed` measures one, and `row.rs` has what it makes of its ceilings. Whatever is timed is judged: a
 //! sample of each result is held to the exact CPU path.
 
 mod attention;
@@ -13,7 +13,6 @@ mod others;
 mod processor;
 mod products;
 mod row;
-mod timed;
 
 pub use ceilings::kernels;
 
@@ -27,12 +26,12 @@ use crate::{
     selftest::{CPU_TOLERANCE, GPU_TOLERANCE},
     tensor::Tensor,
     testing::{rel_l2, uniform},
+    timed::{self, Calls, Effort},
 };
 use record::{
     BenchCheck, BenchReport, BenchRequest, BenchRow, Bits, Ceiling, CeilingKind, Event, Precision,
 };
 use shaders::{Dialect, Files};
-use timed::{Calls, Effort};
 
 /// The ops that are measured.
 pub const OPS: [&str; 10] = [

@@ -1,12 +1,10 @@
 //! What one thread of the CPU can do at most: bytes that only move, and products and sums in f32.
 
-use super::{
-    ceilings::ceiling,
-    timed::{Effort, summary},
-};
+use super::ceilings::ceiling;
 use crate::{
     error::{Error, Result},
     time::now_ms,
+    timed::{Effort, summary},
 };
 use record::{CallTime, Ceiling, CeilingKind, TimedBy};
 use std::hint::black_box;

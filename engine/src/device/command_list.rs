@@ -44,6 +44,25 @@ impl<T> CommandList<T> {
         self.work.iter().any(|work| matches!(work, Work::Write { .. }))
     }
 
+    /// The dispatches of some of the calls that were noted, to be replayed while this list lives.
+    pub(crate) fn part(&self, is_wanted: impl Fn(usize) -> bool) -> CommandList<()> {
+        // What comes before the first call is part of it.
+        self.only(|work| match work {
+            Work::Dispatch(dispatch) => is_wanted(dispatch.noted.saturating_sub(1)),
+            _ => false,
+        })
+    }
+
+    /// The same work, to be replayed while this list lives.
+    pub(crate) fn part_of_all(&self) -> CommandList<()> {
+        self.only(|_| true)
+    }
+
+    fn only(&self, is_wanted: impl Fn(&Work) -> bool) -> CommandList<()> {
+        let work = self.work.iter().filter(|work| is_wanted(work)).cloned().collect();
+        CommandList { work, outputs: (), shelf: Shelf::default(), pool: Rc::clone(&self.pool) }
+    }
+
     /// Loses a dispatch.
     #[cfg(test)]
     pub(crate) fn leave_out(&mut self, at: usize) {

@@ -1,4 +1,4 @@
-//! A GPU: its buffers, the choice among kernels, and the recording of work.
+//! A GPU: its buffers, and the recording of work.
 
 use super::{
     bind::Bind,
@@ -10,6 +10,7 @@ use super::{
     problems::Problems,
     queue::{Dispatch, HostFn, HostStep, Reading, Work},
     trace::Notes,
+    watch::{Faced, Watched},
 };
 use crate::{
     error::{Error, Result},
@@ -17,8 +18,9 @@ use crate::{
     time::now_ms,
 };
 use std::{
-    cell::{Cell, OnceCell, Ref, RefCell},
-    collections::{BTreeSet, VecDeque},
+    cell::{Cell, OnceCell, RefCell},
+    collections::VecDeque,
+    fmt,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -29,7 +31,7 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     description: record::Adapter,
-    terms: RefCell<Terms>,
+    pub(super) terms: RefCell<Terms>,
     pool: Rc<RefCell<Pool>>,
     pub(super) pipelines: RefCell<Pipelines>,
     makers: Option<Box<dyn Makers>>,
@@ -47,25 +49,11 @@ pub struct Gpu {
     pub(super) usual_ms: Cell<Option<f64>>,
     pub(super) notes: Notes,
     /// What was recorded since someone began to watch.
-    watched: RefCell<Watched>,
+    pub(super) watched: RefCell<Watched>,
     /// Counts beginnings and ends of watches.
-    watch: Cell<u64>,
-}
-
-/// What was recorded, by kernel and by op.
-#[derive(Clone, Debug, Default)]
-pub struct Watched {
-    /// The kernels that were dispatched.
-    pub kernels: BTreeSet<Kernel>,
-    /// The ops that run on the host, as none of their kernels works here.
-    pub hosted: BTreeSet<&'static str>,
-}
-
-impl Watched {
-    fn extend(&mut self, other: &Watched) {
-        self.kernels.extend(&other.kernels);
-        self.hosted.extend(&other.hosted);
-    }
+    pub(super) watch: Cell<u64>,
+    /// Choices between kernels, while somebody asks for them.
+    pub(super) faced: RefCell<Option<Vec<Faced>>>,
 }
 
 /// Makes pipelines side by side, which wgpu cannot ask a browser for. What was made is found when
@@ -75,8 +63,8 @@ pub trait Makers {
     fn make(&self, recipes: Vec<Recipe>) -> Pin<Box<dyn Future<Output = ()> + '_>>;
 }
 
-impl std::fmt::Debug for Gpu {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gpu({})", self.description.device)
     }
 }
@@ -110,44 +98,13 @@ impl Gpu {
             notes: Notes::default(),
             watched: RefCell::default(),
             watch: Cell::new(1),
+            faced: RefCell::default(),
         })
     }
 
     /// What the adapter says of itself.
     pub fn description(&self) -> &record::Adapter {
         &self.description
-    }
-
-    /// What the choice among kernels depends on.
-    pub fn terms(&self) -> Ref<'_, Terms> {
-        self.terms.borrow()
-    }
-
-    /// Changes what the choice among kernels depends on, for work that is recorded from now on.
-    pub fn set_terms(&self, terms: Terms) {
-        *self.terms.borrow_mut() = terms;
-    }
-
-    /// The first of an op's kernels that this GPU can run and that has not failed its check.
-    pub fn choose(&self, kernels: impl IntoIterator<Item = Kernel>) -> Option<Kernel> {
-        self.terms.borrow().choose(kernels)
-    }
-
-    /// Runs `work`, and says what it recorded.
-    pub fn watch<T>(&self, work: impl FnOnce() -> T) -> (T, Watched) {
-        let before = self.watched.take();
-        self.watch.update(|watch| watch + 1);
-        let value = work();
-        let watched = self.watched.take();
-        self.watch.update(|watch| watch + 1);
-        self.watched.replace(before);
-        self.watched.borrow_mut().extend(&watched);
-        (value, watched)
-    }
-
-    /// What was recorded since the GPU was opened.
-    pub fn watched(&self) -> Watched {
-        self.watched.borrow().clone()
     }
 
     /// Composes kernels of other files from now on: how a test plants a fault.

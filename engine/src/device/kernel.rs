@@ -1,8 +1,9 @@
 //! A kernel as a value, and the choice among those that can do the same work.
 
+use super::Tuning;
 use shaders::{ComposeError, Define, Dialect, Files};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     fmt,
     hash::{Hash, Hasher},
 };
@@ -212,29 +213,15 @@ impl Capabilities {
     }
 }
 
-/// Geometries that were found to be faster than those that ops ask for, by file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tuning(BTreeMap<&'static str, Geometry>);
-
-impl Tuning {
-    /// Uses a geometry for all kernels of a file.
-    pub fn set(&mut self, source: &'static str, geometry: Geometry) {
-        self.0.insert(source, geometry);
-    }
-
-    fn of(&self, kernel: Kernel) -> Kernel {
-        let geometry = self.0.get(kernel.source).copied().unwrap_or(kernel.geometry);
-        Kernel { geometry, ..kernel }
-    }
-}
-
 /// All that the choice among an op's kernels depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     /// What the GPU offers.
     pub capabilities: Capabilities,
-    /// Geometries that were measured to be better.
+    /// Kernels that were measured to be faster than those that the rules take.
     pub tuning: Tuning,
+    /// Kernels that go over all others wherever an op names them: how one is measured or checked.
+    pub favoured: HashSet<Kernel>,
     /// Kernels that failed their check.
     pub refused: HashSet<Kernel>,
 }
@@ -243,10 +230,28 @@ impl Terms {
     /// The first of an op's kernels, which come in the order of preference, that the GPU can run and
     /// that has not failed.
     pub fn choose(&self, kernels: impl IntoIterator<Item = Kernel>) -> Option<Kernel> {
-        kernels
-            .into_iter()
-            .map(|kernel| self.tuning.of(kernel))
-            .find(|kernel| self.against(kernel).is_none())
+        kernels.into_iter().find(|kernel| self.against(kernel).is_none())
+    }
+
+    /// The kernel for a call that can be tuned: one that is favoured, or what the tuning says, or what the rules
+    /// do. Nothing is taken that the GPU cannot run, or that has failed.
+    pub fn choose_for(
+        &self,
+        call: &(impl fmt::Display + Hash),
+        kernels: impl IntoIterator<Item = Kernel, IntoIter: Clone>,
+    ) -> Option<Kernel> {
+        // Kernels behind the one that is chosen are not even made.
+        let kernels = kernels.into_iter();
+        let is_favoured = |kernel: &Kernel| self.favoured.contains(kernel);
+        let favoured = match self.favoured.is_empty() {
+            true => None,
+            false => self.choose(kernels.clone().filter(is_favoured)),
+        };
+        let tuned = || match self.tuning.is_empty() {
+            true => None,
+            false => self.choose(self.tuning.pick(call, kernels.clone())),
+        };
+        favoured.or_else(tuned).or_else(|| self.choose(kernels.clone()))
     }
 
     /// Why a kernel is not chosen whatever comes after it.
@@ -288,14 +293,38 @@ mod tests {
         assert_eq!(terms.choose(KERNEL.or_by_subgroups()), None);
     }
 
+    /// The same work in other workgroups.
+    const OTHER: Kernel = Kernel { geometry: Geometry::rows(128), ..KERNEL };
+
     #[test]
-    fn tuning_changes_geometries_and_a_limit_refuses_them() {
-        let mut terms = Terms::default();
-        terms.capabilities.max_invocations = 128;
-        terms.tuning.set("norm", Geometry::rows(128));
-        let tuned = Kernel { geometry: Geometry::rows(128), ..KERNEL };
-        assert_eq!(terms.choose([KERNEL]), Some(tuned));
-        terms.tuning.set("norm", Geometry::rows(256));
-        assert_eq!(terms.choose([KERNEL]), None);
+    fn a_tuned_call_gets_its_pick_where_that_is_its_own_and_runs() {
+        let name = format!("{OTHER:?}");
+        let tuned = |call: &str, kernel: &str| Terms {
+            tuning: Tuning::new([(call, kernel)]),
+            ..Terms::default()
+        };
+        let both = [KERNEL, OTHER];
+        let mut terms = tuned("norm 3", &name);
+        assert_eq!(terms.choose_for(&"norm 3", both), Some(OTHER));
+        assert_eq!(terms.choose_for(&"norm 3", both), Some(OTHER), "and again");
+        assert_eq!(terms.choose_for(&"norm 4", both), Some(KERNEL), "another call");
+        assert_eq!(terms.choose_for(&"norm 3", [KERNEL]), Some(KERNEL), "not right for it");
+        assert_eq!(tuned("norm 3", "nonsense").choose_for(&"norm 3", both), Some(KERNEL));
+        terms.refused.insert(OTHER);
+        assert_eq!(terms.choose_for(&"norm 3", both), Some(KERNEL), "it failed the self-test");
+        let mut small = tuned("norm 3", &name);
+        small.capabilities.max_invocations = 64;
+        assert_eq!(small.choose_for(&"norm 3", both), Some(KERNEL), "it does not run");
+        assert_eq!(small.choose_for(&"norm 3", [OTHER]), None);
+    }
+
+    #[test]
+    fn what_is_favoured_goes_over_rules_and_tuning() {
+        let tuning = Tuning::new([("norm", format!("{OTHER:?}"))]);
+        let mut terms = Terms { tuning, favoured: [KERNEL].into(), ..Terms::default() };
+        assert_eq!(terms.choose_for(&"norm", [OTHER, KERNEL]), Some(KERNEL));
+        assert_eq!(terms.choose_for(&"norm", [OTHER]), Some(OTHER));
+        terms.refused.insert(KERNEL);
+        assert_eq!(terms.choose_for(&"norm", [KERNEL, OTHER]), Some(OTHER));
     }
 }

@@ -1,6 +1,6 @@
 //! Where arithmetic runs: the CPU at once, or the GPU by recording.
 //!
-//! `kernel.rs` says what a kernel is and how one is chosen; `adapter.rs` asks for a GPU and describes
+//! `kernel.rs` says what a kernel is and how one is chosen, by rule or as `tuning.rs` has it, and `watch.rs` which are; `adapter.rs` asks for a GPU and describes
 //! it; `pool.rs` lends its buffers, `bind.rs` shows them to kernels, and `pipelines.rs` keeps its
 //! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `command_list.rs` keeps
 //! the work of one decode step so that each token only replays it; `modes.rs` has what ends with its
@@ -21,17 +21,21 @@ mod problems;
 mod queue;
 mod spin;
 mod trace;
+mod tuning;
+mod watch;
 
 pub use adapter::InPage;
 pub use bind::Bind;
 pub use command_list::{CommandList, TimedDispatch};
-pub use gpu::{Gpu, Makers, Watched};
-pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tuning};
+pub use gpu::{Gpu, Makers};
+pub use kernel::{Capabilities, Geometry, Kernel, Terms};
 pub use modes::{Laps, Poison, Spent};
 pub use pipelines::Recipe;
 pub use pool::Buffer;
 pub use queue::{HostFn, Reading};
 pub use trace::{Analysis, Call, Notes, Trace, numbers};
+pub use tuning::Tuning;
+pub use watch::{Faced, Watched};
 
 use crate::{
     error::Result,

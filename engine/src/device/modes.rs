@@ -1,7 +1,12 @@
 //! Modes of a GPU that end with their scope, so that a request that breaks off leaves none behind; and
 //! what the GPU has spent.
 
-use super::{gpu::Gpu, pool::Buffer, queue::Work};
+use super::{
+    clock::Clock,
+    gpu::Gpu,
+    pool::Buffer,
+    queue::{SUBMIT_AFTER, Work},
+};
 use crate::error::Result;
 
 /// What poisoned buffers hold: a large negative number, and an index out of every range.
@@ -100,6 +105,13 @@ impl Drop for Poison<'_> {
 pub struct Laps<'a>(&'a Gpu);
 
 impl Laps<'_> {
+    /// Dispatches that a lap may have where there are so many: each begins a compute pass of its own, and the last of
+    /// its passes may not be full.
+    pub(crate) const fn room(laps: usize) -> usize {
+        let of_each = Clock::LAPS / if laps > 0 { laps } else { 1 };
+        of_each.saturating_sub(1) * SUBMIT_AFTER
+    }
+
     /// Ends the lap before and notes the time of what is dispatched from now on; does nothing where
     /// the adapter has no timestamps.
     pub fn start(&self) {

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 /// Dispatches that are collected before they are submitted on their own account, so that the GPU
 /// starts while the rest is being recorded.
-const SUBMIT_AFTER: usize = 256;
+pub(super) const SUBMIT_AFTER: usize = 256;
 
 /// One recorded piece of work.
 #[derive(Clone, Debug)]

@@ -1,15 +1,17 @@
 //! From a prompt to a text: one pass over the prompt, then one a token.
 //!
 //! On a GPU the pass for a token, its sampling and its bookkeeping are recorded once and replayed
-//! (`recorded.rs`).
+//! (`recorded.rs`); `passes.rs` records whole passes of a model for who measures them.
 //! Tokens stay on the device and are fetched several at a time: how many grows while a fetch stays
 //! quick, since some browsers answer one only every few milliseconds.
 
+mod passes;
 mod prompts;
 mod recorded;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 pub(crate) mod tests;
 
+pub(crate) use passes::{Kind, Pass, Passes};
 pub(crate) use prompts::{prompts, stop_tokens};
 pub(crate) use recorded::{ForcedSteps, RecordedStep};
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     device::Gpu,
     kv::KvCache,
+    models::{Model, Outputs},
     published::{GenerationConfig, Suppressed},
 };
 use std::cell::{Cell, RefCell};
@@ -101,6 +102,16 @@ impl Decoder for Chain {
 
     fn stop_tokens(&self) -> &[u32] {
         &self.stop
+    }
+}
+
+impl Model for Chain {
+    fn forward(&self, _: &Device, _: &Inputs) -> Result<Outputs> {
+        Ok(Vec::new())
+    }
+
+    fn decoder(&self) -> Option<&dyn Decoder> {
+        Some(self)
     }
 }
 

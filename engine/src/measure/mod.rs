@@ -22,10 +22,12 @@ use crate::{
     embedder::Embedder,
     error::{Error, Result},
     models::Model,
-    open, threads,
+    open, threads, tune,
     weights::Metered,
 };
-use record::{Correctness, Event, Load, Outcome, RunRequest, Status, Timing, Tolerances};
+use record::{
+    Correctness, Event, Load, Outcome, RunRequest, Status, Timing, Tolerances, Tuning, TuningMode,
+};
 use std::cell::Cell;
 use texts::Texts;
 
@@ -103,6 +105,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let threads = matches!(device, Device::Cpu(_)).then(|| threads::count() as u32);
     let mut timing =
         Timing { load_ms, load: Some(phases), pass_cost, threads, ..Timing::default() };
+    let tuning = tuned(request, &device, model.as_ref(), &case, stage).await?;
     stage.enter("measure");
     passes::measure(&device, model.as_ref(), &case.inputs, request, embedder, &mut timing).await?;
 
@@ -158,8 +161,39 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         reference: case.expected.reference,
         synthetic_inputs: case.synthetic_inputs,
         trace,
+        tuning,
         ..Outcome::default()
     })
+}
+
+/// Settles by which kernels all passes from here on run, where the cell asks for more than the rules.
+async fn tuned(
+    request: &RunRequest,
+    device: &Device,
+    model: &dyn Model,
+    case: &Case,
+    stage: &Stage<'_>,
+) -> Result<Option<Tuning>> {
+    let mode = axes::tuning(&request.cell)?;
+    let (TuningMode::Fixed | TuningMode::Auto, Device::Gpu(gpu)) = (mode, device) else {
+        return Ok(None);
+    };
+    let subject = tune::Subject { device, gpu, model, inputs: &case.inputs };
+    let known = request.tuning.as_ref();
+    stage.enter("tune");
+    let tuning = match (mode, known) {
+        (TuningMode::Auto, _) if request.tuning_ms > 0.0 => {
+            subject.auto(known, request.tuning_ms).await?
+        }
+        (_, Some(known)) => subject.fixed(known)?,
+        (_, None) => {
+            let note = "nothing was measured on this adapter in this browser; see `harness tune`";
+            Tuning { note: Some(note.to_owned()), ..Tuning::default() }
+        }
+    };
+    // What that took is no part of what the cell does.
+    gpu.forget();
+    Ok(Some(tuning))
 }
 
 async fn reference_outputs(model: &dyn Model, case: &Case) -> Result<compare::Values> {

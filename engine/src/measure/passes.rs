@@ -127,6 +127,8 @@ mod tests {
             warmup: 0,
             max_new_tokens: None,
             trace: false,
+            tuning: None,
+            tuning_ms: 0.0,
         };
         let passes = |each_ms: f64| {
             let is_last =

@@ -60,6 +60,8 @@ fn request(class: Class, folder: &str) -> RunRequest {
         warmup: 0,
         max_new_tokens: None,
         trace: false,
+        tuning: None,
+        tuning_ms: 0.0,
     }
 }
 

@@ -2,9 +2,9 @@
 //! hide behind each other counts for each, and the pass in one go is faster than the sum.
 
 use crate::{
-    device::{Call, CommandList, Device, Gpu},
+    device::{Call, Device, Gpu},
     error::Result,
-    generate::RecordedStep,
+    generate::{Kind, Pass, Passes},
     models::{Decoder, Model, Rows},
     ops,
     published::Inputs,
@@ -26,67 +26,53 @@ pub(super) async fn passes(
     model: &dyn Model,
     inputs: &Inputs,
 ) -> Result<Vec<PassTrace>> {
-    let passes = match (model.decoder(), device) {
-        (None, Device::Gpu(gpu)) => {
-            let trace = device.trace();
-            let list = gpu.record(|| model.forward(device, inputs));
-            vec![on_gpu("forward", gpu, &list, trace.end()).await?]
+    match (model.decoder(), device) {
+        (_, Device::Gpu(gpu)) => {
+            // Every replay of a step is one more token.
+            let passes = Passes::open(device, gpu, model, inputs, 3 * ROUNDS)?;
+            let mut traced = Vec::new();
+            let traced_kinds = [Kind::Forward, Kind::Prompt, Kind::Step];
+            for kind in passes.kinds().iter().filter(|kind| traced_kinds.contains(kind)) {
+                let pass = passes.record(*kind)?;
+                traced.extend(on_gpu(kind.name(), gpu, pass).await?);
+            }
+            Ok(traced)
         }
         (None, Device::Cpu(_)) => {
-            vec![Some(on_cpu("forward", device, || model.forward(device, inputs).map(drop))?)]
+            Ok(vec![on_cpu("forward", device, || model.forward(device, inputs).map(drop))?])
         }
-        (Some(decoder), _) => of_decoder(device, decoder, inputs).await?,
-    };
-    Ok(passes.into_iter().flatten().collect())
+        (Some(decoder), Device::Cpu(_)) => decoder_on_cpu(device, decoder, inputs),
+    }
 }
 
-async fn of_decoder(
+fn decoder_on_cpu(
     device: &Device,
     decoder: &dyn Decoder,
     inputs: &Inputs,
-) -> Result<Vec<Option<PassTrace>>> {
+) -> Result<Vec<PassTrace>> {
     let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
     let inputs = decoder.row(inputs, 0, ids.batch);
-    // Every replay of a step is one more token.
     let length = ids.tokens.min(decoder.positions().saturating_sub(3 * ROUNDS)).max(1);
     let prompt = device.upload_u32(&[1, length], ids.values[..length].to_vec());
     let state = decoder.begin(device, &inputs, length + 3 * ROUNDS)?;
     let rows = Rows { last: true, mask: None };
-    let prefill = || {
+    let of_prompt = on_cpu("prompt", device, || {
         let logits = decoder.prefill(device, &state, &inputs, &prompt, rows)?;
-        Ok(ops::argmax(device, &logits))
-    };
-    let input = || device.upload_u32(&[1, 1], vec![0]);
-    Ok(match device {
-        Device::Gpu(gpu) => {
-            let trace = device.trace();
-            let list = gpu.record(prefill);
-            let of_prompt = on_gpu("prompt", gpu, &list, trace.end()).await?;
-            state.cache.advance(device, length);
-            let trace = device.trace();
-            let step = RecordedStep::greedy(device, gpu, decoder, &state, input(), 3 * ROUNDS);
-            let of_step = on_gpu("step", gpu, step.commands(), trace.end()).await?;
-            vec![of_prompt, of_step]
-        }
-        Device::Cpu(_) => {
-            let of_prompt = on_cpu("prompt", device, || prefill().map(drop))?;
-            state.cache.advance(device, length);
-            let of_step = on_cpu("step", device, || {
-                let logits = decoder.step(device, &state, &input(), rows);
-                ops::argmax(device, &logits);
-                Ok(())
-            })?;
-            vec![Some(of_prompt), Some(of_step)]
-        }
-    })
+        ops::argmax(device, &logits);
+        Ok(())
+    })?;
+    state.cache.advance(device, length);
+    let of_step = on_cpu("step", device, || {
+        let input = device.upload_u32(&[1, 1], vec![0]);
+        let logits = decoder.step(device, &state, &input, rows);
+        ops::argmax(device, &logits);
+        Ok(())
+    })?;
+    Ok(vec![of_prompt, of_step])
 }
 
-async fn on_gpu<T>(
-    pass: &str,
-    gpu: &Gpu,
-    list: &CommandList<T>,
-    calls: Vec<Call>,
-) -> Result<Option<PassTrace>> {
+async fn on_gpu(name: &str, gpu: &Gpu, pass: Pass<'_>) -> Result<Option<PassTrace>> {
+    let Pass { list, calls, .. } = &pass;
     gpu.prepare().await;
     gpu.spin_up().await?;
     let mut rounds = Vec::new();
@@ -100,7 +86,8 @@ async fn on_gpu<T>(
         gpu.replay(list);
     }
     let Some(whole) = laps.end().await? else { return Ok(None) };
-    let mut timed: Vec<TimedCall> = calls.into_iter().map(|call| (call, Vec::new(), 0.0)).collect();
+    let mut timed: Vec<TimedCall> =
+        calls.iter().map(|call| (call.clone(), Vec::new(), 0.0)).collect();
     for (at, dispatch) in rounds[0].iter().enumerate() {
         let times: Vec<f64> = rounds.iter().map(|round| round[at].ms).collect();
         // What comes before the first call is part of it.
@@ -110,7 +97,7 @@ async fn on_gpu<T>(
         }
     }
     Ok(Some(PassTrace {
-        pass: pass.to_owned(),
+        pass: name.to_owned(),
         by: TimedBy::Timestamps,
         ms: median(&whole),
         calls: gathered(timed),
@@ -177,8 +164,7 @@ mod tests {
             let chain = Chain::new(&device);
             let mut inputs = Inputs::default();
             inputs.ints.insert("input_ids".to_owned(), (vec![1, 3], vec![0, 1, 2]));
-            let passes = pollster::block_on(of_decoder(&device, &chain, &inputs)).unwrap();
-            let passes: Vec<PassTrace> = passes.into_iter().flatten().collect();
+            let passes = pollster::block_on(passes(&device, &chain, &inputs)).unwrap();
             let names: Vec<&str> = passes.iter().map(|pass| pass.pass.as_str()).collect();
             assert_eq!(names, ["prompt", "step"]);
             for PassTrace { by, ms, calls, .. } in &passes {

@@ -5,14 +5,17 @@
 
 mod faults;
 
-use super::{Check, checks};
+use super::{Check, checks, choices};
 use crate::{
     device::{Capabilities, Device, Gpu, Kernel, Terms},
     selftest::{Ran, run_checks},
 };
 use faults::{FAULTS, Fault};
 use shaders::{Dialect, Files};
-use std::{collections::BTreeSet, rc::Rc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    rc::Rc,
+};
 
 /// What is included and has no entry point of its own, and what no op uses: `bench` judges those itself.
 const ELSEWHERE: &[&str] = &["ceiling_arithmetic", "ceiling_memory", "ceiling_step", "product"];
@@ -35,9 +38,14 @@ struct Checked {
 impl Checked {
     /// Sees which kernels each check would dispatch.
     fn new(of: impl Fn(Capabilities) -> Capabilities) -> Checked {
+        Checked::of(of, HashSet::new())
+    }
+
+    /// The same where some kernels are taken before all others.
+    fn of(of: impl Fn(Capabilities) -> Capabilities, favoured: HashSet<Kernel>) -> Checked {
         let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
         let capabilities = of(gpu.terms().capabilities);
-        gpu.set_terms(Terms { capabilities, ..Terms::default() });
+        gpu.set_terms(Terms { capabilities, favoured, ..Terms::default() });
         let checks = checks();
         let device = Device::Gpu(Rc::clone(&gpu));
         let rehearse = |check: &Check| gpu.watch(|| gpu.discard(|| drop((check.run)(&device)))).1;
@@ -71,6 +79,12 @@ impl Checked {
     }
 }
 
+/// The kernels with a definition.
+fn tuned_with(name: &str) -> HashSet<Kernel> {
+    let kernels = choices().into_iter().flat_map(|choice| choice.kernels);
+    kernels.filter(|kernel| kernel.value(name) != 0).collect()
+}
+
 /// The faults of this list that nobody notices.
 fn unnoticed(faults: impl Iterator<Item = &'static Fault>) -> Vec<String> {
     // Its own kernels, those of hardware with as many features, and of hardware with none.
@@ -78,6 +92,10 @@ fn unnoticed(faults: impl Iterator<Item = &'static Fault>) -> Vec<String> {
         Checked::new(|all| all),
         Checked::new(|all| Capabilities { software: false, ..all }),
         Checked::new(|_| Capabilities::default()),
+        // What no rule takes.
+        Checked::of(|all| Capabilities { software: false, ..all }, tuned_with("BROAD")),
+        Checked::of(|all| Capabilities { software: false, ..all }, tuned_with("DEEP")),
+        Checked::of(|all| Capabilities { software: false, ..all }, tuned_with("LATE")),
     ];
     let mut unnoticed = Vec::new();
     for (file, before, after, why) in faults {

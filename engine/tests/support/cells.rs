@@ -26,6 +26,8 @@ pub fn once(class: Class, folder: &Path, precision: Precision) -> RunRequest {
         warmup: 0,
         max_new_tokens: None,
         trace: false,
+        tuning: None,
+        tuning_ms: 0.0,
     }
 }
 

@@ -1,12 +1,13 @@
 //! The kernels of attention: for software adapters a query an invocation, for GPUs a tile of queries a
-//! workgroup, or where there are few queries one.
+//! workgroup, or where there are few queries one; and behind those of the rules others that a tuning may take.
 
 use super::Attention;
 use crate::{
     device::{Geometry, Kernel},
-    ops::{Choice, attention::MAX_WIDTH},
+    ops::{Choice, attention::MAX_WIDTH, choice::up_to},
     tensor::Tensor,
 };
+use std::fmt;
 
 /// Queries of a sequence up to which there are fewer workgroups than a GPU has room for.
 const FEW_QUERIES: usize = 4;
@@ -27,29 +28,79 @@ const TILED_WIDTH: usize = 128;
 /// Turns of all its loops after which lavapipe ends every loop of an invocation, and says nothing.
 const MOST_TURNS: usize = 65_535;
 
+/// An attention as far as a tuning tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Attended {
+    /// Heads of all sequences, queries and keys of each, at most.
+    heads: usize,
+    tokens: usize,
+    keys: usize,
+    width: usize,
+    causal: bool,
+    cached: bool,
+    padded: bool,
+    biased: bool,
+}
+
+impl Attended {
+    pub(super) fn of(
+        how: &Attention<'_>,
+        cached: bool,
+        batch: usize,
+        [tokens, keys, width]: [usize; 3],
+    ) -> Attended {
+        Attended {
+            heads: batch * how.heads,
+            tokens: up_to(tokens, 1),
+            keys: up_to(keys, 1),
+            width,
+            causal: how.causal,
+            cached,
+            padded: how.mask.is_some(),
+            biased: how.bias.is_some(),
+        }
+    }
+}
+
+impl fmt::Display for Attended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Attended { heads, tokens, keys, width, causal, cached, padded, biased } = *self;
+        write!(f, "attention {heads} heads of {width}, ≤{tokens} × ≤{keys}")?;
+        let named =
+            [(causal, "causal"), (cached, "cached"), (padded, "padded"), (biased, "biased")];
+        named.iter().filter(|(is, _)| *is).try_for_each(|(_, name)| write!(f, ", {name}"))
+    }
+}
+
 /// The kernels for `tokens` queries that see up to `keys` of `width`, the preferred one first.
 pub(super) fn kernels(
     how: &Attention<'_>,
     cached: bool,
     invocations: u32,
     [tokens, keys, width]: [usize; 3],
-) -> impl IntoIterator<Item = Kernel> {
-    let seeing = |kernel: Kernel| {
+) -> impl Iterator<Item = Kernel> + Clone + use<> {
+    let [causal, padded, biased] = [how.causal, how.mask.is_some(), how.bias.is_some()];
+    let seeing = move |kernel: Kernel| {
         kernel
-            .switched("CAUSAL", how.causal)
+            .switched("CAUSAL", causal)
             .switched("CACHED", cached)
-            .switched("PADDED", how.mask.is_some())
-            .switched("BIASED", how.bias.is_some())
+            .switched("PADDED", padded)
+            .switched("BIASED", biased)
     };
     let alone = Kernel::new("attention_alone", Geometry::elements(8)).for_software();
-    let together = seeing(Kernel::new("attention", Geometry::rows(invocations)));
+    let together = |count| Kernel::new("attention", Geometry::rows(count)).or_by_subgroups();
     // An invocation alone goes twice over the elements of each key, and of its output.
     let turns = keys * (2 * width + 1) + 2 * width;
-    let alone = (turns < MOST_TURNS).then(|| seeing(alone));
+    let alone = (turns < MOST_TURNS).then_some(alone);
     let tiles = Kernel::new("attention_tiles", Geometry::rows(128)).for_hardware().with("QUADS", 1);
-    let is_tiled = tokens >= MANY_QUERIES && width <= TILED_WIDTH && width.is_multiple_of(4);
-    let tiles = is_tiled.then(|| seeing(tiles));
-    alone.into_iter().chain(tiles).chain(together.or_by_subgroups())
+    let can_be_tiled = tokens > 1 && width <= TILED_WIDTH && width.is_multiple_of(4);
+    let [tiles, tiles_of_few] = [tokens >= MANY_QUERIES, tokens < MANY_QUERIES]
+        .map(|it| (it && can_be_tiled).then_some(tiles));
+    let others = [64, 128, 256].into_iter().filter(move |count| *count != invocations);
+    let other_counts = others.filter(move |count| *count as usize >= width);
+    let rules = alone.into_iter().chain(tiles).chain(together(invocations));
+    let others = tiles_of_few.into_iter().chain(other_counts.flat_map(together));
+    rules.chain(others).map(seeing)
 }
 
 /// Every kernel that there is, the calls in which it is chosen.

@@ -20,7 +20,7 @@ use crate::{
     tensor::Tensor,
 };
 use cpu::cpu;
-use kernels::{TILE, invocations, kernels};
+use kernels::{Attended, TILE, invocations, kernels};
 use std::ops::Range;
 
 /// Widest head the GPU kernel holds.
@@ -181,9 +181,10 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                 }
             };
             let invocations = invocations(tokens, most_keys, width);
-            let Some(kernel) =
-                gpu.choose(kernels(&how, step.is_some(), invocations, [tokens, most_keys, width]))
-            else {
+            let (cached, seen) = (step.is_some(), [tokens, most_keys, width]);
+            let attended = Attended::of(&how, cached, batch, seen);
+            let kernels = kernels(&how, cached, invocations, seen);
+            let Some(kernel) = gpu.choose_for(&attended, kernels) else {
                 let mut inputs = [q, k, v].map(Input::Floats).to_vec();
                 inputs.extend(how.mask.map(Input::Floats));
                 inputs.extend(how.bias.map(Input::Floats));

@@ -6,10 +6,11 @@ use super::{Attention, KeysValues, Sizes, analysis, attention};
 use crate::{
     device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
     kv::KvCache,
-    ops::{Angles, Check, Choice, rope},
+    ops::{Angles, Check, Choice, choice::up_to, rope},
     tensor::Tensor,
     testing::normal,
 };
+use std::fmt;
 
 /// Of heads so wide: a multiple of 16, so that what an invocation reads can be written out.
 const WIDTHS: [usize; 8] = [16, 32, 48, 64, 80, 96, 112, 128];
@@ -21,14 +22,34 @@ const MOST_SHARES: usize = 16;
 /// What was found in shares, as one.
 const MERGE: Kernel = Kernel::new("attention_merge", Geometry::elements(64));
 
+/// Shares of a head where a tuning splits keys that would have one.
+const FEW_SHARES: usize = 4;
+/// Keys from which on it may.
+const SOME_KEYS: usize = 64;
+
 fn kernels(width: usize, is_split: bool) -> [Kernel; 2] {
     let kernel = Kernel::new("attention_step", Geometry::rows(256)).for_hardware();
     kernel.with("WIDTH", width as u32).switched("SPLIT", is_split).or_by_subgroups()
 }
 
 /// Shares of a head: a recorded step is replayed until a cache is full.
-fn shares(capacity: usize) -> usize {
-    capacity.div_ceil(SHARE).min(MOST_SHARES)
+fn shares(capacity: usize, kernel: &Kernel) -> usize {
+    match (kernel.value("SPLIT"), capacity.div_ceil(SHARE)) {
+        (0, _) => 1,
+        (_, 0 | 1) => FEW_SHARES,
+        (_, wanted) => wanted.min(MOST_SHARES),
+    }
+}
+
+/// A step as far as a tuning tells them apart: heads of all sequences, their width, and room for keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Stepped([usize; 3]);
+
+impl fmt::Display for Stepped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stepped([heads, width, capacity]) = self;
+        write!(f, "self-attention {heads} heads of {width}, ≤{capacity} keys")
+    }
 }
 
 pub(in crate::ops) fn choices() -> Vec<Choice> {
@@ -53,19 +74,30 @@ pub fn self_attention(
     how: Attention<'_>,
 ) -> Tensor {
     let [_, width, capacity] = cache.shape();
-    let is_split = shares(capacity) > 1;
     if let Device::Gpu(gpu) = device
         && x.shape()[1] == 1
         && how.mask.is_none()
         && how.bias.is_none()
         && WIDTHS.contains(&width)
-        && (!is_split || gpu.choose([MERGE]).is_some())
-        && let Some(kernel) = gpu.choose(kernels(width, is_split))
+        && let Some(kernel) = choose(gpu, [x.shape()[0] * how.heads, width, capacity])
     {
         return step(device, gpu, &kernel, x, angles, (cache, layer), how);
     }
     let q = rope(device, x, how.heads, angles, cache, layer);
     attention(device, &q, KeysValues::Cached(cache, layer), how)
+}
+
+/// By the rules a head is split where a cache has room for more than a share.
+fn choose(gpu: &Gpu, [heads, width, capacity]: [usize; 3]) -> Option<Kernel> {
+    let is_split = capacity > SHARE;
+    let other = (is_split || capacity > SOME_KEYS).then_some(!is_split);
+    let can_merge = gpu.choose([MERGE]).is_some();
+    // Without one to merge, a cache with much room takes the tokens that turn and attend in turn.
+    let wanted = [Some(is_split), other].into_iter().flatten();
+    let kernels = wanted
+        .take_while(move |split| !split || can_merge)
+        .flat_map(move |is_split| kernels(width, is_split));
+    gpu.choose_ahead(&Stepped([heads, width, up_to(capacity, 1)]), kernels)
 }
 
 fn step(
@@ -92,7 +124,7 @@ fn step(
     let shape = device.call("self-attention", &[x.shape()], analysis);
     let y = gpu.alloc(&shape);
     let (keys, values) = cache.gpu(layer);
-    let (rows, shares) = (batch * how.heads, shares(capacity));
+    let (rows, shares) = (batch * how.heads, shares(capacity, kernel));
     let found = (shares > 1).then(|| gpu.alloc(&[rows * shares, width + 4]));
     let window = how.window.map_or(u32::MAX, |window| window as u32);
     let sizes = [rows * shares, how.heads, kv_heads, capacity].map(|n| n as u32);

@@ -1,10 +1,12 @@
-//! Which kernels a product can have.
+//! Which kernels a product can have: those that the rules here take, and behind them others that are right for
+//! it as well, of which a tuning may take one.
 
 use crate::{
     device::{Geometry, Gpu, Kernel},
-    ops::{Activation, Choice},
+    ops::{Activation, Choice, choice::up_to},
     quant::Format,
 };
+use std::fmt;
 
 /// Rows of `x` up to which each is treated on its own in floats.
 const FEW_ROWS: usize = 4;
@@ -17,18 +19,23 @@ const MATVEC: [Kernel; 2] = [
     Kernel::new("matvec", Geometry::elements(64)).with("WIDE", 1).with("ROWS", 4),
 ];
 /// The same in integers, each workgroup rounding `x` for itself.
-const DIGITS: Kernel = Kernel::new("matvec_digits", Geometry::elements(256))
-    .for_hardware()
-    .with("WIDE", 1)
-    .with("ROWS", 2);
+const DIGITS: Kernel = digits(256);
+/// In smaller workgroups: where there are few outputs, large ones leave much of a GPU idle.
+const SMALL_DIGITS: Kernel = digits(128);
+const fn digits(workgroup: u32) -> Kernel {
+    let geometry = Geometry::elements(workgroup);
+    Kernel::new("matvec_digits", geometry).for_hardware().with("WIDE", 1).with("ROWS", 2)
+}
 /// The same of `x` that [`ROUND`] has rounded, one row of it or several.
-const ROUNDED_DIGITS: [Kernel; 2] = [rounded_digits(1), rounded_digits(4)];
-const fn rounded_digits(rows: u32) -> Kernel {
-    let workgroup = if rows == 1 { 128 } else { 64 };
-    Kernel::new("matvec_digits", Geometry { workgroup, tile: [workgroup, rows], folded: true })
+const ROUNDED_DIGITS: [Kernel; 2] = [rounded_digits(128, 1, 4), rounded_digits(64, 4, 4)];
+/// One row, in smaller workgroups whose teams have half as many rows of the matrix.
+const SMALL_ROUNDED_DIGITS: Kernel = rounded_digits(64, 1, 2);
+const fn rounded_digits(workgroup: u32, rows_of_x: u32, rows: u32) -> Kernel {
+    let tile = [workgroup, rows_of_x];
+    Kernel::new("matvec_digits", Geometry { workgroup, tile, folded: true })
         .for_hardware()
         .with("WIDE", 1)
-        .with("ROWS", 4)
+        .with("ROWS", rows)
         .with("ROUNDED", 1)
 }
 /// Half a chunk of activations an invocation.
@@ -41,9 +48,19 @@ const MANY_OUTPUTS: usize = 8192;
 const SMALL: Kernel =
     Kernel::new("matmul", Geometry { workgroup: 16, tile: [16, 16], folded: false }).for_software();
 /// A large square, 8 × 4 outputs an invocation.
-const SLABS: Kernel =
-    Kernel::new("matmul_slabs", Geometry { workgroup: 128, tile: [64, 64], folded: false })
-        .for_hardware();
+const SLABS: Kernel = slabs([64, 64]);
+/// The same of other shapes, 8 × 8 and 4 × 4 outputs an invocation, the smaller with slabs of both depths; and
+/// with what is fetched when its turn comes, which takes fewer registers.
+const OTHER_SLABS: [Kernel; 4] = [
+    slabs([128, 64]).with("BROAD", 1),
+    slabs([64, 32]).with("LOW", 1),
+    slabs([64, 32]).with("LOW", 1).with("DEEP", 1),
+    slabs([64, 64]).with("LATE", 1),
+];
+const fn slabs(tile: [u32; 2]) -> Kernel {
+    let geometry = Geometry { workgroup: 128, tile, folded: false };
+    Kernel::new("matmul_slabs", geometry).for_hardware()
+}
 /// Large squares from which on there are enough to keep a GPU busy.
 const MANY_SQUARES: usize = 128;
 /// Where there are fewer, four teams that share the sums of a smaller one.
@@ -51,16 +68,54 @@ const TEAMS: Kernel =
     Kernel::new("matmul_teams", Geometry { workgroup: 256, tile: [32, 32], folded: false })
         .for_hardware();
 
-/// The kernels for `rows` rows of `x` and `outputs` rows of the matrix, the preferred one first.
-pub(super) fn kernels(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
-    let mut kernels = few_rows(rows, outputs, format);
-    if rows > FEW_ROWS {
-        let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
-        let is_busy = height * width >= MANY_SQUARES;
-        let [first, second] = if is_busy { [SLABS, TEAMS] } else { [TEAMS, SLABS] };
-        kernels.extend([SMALL, first, second].map(|kernel| format.define(kernel)));
+/// A product as far as a tuning tells products apart: as many rows of `x` as some others have, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::ops) struct Product {
+    /// Whether it is one dispatch with what stands around it.
+    pub fused: bool,
+    pub gated: bool,
+    /// Most rows of `x`.
+    pub rows: usize,
+    pub columns: usize,
+    pub outputs: usize,
+    pub format: Format,
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Product { fused, gated, rows, columns, outputs, format } = self;
+        let op = if *fused { "project" } else { "matmul" };
+        let few = if *rows > FEW_ROWS { "≤" } else { "" };
+        let gated = if *gated { ", gated" } else { "" };
+        write!(f, "{op} {few}{rows}×{columns}×{outputs} {format}{gated}")
     }
-    kernels
+}
+
+impl Product {
+    /// Of an `x: [rows, columns]`.
+    pub(super) fn of(
+        fused: bool,
+        gated: bool,
+        [rows, columns, outputs]: [usize; 3],
+        format: Format,
+    ) -> Product {
+        let rows = up_to(rows, FEW_ROWS);
+        Product { fused, gated, rows, columns, outputs, format }
+    }
+}
+
+/// The kernels for `rows` rows of `x` and `outputs` rows of the matrix, the preferred one first.
+pub(super) fn kernels(
+    rows: usize,
+    outputs: usize,
+    format: Format,
+) -> impl Iterator<Item = Kernel> + Clone {
+    let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
+    let is_busy = height * width >= MANY_SQUARES;
+    let [first, second] = if is_busy { [SLABS, TEAMS] } else { [TEAMS, SLABS] };
+    let many = [SMALL, first, second].into_iter().chain(OTHER_SLABS);
+    let many = many.filter(move |_| rows > FEW_ROWS).map(move |kernel| format.define(kernel));
+    few_rows(rows, outputs, format).chain(many).chain(other_few_rows(rows, outputs, format, false))
 }
 
 /// Those of them that can have something around the product, or both halves of a gated one.
@@ -69,16 +124,16 @@ pub(super) fn fused_kernels(
     outputs: usize,
     format: Format,
     gated: bool,
-) -> Vec<Kernel> {
-    let kernels = few_rows(rows, outputs, format).into_iter();
+) -> impl Iterator<Item = Kernel> + Clone {
     let gate = Activation::Silu as u32;
-    match gated {
-        true => kernels.map(|kernel| kernel.with("GATED", 1).with("KIND", gate)).collect(),
-        false => kernels.collect(),
-    }
+    let others = other_few_rows(rows, outputs, format, gated);
+    few_rows(rows, outputs, format).chain(others).map(move |kernel| match gated {
+        true => kernel.with("GATED", 1).with("KIND", gate),
+        false => kernel,
+    })
 }
 
-fn few_rows(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
+fn few_rows(rows: usize, outputs: usize, format: Format) -> impl Iterator<Item = Kernel> + Clone {
     let [for_software, floats] = MATVEC.map(|kernel| (rows <= FEW_ROWS).then_some(kernel));
     let [of_one, of_several] = ROUNDED_DIGITS;
     let digits = match rows {
@@ -88,7 +143,27 @@ fn few_rows(rows: usize, outputs: usize, format: Format) -> Vec<Kernel> {
     };
     let digits = digits.filter(|_| matches!(format, Format::Grouped { .. }));
     let kernels = [for_software, digits, floats].into_iter().flatten();
-    kernels.flat_map(|kernel| format.define(kernel).or_by_subgroups()).collect()
+    kernels.flat_map(move |kernel| format.define(kernel).or_by_subgroups())
+}
+
+/// Others in integers, a row of `x` after another. A gate has many outputs, for which small workgroups are none
+/// too few.
+fn other_few_rows(
+    rows: usize,
+    outputs: usize,
+    format: Format,
+    gated: bool,
+) -> impl Iterator<Item = Kernel> + Clone {
+    let [of_one, _] = ROUNDED_DIGITS;
+    let others = match rows {
+        1 if outputs < MANY_OUTPUTS => [Some(of_one), None],
+        1 => [Some(DIGITS), None],
+        _ => [Some(DIGITS), Some(of_one)],
+    };
+    let small = [SMALL_DIGITS, SMALL_ROUNDED_DIGITS].into_iter().filter(move |_| !gated);
+    let is_for = rows <= FEW_ROWS && matches!(format, Format::Grouped { .. });
+    let others = others.into_iter().flatten().chain(small).filter(move |_| is_for);
+    others.flat_map(move |kernel| format.define(kernel).or_by_subgroups())
 }
 
 /// Whether a kernel is one of [`fused_kernels`], whose teams have rows.
@@ -96,10 +171,13 @@ pub(super) fn is_for_few(kernel: &Kernel) -> bool {
     kernel.value("ROWS") != 0
 }
 
-/// The first kernel that can be had with all that it needs before it.
-pub(super) fn choose(gpu: &Gpu, kernels: Vec<Kernel>) -> Option<Kernel> {
+/// The kernels that can be had with all that they need before them.
+pub(super) fn available(
+    gpu: &Gpu,
+    kernels: impl Iterator<Item = Kernel> + Clone,
+) -> impl Iterator<Item = Kernel> + Clone {
     let can_round = gpu.choose([ROUND]).is_some();
-    gpu.choose(kernels.into_iter().filter(|kernel| can_round || kernel.value("ROUNDED") == 0))
+    kernels.filter(move |kernel| can_round || kernel.value("ROUNDED") == 0)
 }
 
 /// Outputs of a team.
@@ -136,7 +214,7 @@ pub(in crate::ops) fn choices() -> Vec<Choice> {
                 // Where there is none, gate and product are two.
                 let gated = fused_kernels(rows, outputs, format, true);
                 let apart = kernels(rows, outputs, format);
-                let all = gated.into_iter().chain(apart);
+                let all = gated.chain(apart);
                 choices.push(Choice::new("project", format!("{format}, {name}, gated"), all));
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! On a GPU few rows of `x` go to `matvec_digits.wgsl`, in integers, or to `matvec.wgsl`; many go to
 //! `matmul_slabs.wgsl`, or where that would leave the GPU idle to `matmul_teams.wgsl`, and on software adapters to
-//! `matmul.wgsl`: see `kernels.rs`. On the CPU grouped weights meet activations rounded to 15 bits a chunk, see
+//! `matmul.wgsl`, unless a tuning says otherwise: see `kernels.rs`. On the CPU grouped weights meet activations rounded to 15 bits a chunk, see
 //! `cpu.rs`; everything else, and all of the reference, multiplies in f32.
 
 mod checks;
@@ -27,7 +27,7 @@ use crate::{
     quant::{CHUNK, Format, Layout, Matrix, Shard},
     tensor::Tensor,
 };
-use kernels::{ROUND, choose, fused_kernels, is_for_few, kernels, team, team_outputs};
+use kernels::{Product, ROUND, available, fused_kernels, is_for_few, kernels, team, team_outputs};
 
 /// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
 /// none. All of the weights are read.
@@ -80,7 +80,9 @@ pub(super) struct Around<'a> {
 fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &[usize]) -> Tensor {
     let y = gpu.alloc(shape);
     let m = x.rows();
-    let Some(kernel) = choose(gpu, kernels(m, w.rows, w.format)) else {
+    let product = Product::of(false, false, [m, w.columns, w.rows], w.format);
+    let kernels = available(gpu, kernels(m, w.rows, w.format));
+    let Some(kernel) = gpu.choose_for(&product, kernels) else {
         let mut inputs = vec![Input::Floats(x), Input::Matrix(w)];
         inputs.extend(bias.map(Input::Floats));
         let shape = shape.to_vec();
@@ -126,8 +128,11 @@ fn binds<'a>(
 /// The kernel for few rows of `x` with what stands around the product; none where that takes more than
 /// a dispatch.
 pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Option<Kernel> {
-    let whole = w.columns.is_multiple_of(CHUNK) && (!gated || w.shards.len() == 1);
-    choose(gpu, fused_kernels(x.rows(), w.rows, w.format, gated)).filter(|_| whole)
+    if !w.columns.is_multiple_of(CHUNK) || (gated && w.shards.len() > 1) {
+        return None;
+    }
+    let product = Product::of(true, gated, [x.rows(), w.columns, w.rows], w.format);
+    gpu.choose_ahead(&product, available(gpu, fused_kernels(x.rows(), w.rows, w.format, gated)))
 }
 
 /// Dispatches a kernel for few rows.

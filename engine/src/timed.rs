@@ -1,4 +1,4 @@
-//! How long a call takes.
+//! How long a call takes, or several that are timed in turn.
 //!
 //! A GPU is given many calls at once, each of which writes where the one before it wrote: they run one
 //! after another, as those of a decode step do, and what a dispatch costs is in the time. Timestamps tell
@@ -6,9 +6,9 @@
 //! the host's time for many calls and one wait is taken. On the CPU calls are made in a row.
 
 use crate::{
-    device::{Device, Gpu, Kernel},
+    device::{CommandList, Device, Gpu, Kernel, Laps},
     error::{Error, Result},
-    stats::median,
+    stats::{median, quartiles},
     tensor::Tensor,
     time::now_ms,
 };
@@ -18,36 +18,36 @@ use std::{cell::Cell, collections::BTreeSet, rc::Rc};
 /// Most dispatches of a sample.
 const MOST_DISPATCHES: usize = 4096;
 /// Pieces that a round through all copies is cut into.
-pub(super) const PIECES: usize = 8;
+pub(crate) const PIECES: usize = 8;
 /// A wait is at most this share of a sample that the host times.
 const WAIT_SHARE: f64 = 0.05;
 
 /// How thoroughly is measured.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Effort {
+pub(crate) struct Effort {
     /// Milliseconds that a sample takes at least.
-    pub(super) sample_ms: f64,
+    pub(crate) sample_ms: f64,
     /// Samples that are taken.
-    pub(super) samples: usize,
+    pub(crate) samples: usize,
     /// Milliseconds that all samples may take; fewer are not taken.
-    pub(super) most_ms: f64,
+    pub(crate) most_ms: f64,
 }
 
 /// Calls that are made in turn: call `i` takes the copy `i` of what it reads, and gives its output.
 #[derive(Clone, Copy)]
-pub(super) struct Calls<'a> {
-    pub(super) count: usize,
-    pub(super) call: &'a dyn Fn(usize) -> Tensor,
+pub(crate) struct Calls<'a> {
+    pub(crate) count: usize,
+    pub(crate) call: &'a dyn Fn(usize) -> Tensor,
 }
 
 /// What was measured of a call.
-pub(super) struct Ran {
-    pub(super) time: CallTime,
-    pub(super) kernels: BTreeSet<Kernel>,
-    pub(super) dispatches: u32,
-    pub(super) cost: Cost,
+pub(crate) struct Ran {
+    pub(crate) time: CallTime,
+    pub(crate) kernels: BTreeSet<Kernel>,
+    pub(crate) dispatches: u32,
+    pub(crate) cost: Cost,
     /// What the last call that was timed gave.
-    pub(super) output: Tensor,
+    pub(crate) output: Tensor,
 }
 
 /// Times calls.
@@ -56,7 +56,7 @@ pub(super) struct Ran {
 ///
 /// [`Error::Unsupported`] where the samples would take longer than they may, or where an op runs on the
 /// host in the midst of the GPU's work; and what the GPU refuses.
-pub(super) async fn time(device: &Device, calls: Calls<'_>, effort: Effort) -> Result<Ran> {
+pub(crate) async fn time(device: &Device, calls: Calls<'_>, effort: Effort) -> Result<Ran> {
     match device {
         Device::Cpu(_) => on_cpu(device, calls, effort),
         Device::Gpu(gpu) => on_gpu(gpu, device, calls, effort).await,
@@ -129,66 +129,143 @@ async fn on_gpu(
     // A write ends a submission, and a clock holds only so many passes.
     let most = if lists[0].writes() { 1 } else { (MOST_DISPATCHES / dispatches.max(1)).max(1) };
 
-    // What is read to have waited for all before it.
-    let bell = gpu.alloc(&[1]);
     let turn = Cell::new(0);
-    let replay = |times: usize| {
-        for _ in 0..times {
-            turn.set((turn.get() + 1) % pieces);
-            gpu.replay(&lists[turn.get()]);
-        }
+    let next = || {
+        turn.set((turn.get() + 1) % pieces);
+        gpu.replay(&lists[turn.get()]);
     };
-    let run = async |times: usize| -> Result<f64> {
-        let start = now_ms();
-        replay(times);
-        device.finish(&bell).await?;
-        Ok(now_ms() - start)
-    };
-    gpu.prepare().await;
-    effort.allows(run(1).await?)?;
-    let wait = run(0).await?;
-    let wall = run(1).await?;
-    let laps = gpu.laps();
-    laps.start();
-    replay(1);
-    let lap = laps.end().await?.and_then(|laps| laps.first().copied()).filter(|ms| *ms > 0.0);
-    let once = lap.unwrap_or((wall - wait).max(wall / 10.0));
-    effort.allows(once)?;
-    gpu.spin_up().await?;
-
-    let mut time = None;
-    if lap.is_some() {
-        let replays = effort.pieces(once, most);
-        let begun = now_ms();
-        let laps = gpu.laps();
-        for _ in 0..effort.samples {
-            laps.start();
-            replay(replays);
-        }
-        let samples = laps.end().await?;
-        let wall = now_ms() - begun;
-        time = samples
-            .filter(|samples| are_plausible(samples, wall))
-            .map(|samples| summary(TimedBy::Timestamps, &samples, replays * count, wall));
-    }
-    if time.is_none() {
-        let sample_ms = effort.sample_ms.max(wait / WAIT_SHARE);
-        let replays = Effort { sample_ms, ..effort }.pieces(once, most);
-        let begun = now_ms();
-        let mut samples = Vec::new();
-        for _ in 0..effort.samples {
-            samples.push(run(replays).await?);
-        }
-        let wall = now_ms() - begun;
-        time = Some(summary(TimedBy::Batches, &samples, replays * count, wall));
-    }
+    let mut timed = in_turn(gpu, device, &[Repeated { replay: &next, most }], effort).await?;
+    let Timed { by, samples_ms, replays, wall_ms } = timed.remove(0);
+    let time = summary(by, &samples_ms, replays * count, wall_ms);
     Ok(Ran {
-        time: time.unwrap_or_default(),
+        time,
         kernels: watched.kernels,
         dispatches: (dispatches / count) as u32,
         cost,
         output: lists[turn.get()].outputs().clone(),
     })
+}
+
+/// Work that is handed to a GPU again and again.
+struct Repeated<'a> {
+    replay: &'a dyn Fn(),
+    /// Replays of a sample at most.
+    most: usize,
+}
+
+/// What was measured of it.
+struct Timed {
+    by: TimedBy,
+    /// Of all replays of a sample.
+    samples_ms: Vec<f64>,
+    replays: usize,
+    /// The host's time for all samples.
+    wall_ms: f64,
+}
+
+/// Times lists of calls, a sample of each after the other, so that whatever changes meanwhile does so for all;
+/// each is told by one of its replays. They are all of them short.
+///
+/// # Errors
+///
+/// What the GPU refuses, and [`Error::Unsupported`] where all of it would take longer than it may.
+pub(crate) async fn lists(
+    gpu: &Rc<Gpu>,
+    lists: &[&CommandList<()>],
+    effort: Effort,
+) -> Result<Vec<Vec<f64>>> {
+    let replays: Vec<_> = lists.iter().map(|list| move || gpu.replay(*list)).collect();
+    // All samples are laps of one clock.
+    let room = Laps::room(lists.len() * effort.samples).min(MOST_DISPATCHES);
+    let most = |list: &CommandList<()>| (room / list.dispatches().max(1)).max(1);
+    let repeated: Vec<Repeated<'_>> = replays
+        .iter()
+        .zip(lists)
+        .map(|(replay, list)| Repeated { replay, most: most(list) })
+        .collect();
+    let timed = in_turn(gpu, &Device::Gpu(Rc::clone(gpu)), &repeated, effort).await?;
+    let each = |timed: Timed| {
+        let Timed { samples_ms, replays, .. } = timed;
+        samples_ms.into_iter().map(|ms| ms / replays as f64).collect()
+    };
+    Ok(timed.into_iter().map(each).collect())
+}
+
+async fn in_turn(
+    gpu: &Gpu,
+    device: &Device,
+    repeated: &[Repeated<'_>],
+    effort: Effort,
+) -> Result<Vec<Timed>> {
+    // What is read to have waited for all before it.
+    let bell = gpu.alloc(&[1]);
+    let replay = |of: &Repeated<'_>, times: usize| (0..times).for_each(|_| (of.replay)());
+    let run = async |of: &[Repeated<'_>], times: usize| -> Result<f64> {
+        let start = now_ms();
+        of.iter().for_each(|of| replay(of, times));
+        device.finish(&bell).await?;
+        Ok(now_ms() - start)
+    };
+    gpu.prepare().await;
+    effort.allows(run(repeated, 1).await?)?;
+    let wait = run(&[], 0).await?;
+    let wall = run(repeated, 1).await?;
+    let laps = gpu.laps();
+    for of in repeated {
+        laps.start();
+        replay(of, 1);
+    }
+    let laps = laps.end().await?.filter(|laps| laps.iter().all(|ms| *ms > 0.0));
+    let is_lapped = laps.is_some();
+    let once = match laps {
+        Some(laps) => laps,
+        None if repeated.len() == 1 => vec![(wall - wait).max(wall / 10.0)],
+        None => {
+            let mut walls = Vec::new();
+            for of in repeated {
+                let wall = run(std::slice::from_ref(of), 1).await?;
+                walls.push((wall - wait).max(wall / 10.0));
+            }
+            walls
+        }
+    };
+    effort.allows(once.iter().sum())?;
+    gpu.spin_up().await?;
+
+    if is_lapped {
+        let replays: Vec<usize> =
+            repeated.iter().zip(&once).map(|(of, ms)| effort.pieces(*ms, of.most)).collect();
+        let begun = now_ms();
+        let laps = gpu.laps();
+        for _ in 0..effort.samples {
+            for (of, replays) in repeated.iter().zip(&replays) {
+                laps.start();
+                replay(of, *replays);
+            }
+        }
+        let samples = laps.end().await?;
+        let wall_ms = now_ms() - begun;
+        if let Some(samples) = samples.filter(|samples| are_plausible(samples, wall_ms)) {
+            let of = |at: usize| samples.iter().skip(at).step_by(repeated.len()).copied().collect();
+            let by = TimedBy::Timestamps;
+            let timed = |(at, replays)| Timed { by, samples_ms: of(at), replays, wall_ms };
+            return Ok(replays.into_iter().enumerate().map(timed).collect());
+        }
+    }
+    let sample_ms = effort.sample_ms.max(wait / WAIT_SHARE);
+    let mut timed: Vec<Timed> = Vec::new();
+    for (of, ms) in repeated.iter().zip(&once) {
+        let replays = Effort { sample_ms, ..effort }.pieces(*ms, of.most);
+        timed.push(Timed { by: TimedBy::Batches, samples_ms: Vec::new(), replays, wall_ms: 0.0 });
+    }
+    for _ in 0..effort.samples {
+        for (of, timed) in repeated.iter().zip(&mut timed) {
+            let ms = run(std::slice::from_ref(of), timed.replays).await?;
+            timed.samples_ms.push(ms);
+            timed.wall_ms += ms;
+        }
+    }
+    Ok(timed)
 }
 
 impl Effort {
@@ -206,7 +283,7 @@ impl Effort {
     }
 
     /// How many pieces make a sample.
-    pub(super) fn pieces(&self, piece_ms: f64, most: usize) -> usize {
+    pub(crate) fn pieces(&self, piece_ms: f64, most: usize) -> usize {
         let wanted = self.sample_ms.min(self.most_ms / self.samples as f64);
         ((wanted / piece_ms.max(1e-4)).ceil() as usize).clamp(1, most)
     }
@@ -217,18 +294,13 @@ fn are_plausible(samples: &[f64], wall_ms: f64) -> bool {
     samples.iter().all(|ms| *ms > 0.0) && samples.iter().sum::<f64>() <= wall_ms * 1.05
 }
 
-pub(super) fn summary(by: TimedBy, samples_ms: &[f64], calls: usize, wall_ms: f64) -> CallTime {
-    let mut sorted: Vec<f64> = samples_ms.iter().map(|ms| ms * 1e3 / calls as f64).collect();
-    let samples_us = sorted.clone();
-    sorted.sort_by(f64::total_cmp);
-    // The medians of both halves, of which each has the one in the middle.
-    let half = sorted.len().div_ceil(2);
-    let quartiles_us = [median(&sorted[..half]), median(&sorted[sorted.len() - half..])];
+pub(crate) fn summary(by: TimedBy, samples_ms: &[f64], calls: usize, wall_ms: f64) -> CallTime {
+    let samples_us: Vec<f64> = samples_ms.iter().map(|ms| ms * 1e3 / calls as f64).collect();
     let all = (calls * samples_ms.len()) as f64;
     CallTime {
         by,
-        median_us: median(&sorted),
-        quartiles_us,
+        median_us: median(&samples_us),
+        quartiles_us: quartiles(&samples_us),
         samples_us,
         calls: calls as u32,
         wall_us: wall_ms * 1e3 / all,
