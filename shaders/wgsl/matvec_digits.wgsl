@@ -4,6 +4,9 @@
 //
 // A norm's gain is a factor of the sum, and so comes behind it. With TILE_Y = 4, which wants rounded rows,
 // a team takes four rows of x at once.
+//
+// An invocation takes a chunk of its team's rows a turn. PAIRS: two neighbouring chunks, of rows that have an
+// even number of them. AHEAD: while it multiplies, the weights of its next turn are on their way.
 
 #include "few_rows.wgsl"
 #include "round.wgsl"
@@ -86,11 +89,33 @@ fn activations(base: u32, chunk: u32) -> Activations {
 #endif
 }
 
-// What of a row of w belongs to a chunk.
-struct Part { codes: Chunk, affine: vec2<f32> }
-fn part(row: u32, chunk: u32) -> Part {
-    let group = row * params.groups + chunk * WEIGHT_CHUNK / GROUP;
-    return Part(fetch(row * params.chunks + chunk), affine(group));
+// What of a row of w belongs to a turn: words of codes, and those with the scales.
+#if PAIRS
+const TURN: u32 = 2u;   // chunks
+// Groups as small as a chunk have a word each where they have a minimum, and share one where not.
+const SHARED: bool = ASYM == 0u || GROUP > 32u;
+struct Part { codes: Pair, scales: vec2<u32> }
+#else
+const TURN: u32 = 1u;
+struct Part { codes: Chunk, scales: u32 }
+#endif
+
+fn group_of(row: u32, turn: u32) -> u32 {
+    return row * params.groups + turn * TURN * WEIGHT_CHUNK / GROUP;
+}
+
+fn part(row: u32, turn: u32) -> Part {
+    let group = group_of(row, turn);
+    let first = affine_word(group);
+#if PAIRS
+    var second = first;
+    if (!SHARED) {
+        second = affine_word(group + 1u);
+    }
+    return Part(fetch_pair(row * (params.chunks / 2u) + turn), vec2<u32>(first, second));
+#else
+    return Part(fetch(row * params.chunks + turn), first);
+#endif
 }
 
 // The same of each row of a team.
@@ -102,11 +127,11 @@ struct Parts {
     r3: Part,
 #endif
 }
-fn parts(rows: Rows, chunk: u32) -> Parts {
+fn parts(rows: Rows, turn: u32) -> Parts {
 #if ROWS == 4
-    return Parts(part(rows.x, chunk), part(rows.y, chunk), part(rows.z, chunk), part(rows.w, chunk));
+    return Parts(part(rows.x, turn), part(rows.y, turn), part(rows.z, turn), part(rows.w, turn));
 #else
-    return Parts(part(rows.x, chunk), part(rows.y, chunk));
+    return Parts(part(rows.x, turn), part(rows.y, turn));
 #endif
 }
 
@@ -119,15 +144,32 @@ fn dots(a: vec4<u32>, b: vec4<u32>, codes_a: vec4<u32>, codes_b: vec4<u32>) -> i
         + dot4I8Packed(b.z, codes_b.z) + dot4I8Packed(b.w, codes_b.w);
 }
 
-fn product(w: Part, xs: Activations) -> f32 {
-    let a = vec4<u32>(packed(w.codes, 0u), packed(w.codes, 1u), packed(w.codes, 2u), packed(w.codes, 3u));
-    let b = vec4<u32>(packed(w.codes, 4u), packed(w.codes, 5u), packed(w.codes, 6u), packed(w.codes, 7u));
+fn product(words: Chunk, affine: vec2<f32>, xs: Activations) -> f32 {
+    let a = vec4<u32>(packed(words, 0u), packed(words, 1u), packed(words, 2u), packed(words, 3u));
+    let b = vec4<u32>(packed(words, 4u), packed(words, 5u), packed(words, 6u), packed(words, 7u));
     let high = dots(xs.high_a, xs.high_b, a, b);
     let middle = dots(xs.middle_a, xs.middle_b, a, b);
     let low = dots(xs.low_a, xs.low_b, a, b);
     let sum = f32(high) * 65536.0 + f32(middle * 256 + low);
-    return w.affine.x * (xs.about.x * sum) + w.affine.y * xs.about.y;
+    return affine.x * (xs.about.x * sum) + affine.y * xs.about.y;
 }
+
+// The same of all chunks of a turn.
+#if PAIRS
+struct Turn { a: Activations, b: Activations }
+fn product_of(row: u32, w: Part, turn: u32, xs: Turn) -> f32 {
+    // The number of a group tells which half of a word it has: pairs of groups begin a word.
+    let group = group_of(row, turn);
+    let first = affine_of(w.scales.x, select(group, 0u, GROUP == 32u));
+    let second = affine_of(w.scales.y, select(group, 1u, GROUP == 32u));
+    return product(w.codes.a, first, xs.a) + product(w.codes.b, second, xs.b);
+}
+#else
+struct Turn { a: Activations }
+fn product_of(row: u32, w: Part, turn: u32, xs: Turn) -> f32 {
+    return product(w.codes, affine_of(w.scales, group_of(row, turn)), xs.a);
+}
+#endif
 
 // As over_team, of a single number.
 fn team_sum(value: f32, lane: u32, size: u32) -> f32 {
@@ -152,14 +194,26 @@ struct Found {
     squares: f32,
 }
 
-fn with_chunk(found: Found, w: Parts, base: u32, chunk: u32) -> Found {
-    let xs = activations(base, chunk);
-#if ROWS == 4
-    let products = Sums(product(w.r0, xs), product(w.r1, xs), product(w.r2, xs), product(w.r3, xs));
+// With the products of a turn, counted from the row's beginning; its activations are at `place` behind `base`.
+fn with_turn(found: Found, rows: Rows, w: Parts, turn: u32, base: u32, place: u32) -> Found {
+#if PAIRS
+    let xs = Turn(activations(base, place), activations(base, place + 1u));
+    let squares = xs.a.about.z + xs.b.about.z;
 #else
-    let products = Sums(product(w.r0, xs), product(w.r1, xs));
+    let xs = Turn(activations(base, place));
+    let squares = xs.a.about.z;
 #endif
-    return Found(found.sums + products, found.squares + xs.about.z);
+#if ROWS == 4
+    let products = Sums(
+        product_of(rows.x, w.r0, turn, xs),
+        product_of(rows.y, w.r1, turn, xs),
+        product_of(rows.z, w.r2, turn, xs),
+        product_of(rows.w, w.r3, turn, xs),
+    );
+#else
+    let products = Sums(product_of(rows.x, w.r0, turn, xs), product_of(rows.y, w.r1, turn, xs));
+#endif
+    return Found(found.sums + products, found.squares + squares);
 }
 
 // Writes what a team has found of row m of x.
@@ -208,17 +262,28 @@ fn main(
 #endif
     for (var start = 0u; start < params.chunks; start += min(SLAB, params.chunks)) {
         let count = min(SLAB, params.chunks - start);
+        let turns = count / TURN;
+        let first_turn = start / TURN;
+#if AHEAD
+        var next = parts(rows, first_turn + min(member, turns - 1u));
+#endif
 #if ROUNDED == 0
         round_slab(base_of(m), start, count, lane);
         workgroupBarrier();
 #endif
-        for (var chunk = member; chunk < count; chunk += params.team) {
-            let w = parts(rows, start + chunk);
-            found0 = with_chunk(found0, w, base_of(m), chunk);
+        for (var turn = member; turn < turns; turn += params.team) {
+#if AHEAD
+            let w = next;
+            next = parts(rows, first_turn + min(turn + params.team, turns - 1u));
+#else
+            let w = parts(rows, first_turn + turn);
+#endif
+            let place = turn * TURN;
+            found0 = with_turn(found0, rows, w, first_turn + turn, base_of(m), place);
 #if TILE_Y == 4
-            found1 = with_chunk(found1, w, base_of(m + 1u), chunk);
-            found2 = with_chunk(found2, w, base_of(m + 2u), chunk);
-            found3 = with_chunk(found3, w, base_of(m + 3u), chunk);
+            found1 = with_turn(found1, rows, w, first_turn + turn, base_of(m + 1u), place);
+            found2 = with_turn(found2, rows, w, first_turn + turn, base_of(m + 2u), place);
+            found3 = with_turn(found3, rows, w, first_turn + turn, base_of(m + 3u), place);
 #endif
         }
 #if ROUNDED == 0

@@ -8,11 +8,14 @@
 //   codes_of(words, i)  makes them
 //
 // With WIDE the words of a chunk are read at once, and an i is a constant: a component of a vector that
-// is chosen at run time is dear.
+// is chosen at run time is dear. With PAIRS two neighbouring chunks are read at once, of rows that have an even
+// number of them, so that few bits fill a wide read as well.
 //
 //   fetch(chunk)               the words of a chunk, of which
 //   packed(words, i)           makes a word of four codes, below 16 bits; those of 8 bits have a sign
 //   unpack(words, chunk, i)    makes the codes
+//
+//   fetch_pair(pair)           the words of two chunks, counted in pairs
 //
 //   affine(group)       d and m of a group, counted over the whole matrix
 //
@@ -25,9 +28,17 @@
 #elif WIDE == 0
 @group(0) @binding(2) var<storage, read> weights: array<u32>;         // [N, K · BITS / 32]
 #elif BITS == 3
+#if PAIRS
+@group(0) @binding(2) var<storage, read> weights: array<vec2<u32>>;   // [N, chunks / 2 · 3]
+#else
 @group(0) @binding(2) var<storage, read> weights: array<u32>;         // [N, chunks · 3]
+#endif
 #elif BITS == 2
+#if PAIRS
+@group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;   // [N, chunks / 2]
+#else
 @group(0) @binding(2) var<storage, read> weights: array<vec2<u32>>;   // [N, chunks]
+#endif
 #else
 @group(0) @binding(2) var<storage, read> weights: array<vec4<u32>>;   // [N, chunks · BITS / 4]
 #endif
@@ -116,12 +127,20 @@ fn codes4(chunk: u32, i: u32) -> vec4<f32> {
 }
 #endif
 
+#if PAIRS
+struct Pair { a: Chunk, b: Chunk }
+#endif
 #if WIDE
 #if BITS == 8
 struct Chunk { low: vec4<u32>, high: vec4<u32> }
 fn fetch(chunk: u32) -> Chunk {
     return Chunk(weights[chunk * 2u], weights[chunk * 2u + 1u]);
 }
+#if PAIRS
+fn fetch_pair(pair: u32) -> Pair {
+    return Pair(fetch(pair * 2u), fetch(pair * 2u + 1u));
+}
+#endif
 fn packed(words: Chunk, i: u32) -> u32 {
     return select(words.low[i & 3u], words.high[i & 3u], i >= 4u);
 }
@@ -133,14 +152,28 @@ alias Chunk = vec4<u32>;
 fn fetch(chunk: u32) -> Chunk {
     return weights[chunk];
 }
+#if PAIRS
+fn fetch_pair(pair: u32) -> Pair {
+    return Pair(fetch(pair * 2u), fetch(pair * 2u + 1u));
+}
+#endif
 fn packed(words: Chunk, i: u32) -> u32 {
     return (words[i & 3u] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu;
 }
 #elif BITS == 3
 alias Chunk = vec3<u32>;
+#if PAIRS
+fn fetch_pair(pair: u32) -> Pair {
+    let first = weights[pair * 3u];
+    let middle = weights[pair * 3u + 1u];
+    let last = weights[pair * 3u + 2u];
+    return Pair(vec3<u32>(first, middle.x), vec3<u32>(middle.y, last));
+}
+#else
 fn fetch(chunk: u32) -> Chunk {
     return vec3<u32>(weights[chunk * 3u], weights[chunk * 3u + 1u], weights[chunk * 3u + 2u]);
 }
+#endif
 fn packed(words: Chunk, i: u32) -> u32 {
     let half = i & 1u;
     let pair = i >> 1u;
@@ -150,9 +183,16 @@ fn packed(words: Chunk, i: u32) -> u32 {
 }
 #elif BITS == 2
 alias Chunk = vec2<u32>;
+#if PAIRS
+fn fetch_pair(pair: u32) -> Pair {
+    let words = weights[pair];
+    return Pair(words.xy, words.zw);
+}
+#else
 fn fetch(chunk: u32) -> Chunk {
     return weights[chunk];
 }
+#endif
 fn packed(words: Chunk, i: u32) -> u32 {
     let word = select(words.x, words.y, (i & 1u) == 1u);
     return (word >> ((i >> 1u) * 2u)) & 0x03030303u;

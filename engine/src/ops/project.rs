@@ -85,11 +85,11 @@ pub(super) fn all_checks() -> Vec<Check> {
     Format::all().into_iter().map(check).collect()
 }
 
-/// Rows of a slab and a rest, of a number that fills no workgroup; and short ones, of so many that few
-/// rows of `x` are rounded before.
+/// Rows of a slab and a rest, of a number that fills no workgroup, in chunks and in pairs of them; and short ones,
+/// of so many that few rows of `x` are rounded before.
 fn check(format: Format) -> Check {
     Check::new(format!("project {format}"), move |device| {
-        let sizes = [[22, 32 * (96 + 5)], [8_206, 64]];
+        let sizes = [[22, 32 * (96 + 5)], [22, 32 * (96 + 6)], [8_206, 64], [8_206, 32]];
         sizes.into_iter().flat_map(|size| products(device, format, size)).collect()
     })
 }

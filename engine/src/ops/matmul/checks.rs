@@ -68,11 +68,15 @@ fn pack(
 pub(in crate::ops) fn checks() -> Vec<Check> {
     let mut checks = Vec::new();
     for format in formats() {
-        // One row, few rows with a bias, several, and more than one tile of rows; 72 and 40 are no
-        // multiples of a chunk, a group or a tile.
-        for (m, n, k, with_bias) in
-            [(1, 40, 160, false), (3, 41, 72, true), (6, 9, 72, true), (69, 40, 96, true)]
-        {
+        // One row, of an odd and of an even number of chunks, few rows with a bias, several, and more than one
+        // tile of rows; 72 and 40 are no multiples of a chunk, a group or a tile.
+        for (m, n, k, with_bias) in [
+            (1, 40, 160, false),
+            (1, 41, 192, true),
+            (3, 41, 72, true),
+            (6, 9, 72, true),
+            (69, 40, 96, true),
+        ] {
             checks.push(check(format, [m, n, k], with_bias));
         }
     }
@@ -118,7 +122,16 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
 /// Every kernel there is.
 #[cfg(test)]
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
-    let sizes = [[1, 41, 200], [6, 41, 200], [69, 41, 200], [66, 4_059, 40]];
+    let sizes = [
+        [1, 41, 200],
+        [1, 41, 250],
+        [1, 9, 32 * 129],
+        [1, 9, 32 * 130],
+        [3, 9, 64],
+        [6, 41, 200],
+        [69, 41, 200],
+        [66, 4_059, 40],
+    ];
     let checks =
         Format::all().into_iter().flat_map(|format| sizes.map(|size| check(format, size, true)));
     // Three groups a row, so that two rows would share a word of scales.

@@ -4,7 +4,7 @@
 use crate::{
     device::{Geometry, Gpu, Kernel},
     ops::{Activation, Choice, choice::up_to},
-    quant::Format,
+    quant::{CHUNK, Format},
 };
 use std::fmt;
 
@@ -38,6 +38,24 @@ const fn rounded_digits(workgroup: u32, rows_of_x: u32, rows: u32) -> Kernel {
         .with("ROWS", rows)
         .with("ROUNDED", 1)
 }
+/// Chunks of a row beyond which weights are fetched ahead where [`ROUND`] was there before: with fewer an invocation
+/// takes so few turns that what it costs in registers is more.
+const LONG_ROW: usize = 128;
+
+/// How an invocation goes along a row of so many chunks, as was fastest on an H200: pairs of chunks where there are
+/// such and codes are small, and the next ones ahead where it has to round before, or takes many turns.
+fn paced(kernel: Kernel, chunks: usize) -> Kernel {
+    if kernel.source != DIGITS.source || kernel.geometry.tile[1] > 1 {
+        return kernel;
+    }
+    let (pairs, ahead) = match (kernel.value("ROUNDED") == 0, kernel.value("BITS")) {
+        (true, bits) => (bits != 4, true),
+        (false, 8) => (false, chunks > LONG_ROW),
+        (false, _) => (true, chunks > LONG_ROW),
+    };
+    kernel.switched("PAIRS", pairs && chunks.is_multiple_of(2)).switched("AHEAD", ahead)
+}
+
 /// Half a chunk of activations an invocation.
 pub(super) const ROUND: Kernel = Kernel::new("round_rows", Geometry::elements(64));
 
@@ -104,10 +122,9 @@ impl Product {
     }
 }
 
-/// The kernels for `rows` rows of `x` and `outputs` rows of the matrix, the preferred one first.
+/// The kernels for `[rows, columns]` of `x` and `outputs` rows of the matrix, the preferred one first.
 pub(super) fn kernels(
-    rows: usize,
-    outputs: usize,
+    [rows, columns, outputs]: [usize; 3],
     format: Format,
 ) -> impl Iterator<Item = Kernel> + Clone {
     let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
@@ -115,21 +132,22 @@ pub(super) fn kernels(
     let [first, second] = if is_busy { [SLABS, TEAMS] } else { [TEAMS, SLABS] };
     let many = [SMALL, first, second].into_iter().chain(OTHER_SLABS);
     let many = many.filter(move |_| rows > FEW_ROWS).map(move |kernel| format.define(kernel));
-    few_rows(rows, outputs, format).chain(many).chain(other_few_rows(rows, outputs, format, false))
+    let others = other_few_rows(rows, outputs, format, false);
+    let kernels = few_rows(rows, outputs, format).chain(many).chain(others);
+    kernels.map(move |kernel| paced(kernel, columns.div_ceil(CHUNK)))
 }
 
 /// Those of them that can have something around the product, or both halves of a gated one.
 pub(super) fn fused_kernels(
-    rows: usize,
-    outputs: usize,
+    [rows, columns, outputs]: [usize; 3],
     format: Format,
     gated: bool,
 ) -> impl Iterator<Item = Kernel> + Clone {
     let gate = Activation::Silu as u32;
     let others = other_few_rows(rows, outputs, format, gated);
-    few_rows(rows, outputs, format).chain(others).map(move |kernel| match gated {
-        true => kernel.with("GATED", 1).with("KIND", gate),
-        false => kernel,
+    few_rows(rows, outputs, format).chain(others).map(move |kernel| {
+        let kernel = paced(kernel, columns.div_ceil(CHUNK));
+        if gated { kernel.with("GATED", 1).with("KIND", gate) } else { kernel }
     })
 }
 
@@ -186,34 +204,41 @@ pub(super) fn team_outputs(kernel: &Kernel) -> usize {
     if kernel.value("GATED") != 0 { rows / 2 } else { rows }
 }
 
-/// Invocations of a team, for rows of so many chunks: at most a chunk each, as those without one wait at
+/// Invocations of a team, for rows of so many chunks: at most a turn each, as those without one wait at
 /// every barrier; at least as many as add up by a subgroup of a software adapter, and at most as many as
 /// do on a GPU, or twice as many where rows are very long.
 pub(super) fn team(chunks: usize, kernel: &Kernel) -> usize {
     let most = if chunks < 512 { 32 } else { 64 };
-    chunks.next_power_of_two().clamp(8, most.min(kernel.geometry.workgroup) as usize)
+    let turns = if kernel.value("PAIRS") != 0 { chunks / 2 } else { chunks };
+    turns.next_power_of_two().clamp(8, most.min(kernel.geometry.workgroup) as usize)
 }
 
 pub(in crate::ops) fn choices() -> Vec<Choice> {
     let mut choices = vec![Choice::new("matmul", "activations for integer products", [ROUND])];
     for format in Format::all() {
-        for (rows, outputs, name) in [
-            (1, 1, "a row, few outputs"),
-            (1, MANY_OUTPUTS, "a row, many outputs"),
-            (2, 1, "few rows"),
-            (FEW_ROWS + 1, 1, "several rows"),
-            (SEVERAL_ROWS + 1, 1, "many rows"),
-            (SEVERAL_ROWS + 1, MANY_SQUARES * 64, "many rows, many outputs"),
+        for (rows, chunks, outputs, name) in [
+            (1, 1, 1, "a row, few outputs"),
+            (1, 2, 1, "a row of pairs, few outputs"),
+            (1, 1, MANY_OUTPUTS, "a row, many outputs"),
+            (1, 2, MANY_OUTPUTS, "a row of pairs, many outputs"),
+            (1, LONG_ROW + 1, MANY_OUTPUTS, "a long row, many outputs"),
+            (1, LONG_ROW + 2, MANY_OUTPUTS, "a long row of pairs, many outputs"),
+            (2, 1, 1, "few rows"),
+            (2, 2, 1, "few rows of pairs"),
+            (FEW_ROWS + 1, 1, 1, "several rows"),
+            (SEVERAL_ROWS + 1, 1, 1, "many rows"),
+            (SEVERAL_ROWS + 1, 1, MANY_SQUARES * 64, "many rows, many outputs"),
         ] {
             let call = format!("{format}, {name}");
-            choices.push(Choice::new("matmul", call, kernels(rows, outputs, format)));
+            let sizes = [rows, chunks * CHUNK, outputs];
+            choices.push(Choice::new("matmul", call, kernels(sizes, format)));
             if rows <= FEW_ROWS {
-                let gated = fused_kernels(rows, outputs, format, true);
+                let gated = fused_kernels(sizes, format, true);
                 choices.push(Choice::new("project", format!("{format}, {name}, gated"), gated));
             } else if rows <= SEVERAL_ROWS && matches!(format, Format::Grouped { .. }) {
                 // Where there is none, gate and product are two.
-                let gated = fused_kernels(rows, outputs, format, true);
-                let apart = kernels(rows, outputs, format);
+                let gated = fused_kernels(sizes, format, true);
+                let apart = kernels(sizes, format);
                 let all = gated.chain(apart);
                 choices.push(Choice::new("project", format!("{format}, {name}, gated"), all));
             }

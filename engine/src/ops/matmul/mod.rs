@@ -81,7 +81,7 @@ fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &
     let y = gpu.alloc(shape);
     let m = x.rows();
     let product = Product::of(false, false, [m, w.columns, w.rows], w.format);
-    let kernels = available(gpu, kernels(m, w.rows, w.format));
+    let kernels = available(gpu, kernels([m, w.columns, w.rows], w.format));
     let Some(kernel) = gpu.choose_for(&product, kernels) else {
         let mut inputs = vec![Input::Floats(x), Input::Matrix(w)];
         inputs.extend(bias.map(Input::Floats));
@@ -131,8 +131,9 @@ pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Op
     if !w.columns.is_multiple_of(CHUNK) || (gated && w.shards.len() > 1) {
         return None;
     }
-    let product = Product::of(true, gated, [x.rows(), w.columns, w.rows], w.format);
-    gpu.choose_ahead(&product, available(gpu, fused_kernels(x.rows(), w.rows, w.format, gated)))
+    let sizes = [x.rows(), w.columns, w.rows];
+    let product = Product::of(true, gated, sizes, w.format);
+    gpu.choose_ahead(&product, available(gpu, fused_kernels(sizes, w.format, gated)))
 }
 
 /// Dispatches a kernel for few rows.
