@@ -145,7 +145,7 @@ impl Runner<'_> {
             warmup: 1,
             max_new_tokens: None,
             trace: self.config.trace,
-            tuning: told.known.clone(),
+            tuning: told.known.clone().map(Box::new),
             tuning_ms: told.budget_ms,
         });
         match seat.ask(&request, self.config.timeout, &mut |event| show(bar, cell, event)).await? {
