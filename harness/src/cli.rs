@@ -18,13 +18,13 @@ use crate::{
     setup, shaders,
     shard::Part,
     sizes::Sizes,
-    suggest,
+    suggest, tune, tunings,
     ui::Ui,
     weights,
 };
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use record::{Backend, Bits};
+use record::{Backend, Bits, TuningMode};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Measures few-bit inference in real browsers.
@@ -79,6 +79,8 @@ pub enum Command {
     Infer(infer::Args),
     /// Measure single ops beside what the device can do at most.
     Bench(Box<bench::Args>),
+    /// Measure which kernels are fastest for the calls of models, for `run --tuning fixed`.
+    Tune(Box<tune::Args>),
     /// Say which tools are there, and how to get those that are not.
     Doctor,
     /// Install what is missing: browsers, drivers, the WASM target.
@@ -182,7 +184,7 @@ pub struct CellArgs {
     #[command(flatten)]
     pub groups: Groups,
 
-    /// At which sizes decoders run, and on how many threads.
+    /// At which sizes decoders run, on how many threads, and by which kernels.
     #[command(flatten)]
     pub sizes: Sizes,
 
@@ -274,6 +276,7 @@ impl CellArgs {
             repeat: self.repeat,
             rounds: self.rounds,
             trace: self.trace,
+            tuning_budget: tunings::USUAL_BUDGET,
             timeout: Duration::from_secs(self.timeout),
             run_timeout: self.run_timeout.map(Duration::from_secs),
             retries: self.retries,
@@ -283,7 +286,7 @@ impl CellArgs {
                 headed: self.headed,
                 gpu: self.gpu.settle(),
                 webnn: self.backends.contains(&Backend::Webnn),
-                precise_gpu_clock: self.trace,
+                precise_gpu_clock: self.trace || self.sizes.tuning.contains(&TuningMode::Auto),
             },
             jobs: self.jobs.into(),
             expectations: Default::default(),

@@ -34,7 +34,7 @@ pub struct Config {
     pub precisions: Vec<Precision>,
     /// Backends to run each case on.
     pub backends: Vec<Backend>,
-    /// Sizes to run each decoder at, and numbers of threads.
+    /// Sizes to run each decoder at, numbers of threads, and how kernels are chosen.
     pub sizes: Sizes,
     /// Measured passes.
     pub repeat: u32,
@@ -42,6 +42,8 @@ pub struct Config {
     pub rounds: u32,
     /// Whether to say where the time of a cell's passes goes.
     pub trace: bool,
+    /// How long a cell may measure kernels before its passes, if it is to.
+    pub tuning_budget: Duration,
     /// Time allowed for one cell.
     pub timeout: Duration,
     /// Time allowed for the whole run.

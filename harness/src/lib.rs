@@ -4,7 +4,8 @@
 //! makes the list of cells, [`runner`] works through it, [`session`] talks to one browser, which
 //! [`browser`] knows how to start, and [`native`] to the host; [`server`] serves the page and the
 //! models, [`store`] keeps the records, [`outputs`] writes files
-//! from them, [`mod@bench`] measures single ops in the same sessions, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
+//! from them, [`mod@bench`] measures single ops in the same sessions, [`mod@tune`] which
+//! kernels are fastest, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
 //! commands about what is stored. [`setup`] brings the tools, [`bundle`]
 //! builds the page and [`models`] fetches real models, which [`mod@reference`] makes cases of and to
 //! which [`infer`] puts a question. [`home`]
@@ -39,6 +40,7 @@ pub mod native;
 pub mod outputs;
 pub mod pack;
 pub mod plan;
+mod prepared;
 pub mod profile;
 pub mod reference;
 pub mod report;
@@ -54,6 +56,8 @@ pub mod shard;
 pub mod sizes;
 pub mod store;
 mod suggest;
+pub mod tune;
+mod tunings;
 pub mod ui;
 pub mod weights;
 
@@ -96,6 +100,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::PackWeights(args) => weights::pack(&args, ui)?,
         Command::Infer(args) => return Ok(infer::run(&args, ui)?.into()),
         Command::Bench(args) => return Ok(bench::run(&args, ui)?.into()),
+        Command::Tune(args) => return Ok(tune::run(&args, ui)?.into()),
         Command::Doctor => return Ok(doctor::run(ui).into()),
         Command::Setup(args) => setup::run(args, ui)?,
         Command::Grid(args) => grid::local::run(&args, ui)?,

@@ -50,7 +50,7 @@ mod tests {
         browser::{SessionOptions, Target},
         cases::Case,
     };
-    use record::{Bits, Class, Precision, Scheme};
+    use record::{Bits, Class, Precision, Scheme, TuningMode};
     use std::time::Duration;
 
     fn grouped(bits: Bits) -> Precision {
@@ -75,6 +75,7 @@ mod tests {
             repeat: 3,
             rounds: 1,
             trace: false,
+            tuning_budget: Duration::ZERO,
             timeout: Duration::from_secs(120),
             run_timeout: None,
             retries: 0,
@@ -172,5 +173,21 @@ mod tests {
         assert_eq!(named[2], "my llama 16-bit webgpu chrome prompt_tokens=64 batch=4");
         let repro = config.repro(&cells[2]);
         assert!(repro.contains("--prompt-tokens 64 --batch 4"), "{repro}");
+    }
+
+    #[test]
+    fn kernels_are_tuned_where_there_are_some() {
+        let mut config = config();
+        config.browsers.truncate(1);
+        config.cases.truncate(1);
+        config.precisions.truncate(1);
+        config.sizes.tuning = vec![TuningMode::Off, TuningMode::Auto];
+        let named: Vec<_> = plan(&config).iter().map(ToString::to_string).collect();
+        let [by_rules, tuned, on_the_cpu] = &named[..] else { panic!("{named:?}") };
+        assert_eq!(by_rules, "bert-tiny 16-bit webgpu chrome");
+        assert_eq!(tuned, "bert-tiny 16-bit webgpu chrome tuning=auto");
+        assert_eq!(on_the_cpu, "bert-tiny 16-bit wasm chrome");
+        let repro = config.repro(&plan(&config)[1]);
+        assert!(repro.contains("--bits 16 --tuning auto --repeat 3"), "{repro}");
     }
 }

@@ -2,26 +2,24 @@
 //! that was cut short.
 
 use crate::{
-    browser::{Launch, Programs, Target},
-    bundle,
     cli::{CellArgs, Cli, Command, PlanArgs, RunArgs},
     config::Config,
     exit::Exit,
-    github, outputs, plan, profile,
+    github, outputs, plan,
+    prepared::{self, Preparation},
+    profile,
     runner::{self, Cut, Work},
-    setup::{self, Need},
     shard,
     store::{self, RunInfo, Store},
     ui::Ui,
     weights,
 };
 use anyhow::{Context, Result, bail, ensure};
-use record::{Backend, Browser, Cell, Record, Shard, Status};
+use record::{Cell, Record, Shard, Status};
 use serde_json::{Map, json};
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsString,
-    path::PathBuf,
 };
 
 /// Runs what the options ask for, or goes on with the run that `--resume` names.
@@ -112,7 +110,13 @@ fn start(
     begin: impl FnOnce(&mut Store) -> Result<()>,
     ui: &Ui,
 ) -> Result<Exit> {
-    let web = page(args, config, &work.cells, ui)?;
+    let how = Preparation {
+        bundle: args.bundle.as_deref(),
+        no_setup: args.cells.no_setup,
+        keep_going: args.keep_going,
+        are_default: args.cells.browsers.are_default,
+    };
+    let web = prepared::page(&how, config, &work.cells, ui)?;
     let run_id = work.run_id.clone();
     let count = work.cells.len() + work.records.len();
     ui.say(format!("{} cells of {} cases", work.cells.len(), config.cases.len()));
@@ -157,82 +161,6 @@ fn summarise(run_id: &str, records: &[Record], ui: &Ui) {
         counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
     let value = json!({"run_id": run_id, "counts": counts});
     ui.result(format!("run {run_id}: {}", outputs::summary::totals(records)), value);
-}
-
-/// The folder with the page, built if need be; none if no cell runs in a page.
-fn page(args: &RunArgs, config: &Config, cells: &[Cell], ui: &Ui) -> Result<Option<PathBuf>> {
-    if cells.iter().all(|cell| cell.backend == Backend::Native) {
-        return Ok(None);
-    }
-    let mut targets: Vec<Target> = Vec::new();
-    for target in cells.iter().map(|cell| config.target(cell)) {
-        // The nodes of a grid have browsers of their own.
-        let is_here = target.id.family != Browser::Host && config.grid.is_none();
-        if is_here && !targets.contains(&target) {
-            targets.push(target);
-        }
-    }
-    let mut needs: Vec<Need> = targets.iter().flat_map(need).collect();
-    if args.bundle.is_none() {
-        needs.push(Need::WasmBundle);
-    }
-    if !args.cells.no_setup
-        && let Err(error) = setup::ensure(&needs, ui)
-    {
-        ui.warn(format!("set-up: {error:#}"));
-    }
-    if !args.keep_going {
-        let find = |target: &Target| Launch::of_target(target, config.session).map(drop);
-        find_browsers(&targets, args.cells.browsers.are_default, find, ui)?;
-    }
-    for launch in targets.iter().filter_map(|target| Launch::of_target(target, config.session).ok())
-    {
-        launch.warning.iter().for_each(|warning| ui.warn(warning));
-    }
-    let folder = match &args.bundle {
-        Some(folder) => folder.clone(),
-        None => bundle::ensure(ui).context("building the page")?,
-    };
-    for file in ["index.html", "page.js", "worker.js", "pkg/engine/engine.js"] {
-        ensure!(folder.join(file).is_file(), "{} has no {file}", folder.display());
-    }
-    Ok(Some(folder))
-}
-
-/// What has to be there for a browser, of whose programs some may be named.
-fn need(target: &Target) -> Option<Need> {
-    match (target.id.family, &target.programs) {
-        (family, Programs { binary: None, .. }) => Some(Need::Browser(family)),
-        (family, Programs { driver: None, .. }) => Some(Need::Driver(family)),
-        _ => None,
-    }
-}
-
-/// Looks for every browser before the first cell. One that was asked for by name must be there: its cells
-/// would all be `infra`, after all others were run. The two of the built-in profile are there so that a
-/// machine which has only one of them gives a matrix as well; without any there would be none.
-fn find_browsers(
-    browsers: &[Target],
-    are_default: bool,
-    find: impl Fn(&Target) -> Result<()>,
-    ui: &Ui,
-) -> Result<()> {
-    let absent = |target: &Target| Some((target.id.to_string(), find(target).err()?));
-    let absent: Vec<_> = browsers.iter().filter_map(absent).collect();
-    let is_fatal = !are_default || absent.len() == browsers.len();
-    for (browser, error) in absent {
-        match is_fatal {
-            true => {
-                return Err(error).with_context(|| {
-                    format!(
-                        "{browser} cannot be driven, and --keep-going would run the other cells"
-                    )
-                });
-            }
-            false => ui.warn(format!("{browser} cannot be driven: {error:#}")),
-        }
-    }
-    Ok(())
 }
 
 /// Prints the cells that these options give.
@@ -287,26 +215,6 @@ fn own_cells(args: &CellArgs, config: &Config) -> Result<(Vec<Cell>, Option<Shar
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::anyhow;
-
-    #[test]
-    fn a_browser_that_was_named_must_be_there_and_one_of_all_in_any_case() {
-        use Browser::{Chrome, Firefox};
-        let (both, ui) = ([Chrome, Firefox].map(Target::from), Ui::new(true, false));
-        let there = |there: &'static [Browser]| {
-            move |target: &Target| match there.contains(&target.id.family) {
-                true => Ok(()),
-                false => Err(anyhow!("get {}", target.id)),
-            }
-        };
-        assert!(find_browsers(&both, false, there(&[Chrome, Firefox]), &ui).is_ok());
-        let error = find_browsers(&both, false, there(&[Chrome]), &ui).unwrap_err();
-        let said = format!("{error:#}");
-        assert!(said.starts_with("firefox cannot be driven") && said.ends_with("get firefox"));
-        assert!(find_browsers(&both, true, there(&[Chrome]), &ui).is_ok());
-        assert!(find_browsers(&both, true, there(&[]), &ui).is_err());
-        assert!(find_browsers(&[], true, there(&[]), &ui).is_ok());
-    }
 
     #[test]
     fn new_options_stand_behind_the_old_ones() {

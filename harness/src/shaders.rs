@@ -247,7 +247,23 @@ mod tests {
             .concat()
         );
         let refuse = |kernel: &str| RefusedKernel { kernel: kernel.to_owned(), why: String::new() };
-        let refused = [fast.as_str(), plain, fast_in_floats.as_str(), in_floats];
+        // What comes behind the rules' kernels for a tuning; smaller workgroups have no name of their own.
+        let rounded = [4, 2].map(|rows| {
+            format!("matvec_digits HARDWARE=1 WIDE=1 ROWS={rows} ROUNDED=1 BITS=4 GROUP=32 ASYM=0")
+        });
+        let fast_rounded = rounded.each_ref().map(|plain| format!("{plain} SUBGROUPS=1"));
+        let refused = [
+            &fast,
+            plain,
+            &fast_in_floats,
+            in_floats,
+            &fast_rounded[0],
+            &rounded[0],
+            &fast,
+            plain,
+            &fast_rounded[1],
+            &rounded[1],
+        ];
         let wrong = EngineInfo { refused: refused.map(refuse).into(), ..nothing };
         assert_eq!(
             show(&subgroups, &wrong),

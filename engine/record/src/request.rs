@@ -52,7 +52,7 @@ pub struct RunRequest {
     pub trace: bool,
     /// What is known of the fastest kernels here, for a cell that is tuned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tuning: Option<Tuning>,
+    pub tuning: Option<Box<Tuning>>,
     /// How long a cell may measure kernels before its passes; where it may not at all, it takes what is known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tuning_ms: f64,

@@ -5,7 +5,7 @@ use shaders::{ComposeError, Define, Dialect, Files};
 use std::{
     collections::HashSet,
     fmt,
-    hash::{Hash, Hasher},
+    hash::{DefaultHasher, Hash, Hasher},
 };
 
 /// Most definitions of a kernel, its geometry's apart.
@@ -238,20 +238,30 @@ impl Terms {
     pub fn choose_for(
         &self,
         call: &(impl fmt::Display + Hash),
-        kernels: impl IntoIterator<Item = Kernel, IntoIter: Clone>,
+        kernels: impl IntoIterator<Item = Kernel>,
     ) -> Option<Kernel> {
-        // Kernels behind the one that is chosen are not even made.
-        let kernels = kernels.into_iter();
-        let is_favoured = |kernel: &Kernel| self.favoured.contains(kernel);
-        let favoured = match self.favoured.is_empty() {
-            true => None,
-            false => self.choose(kernels.clone().filter(is_favoured)),
-        };
-        let tuned = || match self.tuning.is_empty() {
-            true => None,
-            false => self.choose(self.tuning.pick(call, kernels.clone())),
-        };
-        favoured.or_else(tuned).or_else(|| self.choose(kernels.clone()))
+        if self.tuning.is_empty() && self.favoured.is_empty() {
+            // Kernels behind the one that is chosen are then not even made.
+            return self.choose(kernels);
+        }
+        let mut hash = DefaultHasher::new();
+        call.hash(&mut hash);
+        let kernels: Vec<Kernel> = kernels.into_iter().collect();
+        self.choose_among(hash.finish(), &|| call.to_string(), &kernels)
+    }
+
+    /// The same for a call by its hash and its name.
+    fn choose_among(
+        &self,
+        hash: u64,
+        name: &dyn Fn() -> String,
+        kernels: &[Kernel],
+    ) -> Option<Kernel> {
+        let runs = |kernel: &Kernel| self.against(kernel).is_none();
+        let mut favoured = kernels.iter().filter(|kernel| self.favoured.contains(kernel)).copied();
+        let tuned = || self.tuning.pick(hash, name, kernels).filter(runs);
+        let by_rules = || kernels.iter().copied().find(runs);
+        favoured.find(runs).or_else(tuned).or_else(by_rules)
     }
 
     /// Why a kernel is not chosen whatever comes after it.

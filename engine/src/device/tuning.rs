@@ -4,8 +4,6 @@ use super::Kernel;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
-    fmt::Display,
-    hash::{DefaultHasher, Hash, Hasher},
 };
 
 /// A kernel for each call that was measured. A name is only ever looked for among the kernels that an op itself
@@ -35,17 +33,16 @@ impl Tuning {
     /// The kernel of `kernels` that a call is to have.
     pub(super) fn pick(
         &self,
-        call: &(impl Display + Hash),
-        mut kernels: impl Iterator<Item = Kernel> + Clone,
+        hash: u64,
+        name: &dyn Fn() -> String,
+        kernels: &[Kernel],
     ) -> Option<Kernel> {
-        let mut hash = DefaultHasher::new();
-        call.hash(&mut hash);
         let find = || {
-            let name = self.picks.get(&call.to_string())?;
-            kernels.clone().find(|kernel| format!("{kernel:?}") == *name)
+            let pick = self.picks.get(&name())?;
+            kernels.iter().find(|kernel| format!("{kernel:?}") == *pick).copied()
         };
-        let pick = *self.known.borrow_mut().entry(hash.finish()).or_insert_with(find);
+        let pick = *self.known.borrow_mut().entry(hash).or_insert_with(find);
         // The list may have been a longer one when it was looked through.
-        pick.filter(|pick| kernels.any(|kernel| kernel == *pick))
+        pick.filter(|pick| kernels.contains(pick))
     }
 }

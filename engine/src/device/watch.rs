@@ -76,13 +76,17 @@ impl Gpu {
         call: &(impl Display + Hash),
         kernels: impl Iterator<Item = Kernel> + Clone,
     ) -> Option<Kernel> {
-        let terms = self.terms.borrow();
-        let chosen = terms.choose_for(call, kernels.clone())?;
-        if let Some(faced) = &mut *self.faced.borrow_mut() {
-            let kernels = kernels.filter(|kernel| terms.against(kernel).is_none()).collect();
-            faced.push(Faced { call: call.to_string(), at, chosen, kernels });
+        let chosen = self.terms.borrow().choose_for(call, kernels.clone())?;
+        if self.faced.borrow().is_some() {
+            self.face(Faced { call: call.to_string(), at, chosen, kernels: kernels.collect() });
         }
         Some(chosen)
+    }
+
+    fn face(&self, mut faced: Faced) {
+        let terms = self.terms.borrow();
+        faced.kernels.retain(|kernel| terms.against(kernel).is_none());
+        self.faced.borrow_mut().get_or_insert_default().push(faced);
     }
 
     /// Runs `work`, and says which choices between kernels it had. Calls are numbered as those of a trace that

@@ -179,7 +179,7 @@ async fn tuned(
         return Ok(None);
     };
     let subject = tune::Subject { device, gpu, model, inputs: &case.inputs };
-    let known = request.tuning.as_ref();
+    let known = request.tuning.as_deref();
     stage.enter("tune");
     let tuning = match (mode, known) {
         (TuningMode::Auto, _) if request.tuning_ms > 0.0 => {

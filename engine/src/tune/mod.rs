@@ -81,7 +81,6 @@ impl Subject<'_> {
     ) -> Result<record::Tuning> {
         let gpu = self.gpu;
         gpu.untune();
-        let until = now_ms() + budget_ms;
         let passes = self.passes()?;
         let mut tunable = tunable(&passes)?;
         tunable.sort_by_key(|it| std::cmp::Reverse(it.weight));
@@ -90,6 +89,8 @@ impl Subject<'_> {
             let note = format!("kernels that could be taken are refused: {refused}");
             return Ok(record::Tuning { note: Some(note), ..found });
         }
+        // Pipelines take as long as they take.
+        let until = now_ms() + budget_ms;
         for group in tunable.chunks(AT_ONCE) {
             let known = |call: &str| known?.entries.iter().find(|entry| entry.call == call);
             let mut contests: Vec<Contest> = group

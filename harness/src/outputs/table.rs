@@ -102,6 +102,7 @@ pub const COLUMNS: &[Column] = &[
         let timing = r.outcome.timing.as_ref();
         Count(timing.and_then(|timing| timing.threads).map(u64::from))
     }),
+    ("tuning_hash", |r| maybe(r.outcome.tuning.as_ref().and_then(|it| it.hash.as_deref()))),
     ("load_ms", |r| timing(r, |t| Some(t.load_ms))),
     ("compile_ms", |r| timing(r, |t| Some(t.compile_ms))),
     ("median_ms", |r| timing(r, |t| Some(t.median_ms))),

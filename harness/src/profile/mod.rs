@@ -9,7 +9,7 @@ mod aliases;
 use crate::{
     cli::{
         Cli,
-        Command::{Bench, Run},
+        Command::{Bench, Run, Tune},
         ConfigCommand,
     },
     home,
@@ -170,6 +170,7 @@ impl Layers {
         match &mut cli.command {
             Run(args) => args.cells.browsers.are_default = is_default,
             Bench(args) => args.browsers.are_default = is_default,
+            Tune(args) => args.browsers.are_default = is_default,
             _ => {}
         }
         Ok(cli)
@@ -228,7 +229,7 @@ impl Layers {
             Some("db" | "output-matrix" | "output-report") => lay(arg),
             _ => arg,
         };
-        // `bench` has sessions as a run has them, and measures otherwise.
+        // `bench` and `tune` have sessions as a run has them, and measure otherwise.
         let lay_sessions = |arg: Arg| match arg.get_long() {
             Some(
                 "browsers" | "browser-binary" | "driver-binary" | "backends" | "headed" | "gpu",
@@ -237,7 +238,7 @@ impl Layers {
         };
         names.iter().fold(command, |command, name| match name.as_str() {
             "run" | "plan" => command.mut_subcommand(name, |sub| sub.mut_args(&lay)),
-            "bench" => command.mut_subcommand(name, |sub| sub.mut_args(lay_sessions)),
+            "bench" | "tune" => command.mut_subcommand(name, |sub| sub.mut_args(lay_sessions)),
             _ => command.mut_subcommand(name, |sub| sub.mut_args(lay_outputs)),
         })
     }

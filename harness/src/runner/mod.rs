@@ -4,8 +4,8 @@
 //! Whatever happens to a cell ends in its record, after further attempts where they may help
 //! (`retry.rs`), and the worker goes on with the next cell, in a new session if the old one is of no
 //! more use (`worker.rs`, `seat.rs`). Cells may be visited in several rounds (`rounds.rs`). Records are
-//! stored in a thread of its own (`kept.rs`), so that no cell waits for another's. `progress.rs` and
-//! `trace.rs` say what came of a cell.
+//! stored in a thread of its own (`kept.rs`), so that no cell waits for another's. `tuned.rs` tells a cell which
+//! kernels are fastest; `progress.rs` and `trace.rs` say what came of it.
 
 mod kept;
 mod probe;
@@ -15,6 +15,7 @@ mod retry;
 mod rounds;
 mod seat;
 mod trace;
+mod tuned;
 mod worker;
 
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     interruption::interruption,
     server::Server,
     store::Store,
+    tunings::Tunings,
     ui::{Bar, Ui, Unit},
 };
 use anyhow::{Context, Result};
@@ -33,7 +35,7 @@ use futures_util::future::try_join_all;
 use kept::Kept;
 use progress::line;
 use queues::Queues;
-use record::{Browser, Cell, Record, Shard, Status};
+use record::{Axis, Browser, Cell, Record, Shard, Status};
 use rounds::Visit;
 use serde_json::json;
 use std::{
@@ -109,6 +111,8 @@ pub async fn run(
         }
         None => config.jobs.max(1),
     };
+    let is_tuned = work.cells.iter().any(|cell| cell.axis(Axis::Tuning).is_some());
+    let tunings = is_tuned.then(Tunings::open).transpose()?;
     // Cells that were visited before come behind those that were not.
     let first = work.cells.into_iter().map(Visit::first);
     let further = work.records.iter().filter_map(|record| Visit::after(record, config.rounds));
@@ -124,6 +128,7 @@ pub async fn run(
         queues: Queues::of(visits, slots.map(|slots| slots.by_browser)),
         kept: Kept::new(store, work.records),
         environments: Mutex::default(),
+        tunings,
     };
     let all = try_join_all((0..workers).map(|_| runner.work()));
     // Dropping the workers ends their sessions, so neither a signal nor the end of the time needs a
@@ -168,6 +173,8 @@ struct Runner<'a> {
     queues: Queues,
     kept: Kept,
     environments: Mutex<Environments>,
+    /// Where it is kept which kernels are fastest, if a cell is about that.
+    tunings: Option<Tunings>,
 }
 
 impl Runner<'_> {
@@ -194,7 +201,8 @@ impl Runner<'_> {
         let mut next = Some(first);
         while let Some(Visit { cell, before }) = next {
             bar.message(cell.to_string());
-            let now = self.try_cell(&mut worker, cell, &bar).await;
+            let tuning = before.as_ref().and_then(|before| before.outcome.tuning.as_ref());
+            let now = self.try_cell(&mut worker, cell, tuning, &bar).await;
             let record = match before {
                 Some(before) => rounds::joined(*before, now),
                 None => now,

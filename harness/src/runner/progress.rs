@@ -44,6 +44,12 @@ pub(super) fn line(record: &Record) -> String {
     if let Some(own) = own_reference(outcome) {
         line += &format!(", reference: {own}");
     }
+    if let Some(tuning) = &outcome.tuning {
+        line += &match (&tuning.hash, &tuning.note) {
+            (Some(hash), _) => format!(", tuning {}", hash.get(..8).unwrap_or(hash)),
+            (None, note) => format!(", not tuned: {}", note.as_deref().unwrap_or("nothing was")),
+        };
+    }
     if record.attempts > 1 {
         line += &format!(", attempt {}", record.attempts);
     }
@@ -58,7 +64,17 @@ pub(super) fn line(record: &Record) -> String {
 mod tests {
     use super::*;
     use crate::sample;
-    use record::Status;
+    use record::{Status, Tuning};
+
+    #[test]
+    fn a_cell_says_which_tuning_it_ran_with_and_why_with_none() {
+        let mut record = sample::record("r", Status::Pass);
+        let (hash, note) = (Some("0123456789abcdef".to_owned()), Some("no time".to_owned()));
+        record.outcome.tuning = Some(Tuning { hash, ..Tuning::default() });
+        assert!(line(&record).ends_with("1.5 ms, tuning 01234567"));
+        record.outcome.tuning = Some(Tuning { note, ..Tuning::default() });
+        assert!(line(&record).ends_with("1.5 ms, not tuned: no time"));
+    }
 
     #[test]
     fn a_time_to_be_read_with_care_says_so() {

@@ -4,7 +4,7 @@ use super::{Runner, probe::Sound, progress::show, retry, seat::Seat};
 use crate::{browser::BrowserId, session::Fault, ui::Bar};
 use record::{
     Answer, Attempt, Backend, Cell, Environment, Outcome, Record, Request, RunRequest,
-    SCHEMA_VERSION, Status,
+    SCHEMA_VERSION, Status, Tuning,
 };
 use std::{collections::HashMap, time::Instant};
 use tokio::time::sleep;
@@ -45,15 +45,21 @@ impl Worker {
 }
 
 impl Runner<'_> {
-    /// Runs a cell until it has a verdict or its attempts are used up.
-    pub(super) async fn try_cell(&self, worker: &mut Worker, cell: Cell, bar: &Bar) -> Record {
+    /// Runs a cell until it has a verdict or its attempts are used up; `tuning` is what an earlier visit ran with.
+    pub(super) async fn try_cell(
+        &self,
+        worker: &mut Worker,
+        cell: Cell,
+        tuning: Option<&Tuning>,
+        bar: &Bar,
+    ) -> Record {
         let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let started = Instant::now();
         let mut earlier = Vec::new();
         loop {
             let attempt = Instant::now();
             let mut environment = Environment { host: self.host.clone(), ..Default::default() };
-            let outcome = match self.run_cell(worker, &cell, &mut environment, bar).await {
+            let outcome = match self.run_cell(worker, &cell, tuning, &mut environment, bar).await {
                 Ok(outcome) => outcome,
                 Err(fault) => {
                     if fault.is_fatal {
@@ -105,6 +111,7 @@ impl Runner<'_> {
         &self,
         worker: &mut Worker,
         cell: &Cell,
+        tuning: Option<&Tuning>,
         environment: &mut Environment,
         bar: &Bar,
     ) -> Result<Outcome, Fault> {
@@ -127,6 +134,7 @@ impl Runner<'_> {
             return Ok(Outcome::without_figures(Status::Error, "self-test", message));
         }
         let seat = self.seat(worker, cell).await?;
+        let told = self.told(cell, environment, tuning);
         let request = Request::Run(RunRequest {
             cell: cell.clone(),
             case_url: seat.case_url(case, &self.server),
@@ -137,9 +145,14 @@ impl Runner<'_> {
             warmup: 1,
             max_new_tokens: None,
             trace: self.config.trace,
+            tuning: told.known.clone().map(Box::new),
+            tuning_ms: told.budget_ms,
         });
         match seat.ask(&request, self.config.timeout, &mut |event| show(bar, cell, event)).await? {
-            Answer::Run(outcome) => Ok(*outcome),
+            Answer::Run(mut outcome) => {
+                self.keep_tuning(cell, environment, &told, &mut outcome);
+                Ok(*outcome)
+            }
             _ => Err(mismatch("run")),
         }
     }
