@@ -133,7 +133,10 @@ fn start(
     });
     let written = match records.is_empty() {
         true => Ok(()),
-        false => outputs::write(records, &args.outputs, ui),
+        false => {
+            let devices = store::devices(args.outputs.db.as_deref(), records);
+            outputs::write(records, &devices, &args.outputs, ui)
+        }
     };
     if let Some(exit) = cut {
         if let Err(error) = written {

@@ -21,6 +21,7 @@ use crate::{
     server::Server,
     session::{Fault, Session},
     setup::{self, Need},
+    store::Benches,
     suggest,
     ui::Ui,
 };
@@ -106,6 +107,11 @@ pub struct Args {
     /// Write a page with the reports to this file.
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
+
+    /// The database of all runs, beside which the reports are kept for `plan --estimate` and for pages
+    /// [default: records.sqlite in the user's data folder].
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
 
     /// Show the browsers' windows.
     #[arg(long)]
@@ -325,6 +331,13 @@ impl Bench<'_> {
         };
         let measured = BenchRun { browser, name, backend, host: host::host(), report };
         self.ui.result(table::text(&measured), json!(measured));
+        // A report of some ops has the ceilings as well, and is the latest that is known of them.
+        if measured.report.unsupported.is_none()
+            && let Err(error) =
+                Benches::of(self.args.db.as_deref()).and_then(|it| it.put(&measured))
+        {
+            self.ui.warn(format!("{error:#}"));
+        }
         for failure in measured.report.failures() {
             self.ui.error(format!("{}, {backend}: {failure}", measured.name));
             self.exit = self.exit.or(Exit::CellFailed);

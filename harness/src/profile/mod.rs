@@ -231,7 +231,8 @@ impl Layers {
         // `bench` has sessions as a run has them, and measures otherwise.
         let lay_sessions = |arg: Arg| match arg.get_long() {
             Some(
-                "browsers" | "browser-binary" | "driver-binary" | "backends" | "headed" | "gpu",
+                "browsers" | "browser-binary" | "driver-binary" | "backends" | "headed" | "gpu"
+                | "db",
             ) => lay(arg),
             _ => arg,
         };
