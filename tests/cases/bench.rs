@@ -15,6 +15,7 @@ fn bench(folder: &Path, words: &[&str]) -> (Vec<BenchRun>, String) {
     let file = folder.join("bench.json");
     let mut command = Command::new(&*HARNESS);
     command.args(["bench", "--no-setup", "--quick", "--gpu", "software", "--budget", "2m"]);
+    command.arg("--db").arg(folder.join("records.sqlite"));
     let output = command.args(words).arg("--output").arg(&file).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -55,6 +56,58 @@ fn ops_are_measured_on_the_host() {
     assert!(host.browser.is_none() && host.report.adapter.is_some());
     assert_measured(host, &["project", "add"]);
     assert!(printed.contains("of ceiling") && printed.contains("q4 symmetric g32"), "{printed}");
+}
+
+/// What the device can do is known from then on: to plans, and to the report of a run.
+#[test]
+fn what_was_measured_is_kept_and_estimated_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let harness = |words: &[&str]| {
+        let output =
+            Command::new(&*HARNESS).args(words).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let cells = ["--models", "llama-bias", "--backends", "native", "--bits", "4"];
+    let db = ["--db", "r.sqlite", "--no-setup"];
+    let plan = [&["plan", "--estimate"], &cells[..], &db].concat();
+    let (code, _, said) = harness(&plan);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("bench` measures it"), "{said}");
+
+    let bench = ["bench", "--backends", "native", "--ops", "add", "--quick", "--output", "b.json"];
+    let (code, _, said) = harness(&[&bench[..], &db].concat());
+    assert_eq!(code, Some(0), "{said}");
+    let (code, printed, said) = harness(&plan);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        printed.starts_with("estimated, not measured: the sum over calls of max("),
+        "{printed}"
+    );
+    assert!(printed.contains("this machine's processor, each call taken as one"), "{printed}");
+    assert!(!printed.contains("measured ms"), "{printed}");
+
+    let run = [&["run", "--trace"], &cells[..], &db].concat();
+    let (code, _, said) = harness(&run);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("times what is estimated by bench"), "{said}");
+    let report = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(report.contains("What this device can do") && report.contains("host · native"));
+
+    let beside = ["--adapter", "b.json", "--run", "latest"];
+    let (code, printed, said) = harness(&[&["--json"], &plan[..], &beside].concat());
+    assert_eq!(code, Some(0), "{said}");
+    let line = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let line = line.into_iter().find(|line| line.get("cell").is_some()).unwrap();
+    let (estimated, measured) = (&line["estimated"], &line["measured"]);
+    assert!(estimated["counts"].as_str().unwrap().starts_with("traced on native host in run"));
+    for pass in ["pass", "token"] {
+        let ms = |name: &str| estimated[pass][name].as_f64().unwrap();
+        let parts = ms("bytes_ms") + ms("operations_ms") + ms("dispatches_ms");
+        assert!(ms("ms") > 0.0 && (ms("ms") - parts).abs() < 1e-9, "{estimated}");
+    }
+    assert!(measured["pass_ms"].as_f64().unwrap() > 0.0 && measured["token_ms"].is_number());
+    assert!(estimated["bytes"].as_u64().unwrap() > 0 && measured["bytes"].is_number());
 }
 
 #[test]
