@@ -7,7 +7,7 @@ use crate::{
     cases::Size,
     check,
     config::{Config, Selection},
-    expectations,
+    estimate, expectations,
     grid::local,
     groups::Groups,
     infer,
@@ -306,6 +306,10 @@ pub struct PlanArgs {
     /// read.
     #[arg(long, value_name = "MODEL", conflicts_with = "github_matrix")]
     pub weights: Option<String>,
+
+    /// What they take at least.
+    #[command(flatten)]
+    pub estimate: estimate::Args,
 
     /// Print the job matrix of a GitHub workflow instead: a job for each runner, browser and part.
     #[arg(long)]

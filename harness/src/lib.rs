@@ -4,8 +4,9 @@
 //! makes the list of cells, [`runner`] works through it, [`session`] talks to one browser, which
 //! [`browser`] knows how to start, and [`native`] to the host; [`server`] serves the page and the
 //! models, [`store`] keeps the records, [`outputs`] writes files
-//! from them, [`mod@bench`] measures single ops in the same sessions, [`mod@tune`] which
-//! kernels are fastest, [`exit`] says how a command ends, [`expectations`] knows which failures are known, and [`report`] and [`archive`] are the
+//! from them, [`mod@bench`] measures single ops in the same sessions, `estimate` says what cells take at
+//! least, [`mod@tune`] measures which kernels are fastest, [`exit`] says how a command ends, [`expectations`]
+//! knows which failures are known, and [`report`] and [`archive`] are the
 //! commands about what is stored. [`setup`] brings the tools, [`bundle`]
 //! builds the page and [`models`] fetches real models, which [`mod@reference`] makes cases of and to
 //! which [`infer`] puts a question. [`home`]
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 mod environments;
+mod estimate;
 pub mod exit;
 pub mod expectations;
 mod fetched;

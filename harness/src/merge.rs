@@ -52,7 +52,8 @@ pub fn run(args: &MergeArgs, ui: &Ui) -> Result<()> {
     }
     store.put_all(&records)?;
     store.finish(&run_id)?;
-    let written = outputs::write(&records, &args.outputs, ui);
+    let devices = store::devices(args.outputs.db.as_deref(), &records);
+    let written = outputs::write(&records, &devices, &args.outputs, ui);
     let count = records.len();
     let text = format!("run {run_id}: {count} cells of {} files, the whole plan", args.files.len());
     ui.result(text, json!({"run_id": run_id, "records": count}));

@@ -50,5 +50,7 @@ pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {
         return Ok(());
     }
     let run_id = store::select(&runs, args.run.as_deref().unwrap_or("latest"), ui)?;
-    outputs::write(&source.records(&run_id)?, &args.outputs, ui)
+    let records = source.records(&run_id)?;
+    let devices = store::devices(args.outputs.db.as_deref(), &records);
+    outputs::write(&records, &devices, &args.outputs, ui)
 }

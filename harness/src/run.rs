@@ -4,6 +4,7 @@
 use crate::{
     cli::{CellArgs, Cli, Command, PlanArgs, RunArgs},
     config::Config,
+    estimate,
     exit::Exit,
     github, outputs, plan,
     prepared::{self, Preparation},
@@ -137,7 +138,10 @@ fn start(
     });
     let written = match records.is_empty() {
         true => Ok(()),
-        false => outputs::write(records, &args.outputs, ui),
+        false => {
+            let devices = store::devices(args.outputs.db.as_deref(), records);
+            outputs::write(records, &devices, &args.outputs, ui)
+        }
     };
     if let Some(exit) = cut {
         if let Err(error) = written {
@@ -148,6 +152,9 @@ fn start(
     // What was measured is told whatever became of the files.
     summarise(&run_id, records, ui);
     config.expectations.name_unused(records, ui);
+    if let Err(error) = estimate::say_how_far(records, args.outputs.db.as_deref(), ui) {
+        ui.warn(format!("what bench measured cannot be read: {error:#}"));
+    }
     written.map(|()| Exit::of(records))
 }
 
@@ -176,6 +183,16 @@ pub fn print_plan(args: &PlanArgs, ui: &Ui) -> Result<()> {
     }
     let config = args.cells.config(false, ui)?;
     let cells = own_cells(&args.cells, &config)?.0;
+    if args.estimate.estimate {
+        let cells: Vec<_> = cells
+            .into_iter()
+            .map(|cell| {
+                let case = config.case(&cell).cloned();
+                (cell, case)
+            })
+            .collect();
+        return estimate::print(&args.estimate, &cells, config.timeout, ui);
+    }
     for cell in &cells {
         ui.result(cell.to_string(), json!(cell));
     }

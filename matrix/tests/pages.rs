@@ -4,7 +4,8 @@
 #[allow(dead_code, reason = "each test file uses its part of the samples")]
 mod records;
 
-use record::{Expectation, Record, Status, Verdict};
+use matrix::view::{bench::BenchRun, device::Device};
+use record::{Backend, BenchReport, Expectation, Host, Record, Status, Verdict};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -122,6 +123,25 @@ fn pages_refer_to_nothing_outside() {
             targets.clone().count() > 0 && targets.clone().all(|target| target.starts_with('#'))
         );
     }
+}
+
+#[test]
+fn what_the_devices_can_do_is_shown_where_it_is_known() {
+    let records = records::records();
+    let html = |devices| matrix::performance(&records).unwrap().on(devices).to_string();
+    assert!(!html(Vec::new()).contains("What this device can do"));
+    let report: BenchReport = serde_json::from_str(
+        r#"{"adapter": {"vendor": "<b>", "software": true}, "ceilings": [
+            {"kind": "read", "value": 2345.6}, {"kind": "f16", "skipped": "no \"f16\""}]}"#,
+    )
+    .unwrap();
+    let (name, host) = ("chrome".to_owned(), Host::default());
+    let run = BenchRun { browser: None, name, backend: Backend::Webgpu, host, report };
+    let html = html(vec![Device::of(&run, "2026-01-02T03:04:05Z")]);
+    assert!(html.contains("What this device can do") && html.contains("<td>2346</td>"));
+    assert!(html.contains(", measured 2026-01-02"));
+    assert!(!html.contains("<b>,") && html.contains("software adapter</span>"));
+    assert!(html.contains("skipped: no ") && !html.contains("no \"f16\""));
 }
 
 #[test]

@@ -1,21 +1,27 @@
 //! `harness bench`: single calls of ops in browsers and on the host, beside what each device can do at most.
 //!
 //! A report is asked of every browser and backend in turn: in a session as `run` has it, and on the host in a
-//! child. `table.rs` prints it. Every figure is the engine's (`engine/src/bench`).
+//! child. `table.rs` prints it. Every figure is the engine's (`engine/src/bench`). `against` holds this build to
+//! another one.
 
+mod against;
 mod table;
+
+pub use against::FailOn;
 
 pub use matrix::view::bench::BenchRun;
 
 use crate::{
     browser::{BrowserArgs, GpuChoice, Launch, Programs, SessionOptions, Target},
     bundle,
+    cases::Size,
     exit::Exit,
     host, native,
     outputs::probe_file,
     server::Server,
     session::{Fault, Session},
     setup::{self, Need},
+    store::Benches,
     suggest,
     ui::Ui,
 };
@@ -24,6 +30,8 @@ use record::{Answer, Backend, BenchRequest, Bits, Browser, BrowserInfo, Event, R
 use serde_json::json;
 use std::{fs, path::PathBuf, time::Duration};
 
+/// How long each browser and backend may measure where nobody says.
+const BUDGET: Duration = Duration::from_secs(60);
 /// How long a page may take beyond the time that it is given to measure: it compiles kernels, and makes
 /// sure of their results.
 const BEYOND: Duration = Duration::from_secs(300);
@@ -37,7 +45,11 @@ Examples:
   cargo harness bench --backends native --ops matmul project --bits 4 3
       products of few bits on the host's GPU, without a browser
   cargo harness bench --browsers chrome --gpu hardware --budget 5m --output bench.json
-      all of it on the real GPU, and a file with every sample; --page writes a page")]
+      all of it on the real GPU, and a file with every sample; --page writes a page
+  cargo harness bench --against ../before/target/debug/harness --ops matmul --bits 4
+      is this build faster or slower than another one? Both take turns until that is known
+  cargo harness bench --against ./fewbit-0.1 --models bert llama --bits 4 --fail-on slower
+      the same of whole models, class by class; exits with 1 if one is slower")]
 pub struct Args {
     /// Browsers to drive.
     #[command(flatten)]
@@ -57,9 +69,28 @@ pub struct Args {
     pub bits: Vec<Bits>,
 
     /// How long each browser and backend may measure: seconds, or such as 90s or 5m. Calls that there is no
-    /// time for are named.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget)]
-    pub budget: Duration,
+    /// time for are named. With --against, how long all of it may take [default: 60s; with --against 10m].
+    #[arg(long, value_name = "TIME", value_parser = budget)]
+    pub budget: Option<Duration>,
+
+    /// Say whether this build is faster or slower than another one: its harness, or the folder of a packed
+    /// one. Both measure in turns, A B B A, until each op, or each class, is known to be either, or the time
+    /// is over.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "page")]
+    pub against: Option<PathBuf>,
+
+    /// Compare the passes of these models and not single ops, as `run --models` takes them; all committed
+    /// cases with `all` or no name.
+    #[arg(long, num_args = 0.., value_delimiter = ',', requires = "against", conflicts_with = "ops")]
+    pub models: Option<Vec<String>>,
+
+    /// Which committed cases the names of models are looked for in [default: tiny].
+    #[arg(long, value_enum, requires = "models")]
+    pub size: Option<Size>,
+
+    /// Exit with 1 if some op or class is slower than in the other build.
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', requires = "against")]
+    pub fail_on: Vec<FailOn>,
 
     /// Small shapes, as software adapters are given in any case.
     #[arg(long)]
@@ -76,6 +107,11 @@ pub struct Args {
     /// Write a page with the reports to this file.
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
+
+    /// The database of all runs, beside which the reports are kept for `plan --estimate` and for pages
+    /// [default: records.sqlite in the user's data folder].
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
 
     /// Show the browsers' windows.
     #[arg(long)]
@@ -133,6 +169,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
         !args.backends.contains(&Backend::Webnn),
         "the engine has no WebNN kernels to measure; use webgpu, wasm or native"
     );
+    if let Some(other) = &args.against {
+        return against::run(args, other, ui);
+    }
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let mut bench = Bench { args, ui, measured: Vec::new(), exit: Exit::Ok };
     let done = runtime.block_on(async {
@@ -229,18 +268,22 @@ impl Bench<'_> {
     }
 
     fn request(&self, backend: Backend) -> Request {
-        let Args { ops, bits, budget, quick, full, .. } = self.args;
+        let Args { ops, bits, quick, full, .. } = self.args;
         Request::Bench(BenchRequest {
             backend,
             ops: ops.clone(),
             bits: bits.clone(),
-            budget_ms: budget.as_secs_f64() * 1e3,
+            budget_ms: self.budget().as_secs_f64() * 1e3,
             quick: (*quick || *full).then_some(*quick),
         })
     }
 
+    fn budget(&self) -> Duration {
+        self.args.budget.unwrap_or(BUDGET)
+    }
+
     fn limit(&self) -> Duration {
-        self.args.budget * 2 + BEYOND
+        self.budget() * 2 + BEYOND
     }
 
     /// The folder with the page.
@@ -288,6 +331,13 @@ impl Bench<'_> {
         };
         let measured = BenchRun { browser, name, backend, host: host::host(), report };
         self.ui.result(table::text(&measured), json!(measured));
+        // A report of some ops has the ceilings as well, and is the latest that is known of them.
+        if measured.report.unsupported.is_none()
+            && let Err(error) =
+                Benches::of(self.args.db.as_deref()).and_then(|it| it.put(&measured))
+        {
+            self.ui.warn(format!("{error:#}"));
+        }
         for failure in measured.report.failures() {
             self.ui.error(format!("{}, {backend}: {failure}", measured.name));
             self.exit = self.exit.or(Exit::CellFailed);

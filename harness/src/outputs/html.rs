@@ -2,6 +2,7 @@
 
 use super::create;
 use anyhow::{Context, Result};
+use matrix::view::device::Device;
 use record::Record;
 use std::{
     fmt::Display,
@@ -14,9 +15,10 @@ pub(super) fn matrix(records: &[Record], path: &Path) -> Result<()> {
     write(&matrix::compatibility(records).context("rendering the matrix")?, path)
 }
 
-/// Writes the performance report.
-pub(super) fn report(records: &[Record], path: &Path) -> Result<()> {
-    write(&matrix::performance(records).context("rendering the report")?, path)
+/// Writes the performance report, with what the devices can do at most.
+pub(super) fn report(records: &[Record], devices: &[Device], path: &Path) -> Result<()> {
+    let report = matrix::performance(records).context("rendering the report")?;
+    write(&report.on(devices.to_vec()), path)
 }
 
 /// A page is written piece by piece: as one text it would take more memory than all its records.

@@ -16,6 +16,7 @@ pub mod wptreport;
 
 use crate::ui::Ui;
 use anyhow::{Context, Result};
+use matrix::view::device::Device;
 use record::{Record, Status, Verdict};
 use std::{
     borrow::Cow,
@@ -123,26 +124,29 @@ fn step_summary() -> Option<PathBuf> {
     env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Writes a page of records.
-type Page = fn(&[Record], &Path) -> Result<()>;
+/// Writes a page.
+type Page<'a> = &'a dyn Fn(&Path) -> Result<()>;
 
-/// Writes every file that is asked for, whatever becomes of the others; fails with [`Unwritten`].
+/// Writes every file that is asked for, whatever becomes of the others; fails with [`Unwritten`]. `devices` is
+/// what those of the records can do at most, as far as that is known.
 ///
 /// The pages of a run of which no cell had a session would show nothing but that, so they take the place
 /// of no others: what is there stays, and the user is told. Files for machines are written all the same.
-pub fn write(records: &[Record], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
+pub fn write(records: &[Record], devices: &[Device], outputs: &OutputArgs, ui: &Ui) -> Result<()> {
     let (mut written, mut failed) = (Vec::new(), Vec::new());
     let mut note = |path: &Path, result: Result<()>| match result {
         Ok(()) => written.push(path.display().to_string()),
         Err(error) => failed.push(error.context(format!("{} is not written", path.display()))),
     };
     let is_judged = records.iter().any(|record| record.outcome.status != Status::Infra);
+    let matrix = |path: &Path| html::matrix(records, path);
+    let report = |path: &Path| html::report(records, devices, path);
     let pages: [(&PathBuf, Page); 2] =
-        [(&outputs.output_matrix, html::matrix), (&outputs.output_report, html::report)];
+        [(&outputs.output_matrix, &matrix), (&outputs.output_report, &report)];
     for (path, write) in pages {
         match !is_judged && path.exists() {
             true => ui.warn(format!("{} stays as it is: no cell had a session", path.display())),
-            false => note(path, write(records, path)),
+            false => note(path, write(path)),
         }
     }
     let formats = &outputs.formats;

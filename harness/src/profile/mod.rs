@@ -232,7 +232,8 @@ impl Layers {
         // `bench` and `tune` have sessions as a run has them, and measure otherwise.
         let lay_sessions = |arg: Arg| match arg.get_long() {
             Some(
-                "browsers" | "browser-binary" | "driver-binary" | "backends" | "headed" | "gpu",
+                "browsers" | "browser-binary" | "driver-binary" | "backends" | "headed" | "gpu"
+                | "db",
             ) => lay(arg),
             _ => arg,
         };

@@ -10,9 +10,10 @@
 //! written anew from the database.
 //!
 //! `schema` holds the tables and their migrations, `journal` the file of lines, `repair` opens
-//! what may be damaged. In the tables the JSON of a record is whole; the other columns repeat parts
+//! what may be damaged; `benches` keeps reports of single ops in a folder beside them. In the tables the JSON of a record is whole; the other columns repeat parts
 //! of it for queries with any SQLite tool.
 
+mod benches;
 mod journal;
 mod query;
 mod repair;
@@ -21,6 +22,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use benches::{Benches, Kept, devices, is_of};
 pub use journal::read_lines;
 pub use query::Filter;
 pub use repair::Repair;

@@ -5,13 +5,14 @@
 //! [`chip`] a cell's verdict, [`figure`] turns numbers into text with units, [`mod@flag`] what makes a time
 //! one to be read with care into words, [`measured`] a cell into figures, [`chart`] a case into points, [`platform`] what a browser offers a page.
 //! The two reports, [`Compatibility`] and [`Performance`], are put together from them; [`mod@bench`] is
-//! the page of single ops, which has no records.
+//! the page of single ops, which has no records, and [`device`] what of it stands in a report.
 
 pub mod bench;
 pub mod chart;
 pub mod chip;
 pub mod column;
 mod compatibility;
+pub mod device;
 pub mod figure;
 pub mod flag;
 pub mod measured;

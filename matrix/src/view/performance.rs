@@ -4,6 +4,7 @@ use super::chart::{Chart, Sample};
 use super::chip::{self, Chip, Labels};
 use super::column::ColumnHead;
 use super::compatibility::purpose;
+use super::device::{CEILINGS, Device};
 use super::flag::FlagNote;
 use super::measured::{Measured, ends};
 use super::sheet::Sheet;
@@ -20,6 +21,9 @@ use serde::Serialize;
 pub struct Performance<'a> {
     /// What was run.
     pub sheet: Sheet,
+    /// What the devices can do at most, where that was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
     /// One table a case.
     pub cases: Vec<Case>,
     /// Every flag that a time can have, for the legend.
@@ -86,14 +90,20 @@ pub enum Figures {
     },
 }
 
-impl Performance<'_> {
+impl<'a> Performance<'a> {
     /// The context for `records`.
-    pub fn of(records: &[Record]) -> Result<Performance<'_>, Error> {
+    pub fn of(records: &'a [Record]) -> Result<Performance<'a>, Error> {
         let grid = &Grid::of(records)?;
         let (labels, columns) = (Labels::of(grid), ColumnHead::all(grid));
         let cases = grid.rows.iter().map(|row| Case::of(grid, row, &labels, &columns)).collect();
         let (sheet, data) = (Sheet::of(records), Data::of(records)?);
-        Ok(Performance { sheet, cases, flags: FlagNote::all(), data })
+        Ok(Performance { sheet, devices: Vec::new(), cases, flags: FlagNote::all(), data })
+    }
+
+    /// The same with what these devices can do at most.
+    #[must_use]
+    pub fn on(self, devices: Vec<Device>) -> Performance<'a> {
+        Performance { devices, ..self }
     }
 }
 

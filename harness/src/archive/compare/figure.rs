@@ -98,6 +98,11 @@ impl Figure {
         values
     }
 
+    /// Whether it is the time or the rate of passes, or of tokens behind them.
+    pub fn is_of_a_pass(&self) -> bool {
+        self.kind == Kind::Passes || (self.kind == Kind::Visits && self.less_is_worse)
+    }
+
     /// Whether it was told by the adapter's own clock.
     pub fn is_on_the_gpu(&self) -> bool {
         self.name == ON_THE_GPU

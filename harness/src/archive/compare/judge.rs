@@ -225,6 +225,27 @@ fn measure(place: usize, figure: &Figure, pair: &Pair, rule: Rule) -> Option<Fin
     })
 }
 
+/// The times of two records of one cell that can be held against each other, by the same choice of figures:
+/// by the yardstick where both have it, and of a pass the wall time, or the one on the GPU where that is
+/// mostly a wait. Rates are the times that they leave. What a visit does once, such as loading, is none.
+pub(crate) fn times(before: &Record, after: &Record) -> Vec<(&'static str, [f64; 2])> {
+    let pair = &Pair { before, after, past: Vec::new() };
+    let waits = FIGURES.iter().any(|figure| is_misled(figure, pair));
+    let is_chosen = |figure: &&Figure| {
+        figure.is_of_a_pass()
+            && figure.is_on_the_gpu() == (waits && figure.kind == Kind::Passes)
+            && !is_replaced(figure, pair)
+    };
+    let time = |figure: &Figure| {
+        let sides = [before, after].map(|record| figure.values(&record.outcome));
+        let [some, other] = sides.each_ref().map(|side| median(side));
+        let is_there = sides.iter().all(|side| !side.is_empty());
+        let times = if figure.less_is_worse { [1.0 / some, 1.0 / other] } else { [some, other] };
+        is_there.then_some((figure.name, times))
+    };
+    FIGURES.iter().filter(is_chosen).filter_map(time).collect()
+}
+
 /// Whether a wall time is mostly a wait for a timer of the browser, on either side: the time on the GPU is
 /// what changes, and is judged in its place.
 fn is_misled(figure: &Figure, pair: &Pair) -> bool {

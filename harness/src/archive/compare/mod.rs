@@ -13,8 +13,10 @@ mod machine;
 mod noise;
 mod significance;
 
+pub(crate) use judge::times;
 pub use judge::{Finding, Rule, Verdict};
 pub use noise::History;
+pub(crate) use significance::{Ratio, believed, paired};
 
 use super::DatabaseArgs;
 use crate::{

@@ -1,4 +1,5 @@
-//! Three tests: of the visits of two runs, of one move among many, and of many tests at once.
+//! Three tests: of the visits of two runs, side by side or in turns, of one move among many, and of many
+//! tests at once.
 
 use statrs::{
     distribution::{ContinuousCDF, StudentsT},
@@ -39,6 +40,41 @@ pub fn moderated(pairs: &[[Vec<f64>; 2]]) -> Vec<Tested> {
         let share = 1.0 / a.len() as f64 + 1.0 / b.len() as f64;
         let error = (variance * share).sqrt();
         Tested { p: beyond((mean(a) - mean(b)).abs() / error, prior + degrees), error }
+    });
+    tested.collect()
+}
+
+/// What the ratios of two sides that were measured in turns come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// Their geometric mean.
+    pub mean: f64,
+    /// The interval that holds it but for the doubt that was allowed; none of a single ratio.
+    pub interval: Option<[f64; 2]>,
+    /// How likely they would lie at least so far from 1 if the sides were alike; 1 of a single ratio.
+    pub p: f64,
+}
+
+/// The same test of rows of ratios, each of one side to the other in one round: what both have in common
+/// in a round, a machine that grows warm for example, is in neither. 1 − `doubt` is the confidence of the
+/// intervals.
+pub fn paired(rows: &[Vec<f64>], doubt: f64) -> Vec<Ratio> {
+    let noise: Vec<(f64, f64)> =
+        rows.iter().map(|ratios| variance(&[ratios.clone(), Vec::new()])).collect();
+    let (prior, common) = common(&noise);
+    let tested = rows.iter().zip(&noise).map(|(ratios, (variance, degrees))| {
+        let mean = if ratios.is_empty() { 0.0 } else { mean(ratios) };
+        if *degrees == 0.0 {
+            return Ratio { mean: mean.exp(), interval: None, p: 1.0 };
+        }
+        let variance = (prior * common + degrees * variance) / (prior + degrees);
+        let (error, degrees) = ((variance / ratios.len() as f64).sqrt(), prior + degrees);
+        let far = students(degrees).inverse_cdf(1.0 - doubt / 2.0) * error;
+        Ratio {
+            mean: mean.exp(),
+            interval: Some([(mean - far).exp(), (mean + far).exp()]),
+            p: beyond(mean.abs() / error, degrees),
+        }
     });
     tested.collect()
 }
@@ -113,8 +149,12 @@ fn beyond(t: f64, degrees: f64) -> f64 {
     if t.is_infinite() {
         return 0.0;
     }
+    2.0 * students(degrees).sf(t)
+}
+
+fn students(degrees: f64) -> StudentsT {
     let students = StudentsT::new(0.0, 1.0, degrees.min(CERTAIN));
-    2.0 * students.expect("degrees of freedom are positive").sf(t)
+    students.expect("degrees of freedom are positive")
 }
 
 /// Which of the tests with these p may be believed, so that at most the share `q` of what is believed
@@ -179,6 +219,45 @@ mod tests {
         assert!(below(0.5) > 0.4, "and the test is not blunt");
         let with = families.iter().filter(|p| believed(p, 0.05).contains(&true)).count();
         assert!(with <= 26, "{with} of 300: 15 on average, three standard deviations more at most");
+    }
+
+    #[test]
+    fn rounds_in_turn_are_judged_by_students_test_of_pairs() {
+        // Of the logarithms 1, 2, 3, 4 the mean is 2.5 ± 0.645497, and t 3.87298 with 3 degrees of freedom,
+        // of which 3.18245 leaves 5%.
+        let ratios: Vec<f64> = [1.0, 2.0, 3.0, 4.0].map(f64::exp).to_vec();
+        let alone = paired(std::slice::from_ref(&ratios), 0.05)[0];
+        near(alone.mean.ln(), 2.5, 1e-9);
+        near(alone.p, 0.030_466_2, 1e-4);
+        let [low, high] = alone.interval.unwrap().map(f64::ln);
+        near(low, 2.5 - 3.182_446 * 0.645_497, 1e-4);
+        near(high, 2.5 + 3.182_446 * 0.645_497, 1e-4);
+        let surer = paired(std::slice::from_ref(&ratios), 0.01)[0].interval.unwrap();
+        assert!(surer[0].ln() < low && surer[1].ln() > high);
+        // One ratio has no spread, and none is none.
+        for few in [vec![2.0], vec![]] {
+            let Ratio { mean, interval, p } = paired(&[few.clone()], 0.05)[0];
+            assert_eq!((interval, p), (None, 1.0));
+            near(mean, few.first().copied().unwrap_or(1.0), 1e-9);
+        }
+    }
+
+    #[test]
+    fn of_equal_sides_the_interval_holds_one_as_often_as_it_says() {
+        let rows: Vec<Vec<f64>> = pairs(11, 4000, 2, 0.0)
+            .into_iter()
+            .map(|[a, b]| a.iter().chain(&b).copied().collect())
+            .collect();
+        for doubt in [0.05, 0.01] {
+            let tested = paired(&rows, doubt);
+            let holds = |ratio: &&Ratio| {
+                ratio.interval.is_some_and(|[low, high]| low <= 1.0 && 1.0 <= high)
+            };
+            let missed = 1.0 - tested.iter().filter(holds).count() as f64 / 4000.0;
+            assert!(missed < 1.4 * doubt && missed > 0.4 * doubt, "{missed} of {doubt}");
+            let by_p = tested.iter().filter(|ratio| ratio.p > doubt).count();
+            assert_eq!(by_p, tested.iter().filter(holds).count(), "p and interval say the same");
+        }
     }
 
     #[test]

@@ -312,3 +312,31 @@ fn what_moved_by_just_what_is_needed_is_the_same() {
     (finding.after, finding.needed) = (finding.before, 0.0);
     assert_eq!(verdict(&FIGURES[0], &finding, true), Verdict::Same);
 }
+
+#[test]
+fn times_that_are_held_against_each_other_are_those_that_are_judged() {
+    let timing = Timing {
+        samples_ms: vec![3.0, 4.0, 5.0],
+        gpu_samples_ms: vec![2.0],
+        decode_tps: Some(250.0),
+        load_ms: 70.0,
+        ..Timing::default()
+    };
+    let slower = Timing { samples_ms: vec![8.0], gpu_samples_ms: vec![6.0], ..timing.clone() };
+    let (before, after) = (timed(1, timing.clone()), timed(2, slower.clone()));
+    assert_eq!(times(&before, &after), [("pass", [4.0, 8.0]), ("decode", [0.004, 0.004])]);
+
+    // A pass that is mostly a wait on either side is told by the GPU.
+    let waits = Timing { median_ms: 104.0, gpu_median_ms: Some(2.0), ..timing.clone() };
+    let on_the_gpu = times(&timed(1, waits), &after);
+    assert_eq!(on_the_gpu, [("pass on the GPU", [2.0, 6.0]), ("decode", [0.004, 0.004])]);
+
+    let steady = |timing: Timing| {
+        let yardstick_ms = vec![2.0; timing.samples_ms.len()];
+        timed(1, Timing { yardstick_ms, decode_yardstick_ms: vec![2.0], ..timing })
+    };
+    let by_the_yardstick = times(&steady(timing), &steady(slower));
+    let wanted = [("pass by the yardstick", [2.0, 4.0]), ("decode by the yardstick", [2.0, 2.0])];
+    assert_eq!(by_the_yardstick, wanted);
+    assert_eq!(times(&timed(1, Timing::default()), &after), []);
+}
