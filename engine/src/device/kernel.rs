@@ -213,6 +213,20 @@ impl Capabilities {
     }
 }
 
+/// A call as a tuning knows it.
+pub trait Tunable: fmt::Display {
+    /// What tells it from others, as its name takes longer to make than all else.
+    fn key(&self) -> u64;
+}
+
+impl<T: fmt::Display + Hash> Tunable for T {
+    fn key(&self) -> u64 {
+        let mut hash = DefaultHasher::new();
+        self.hash(&mut hash);
+        hash.finish()
+    }
+}
+
 /// All that the choice among an op's kernels depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
@@ -235,33 +249,20 @@ impl Terms {
 
     /// The kernel for a call that can be tuned: one that is favoured, or what the tuning says, or what the rules
     /// do. Nothing is taken that the GPU cannot run, or that has failed.
-    pub fn choose_for(
-        &self,
-        call: &(impl fmt::Display + Hash),
-        kernels: impl IntoIterator<Item = Kernel>,
-    ) -> Option<Kernel> {
-        if self.tuning.is_empty() && self.favoured.is_empty() {
-            // Kernels behind the one that is chosen are then not even made.
-            return self.choose(kernels);
+    pub fn choose_for(&self, call: &dyn Tunable, kernels: &[Kernel]) -> Option<Kernel> {
+        if self.takes_the_first() {
+            return self.choose(kernels.iter().copied());
         }
-        let mut hash = DefaultHasher::new();
-        call.hash(&mut hash);
-        let kernels: Vec<Kernel> = kernels.into_iter().collect();
-        self.choose_among(hash.finish(), &|| call.to_string(), &kernels)
-    }
-
-    /// The same for a call by its hash and its name.
-    fn choose_among(
-        &self,
-        hash: u64,
-        name: &dyn Fn() -> String,
-        kernels: &[Kernel],
-    ) -> Option<Kernel> {
         let runs = |kernel: &Kernel| self.against(kernel).is_none();
         let mut favoured = kernels.iter().filter(|kernel| self.favoured.contains(kernel)).copied();
-        let tuned = || self.tuning.pick(hash, name, kernels).filter(runs);
+        let tuned = || self.tuning.pick(call, kernels).filter(runs);
         let by_rules = || kernels.iter().copied().find(runs);
         favoured.find(runs).or_else(tuned).or_else(by_rules)
+    }
+
+    /// Whether kernels behind those of the rules are never taken, and need not be named.
+    pub fn takes_the_first(&self) -> bool {
+        self.tuning.is_empty() && self.favoured.is_empty()
     }
 
     /// Why a kernel is not chosen whatever comes after it.
@@ -315,26 +316,26 @@ mod tests {
         };
         let both = [KERNEL, OTHER];
         let mut terms = tuned("norm 3", &name);
-        assert_eq!(terms.choose_for(&"norm 3", both), Some(OTHER));
-        assert_eq!(terms.choose_for(&"norm 3", both), Some(OTHER), "and again");
-        assert_eq!(terms.choose_for(&"norm 4", both), Some(KERNEL), "another call");
-        assert_eq!(terms.choose_for(&"norm 3", [KERNEL]), Some(KERNEL), "not right for it");
-        assert_eq!(tuned("norm 3", "nonsense").choose_for(&"norm 3", both), Some(KERNEL));
+        assert_eq!(terms.choose_for(&"norm 3", &both), Some(OTHER));
+        assert_eq!(terms.choose_for(&"norm 3", &both), Some(OTHER), "and again");
+        assert_eq!(terms.choose_for(&"norm 4", &both), Some(KERNEL), "another call");
+        assert_eq!(terms.choose_for(&"norm 3", &[KERNEL]), Some(KERNEL), "not right for it");
+        assert_eq!(tuned("norm 3", "nonsense").choose_for(&"norm 3", &both), Some(KERNEL));
         terms.refused.insert(OTHER);
-        assert_eq!(terms.choose_for(&"norm 3", both), Some(KERNEL), "it failed the self-test");
+        assert_eq!(terms.choose_for(&"norm 3", &both), Some(KERNEL), "it failed the self-test");
         let mut small = tuned("norm 3", &name);
         small.capabilities.max_invocations = 64;
-        assert_eq!(small.choose_for(&"norm 3", both), Some(KERNEL), "it does not run");
-        assert_eq!(small.choose_for(&"norm 3", [OTHER]), None);
+        assert_eq!(small.choose_for(&"norm 3", &both), Some(KERNEL), "it does not run");
+        assert_eq!(small.choose_for(&"norm 3", &[OTHER]), None);
     }
 
     #[test]
     fn what_is_favoured_goes_over_rules_and_tuning() {
         let tuning = Tuning::new([("norm", format!("{OTHER:?}"))]);
         let mut terms = Terms { tuning, favoured: [KERNEL].into(), ..Terms::default() };
-        assert_eq!(terms.choose_for(&"norm", [OTHER, KERNEL]), Some(KERNEL));
-        assert_eq!(terms.choose_for(&"norm", [OTHER]), Some(OTHER));
+        assert_eq!(terms.choose_for(&"norm", &[OTHER, KERNEL]), Some(KERNEL));
+        assert_eq!(terms.choose_for(&"norm", &[OTHER]), Some(OTHER));
         terms.refused.insert(KERNEL);
-        assert_eq!(terms.choose_for(&"norm", [KERNEL, OTHER]), Some(OTHER));
+        assert_eq!(terms.choose_for(&"norm", &[KERNEL, OTHER]), Some(OTHER));
     }
 }

@@ -28,7 +28,7 @@ pub use adapter::InPage;
 pub use bind::Bind;
 pub use command_list::{CommandList, TimedDispatch};
 pub use gpu::{Gpu, Makers};
-pub use kernel::{Capabilities, Geometry, Kernel, Terms};
+pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tunable};
 pub use modes::{Laps, Poison, Spent};
 pub use pipelines::Recipe;
 pub use pool::Buffer;

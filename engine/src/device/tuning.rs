@@ -1,6 +1,6 @@
 //! Which kernels calls get where somebody has measured them: names of calls, and of the kernel that each takes.
 
-use super::Kernel;
+use super::{Kernel, Tunable};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
@@ -31,17 +31,12 @@ impl Tuning {
     }
 
     /// The kernel of `kernels` that a call is to have.
-    pub(super) fn pick(
-        &self,
-        hash: u64,
-        name: &dyn Fn() -> String,
-        kernels: &[Kernel],
-    ) -> Option<Kernel> {
+    pub(super) fn pick(&self, call: &dyn Tunable, kernels: &[Kernel]) -> Option<Kernel> {
         let find = || {
-            let pick = self.picks.get(&name())?;
+            let pick = self.picks.get(&call.to_string())?;
             kernels.iter().find(|kernel| format!("{kernel:?}") == *pick).copied()
         };
-        let pick = *self.known.borrow_mut().entry(hash).or_insert_with(find);
+        let pick = *self.known.borrow_mut().entry(call.key()).or_insert_with(find);
         // The list may have been a longer one when it was looked through.
         pick.filter(|pick| kernels.contains(pick))
     }

@@ -2,10 +2,10 @@
 
 use super::{
     gpu::Gpu,
-    kernel::{Kernel, Terms},
+    kernel::{Kernel, Terms, Tunable},
     tuning::Tuning,
 };
-use std::{cell::Ref, collections::BTreeSet, fmt::Display, hash::Hash};
+use std::{cell::Ref, collections::BTreeSet};
 
 /// A choice between kernels that a call had.
 #[derive(Clone, Debug)]
@@ -53,34 +53,26 @@ impl Gpu {
     }
 
     /// The kernel of a call that is noted already, and that can be tuned.
-    pub fn choose_for(
-        &self,
-        call: &(impl Display + Hash),
-        kernels: impl Iterator<Item = Kernel> + Clone,
-    ) -> Option<Kernel> {
+    pub fn choose_for(&self, call: &dyn Tunable, kernels: &[Kernel]) -> Option<Kernel> {
         self.choose_at(self.notes.count().saturating_sub(1), call, kernels)
     }
 
     /// The same for the call that is noted next, if there is a kernel.
-    pub fn choose_ahead(
-        &self,
-        call: &(impl Display + Hash),
-        kernels: impl Iterator<Item = Kernel> + Clone,
-    ) -> Option<Kernel> {
+    pub fn choose_ahead(&self, call: &dyn Tunable, kernels: &[Kernel]) -> Option<Kernel> {
         self.choose_at(self.notes.count(), call, kernels)
     }
 
-    fn choose_at(
-        &self,
-        at: usize,
-        call: &(impl Display + Hash),
-        kernels: impl Iterator<Item = Kernel> + Clone,
-    ) -> Option<Kernel> {
-        let chosen = self.terms.borrow().choose_for(call, kernels.clone())?;
+    fn choose_at(&self, at: usize, call: &dyn Tunable, kernels: &[Kernel]) -> Option<Kernel> {
+        let chosen = self.terms.borrow().choose_for(call, kernels)?;
         if self.faced.borrow().is_some() {
-            self.face(Faced { call: call.to_string(), at, chosen, kernels: kernels.collect() });
+            self.face(Faced { call: call.to_string(), at, chosen, kernels: kernels.to_vec() });
         }
         Some(chosen)
+    }
+
+    /// Whether calls are to name all kernels that are right for them, and not those of the rules alone.
+    pub fn wants_all(&self) -> bool {
+        !self.terms.borrow().takes_the_first() || self.faced.borrow().is_some()
     }
 
     fn face(&self, mut faced: Faced) {

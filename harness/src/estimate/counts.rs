@@ -97,6 +97,8 @@ pub(super) async fn traced(cell: &Cell, case: &Case, limit: Duration) -> Result<
         warmup: 0,
         max_new_tokens: Some(1),
         trace: true,
+        tuning: None,
+        tuning_ms: 0.0,
     });
     let answer = native::ask(&request, limit, &mut |_| ()).await;
     let outcome = match answer {

@@ -1,7 +1,10 @@
 //! The CPU's attention. Threads share heads of queries: each goes through its keys alone.
 
 use super::{Attention, Layout, Sizes, seen};
-use crate::{ops::exp::exp_of_distances, threads};
+use crate::{
+    ops::{exp::exp_of_distances, matmul::dots},
+    threads,
+};
 use std::{array, ops::Range};
 
 /// Keys that a query meets at once, so that it is loaded once for all of them.
@@ -43,7 +46,7 @@ pub(super) fn cpu(
                 // Beyond the last key the last one again: what comes of it is not taken.
                 let places: [usize; KEYS] = array::from_fn(|i| (first + i).min(seen.end - 1));
                 let products =
-                    dots(query, places.map(|key| &k[base + key * layout.token..][..width]));
+                    products(query, places.map(|key| &k[base + key * layout.token..][..width]));
                 for (key, product) in (first..seen.end).zip(products) {
                     let visible = mask.is_none_or(|mask| mask[key] > 0.5);
                     let score = product * scale + bias.map_or(0.0, |bias| bias[key]);
@@ -60,12 +63,8 @@ pub(super) fn cpu(
             for (first, weights) in seen.clone().step_by(KEYS).zip(fours) {
                 let [a, b, c, d] =
                     array::from_fn(|i| &v[base + (first + i) * layout.token..][..width]);
-                for (at, y) in y.iter_mut().enumerate() {
-                    *y = *y
-                        + weights[0] * a[at]
-                        + weights[1] * b[at]
-                        + weights[2] * c[at]
-                        + weights[3] * d[at];
+                for ((((y, a), b), c), d) in y.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                    *y = *y + weights[0] * a + weights[1] * b + weights[2] * c + weights[3] * d;
                 }
             }
             for (key, weight) in (seen.end - rest.len()..).zip(rest) {
@@ -79,23 +78,12 @@ pub(super) fn cpu(
     y
 }
 
-/// The products of a query with some keys, each the sum of eight sums side by side, which is what vectorises
-/// without reordering what was written.
-#[inline(always)]
-fn dots(query: &[f32], keys: [&[f32]; KEYS]) -> [f32; KEYS] {
-    const LANES: usize = 8;
-    let mut sums = [[0.0f32; LANES]; KEYS];
-    let (eights, rest) = query.as_chunks::<LANES>();
-    let keys = keys.map(<[f32]>::as_chunks::<LANES>);
-    for (at, query) in eights.iter().enumerate() {
-        for (sums, (key, _)) in sums.iter_mut().zip(&keys) {
-            for lane in 0..LANES {
-                sums[lane] += query[lane] * key[at][lane];
-            }
-        }
+/// The products of a query with some keys, each the sum of eight sums side by side.
+fn products(query: &[f32], keys: [&[f32]; KEYS]) -> [f32; KEYS] {
+    let (eights, rest) = query.split_at(query.len() / 8 * 8);
+    let [mut sums] = dots([eights], keys.map(|key| &key[..eights.len()]));
+    for (sum, key) in sums.iter_mut().zip(keys) {
+        *sum += rest.iter().zip(&key[eights.len()..]).map(|(q, k)| q * k).sum::<f32>();
     }
-    array::from_fn(|i| {
-        let (_, key) = keys[i];
-        sums[i].iter().sum::<f32>() + rest.iter().zip(key).map(|(a, b)| a * b).sum::<f32>()
-    })
+    sums
 }

@@ -78,9 +78,10 @@ pub(super) fn kernels(
     cached: bool,
     invocations: u32,
     [tokens, keys, width]: [usize; 3],
-) -> impl Iterator<Item = Kernel> + Clone + use<> {
+    all: bool,
+) -> Vec<Kernel> {
     let [causal, padded, biased] = [how.causal, how.mask.is_some(), how.bias.is_some()];
-    let seeing = move |kernel: Kernel| {
+    let seeing = |kernel: Kernel| {
         kernel
             .switched("CAUSAL", causal)
             .switched("CACHED", cached)
@@ -96,11 +97,11 @@ pub(super) fn kernels(
     let can_be_tiled = tokens > 1 && width <= TILED_WIDTH && width.is_multiple_of(4);
     let [tiles, tiles_of_few] = [tokens >= MANY_QUERIES, tokens < MANY_QUERIES]
         .map(|it| (it && can_be_tiled).then_some(tiles));
-    let others = [64, 128, 256].into_iter().filter(move |count| *count != invocations);
-    let other_counts = others.filter(move |count| *count as usize >= width);
+    let others = [64, 128, 256].into_iter().filter(|count| *count != invocations);
+    let other_counts = others.filter(|count| *count as usize >= width);
     let rules = alone.into_iter().chain(tiles).chain(together(invocations));
     let others = tiles_of_few.into_iter().chain(other_counts.flat_map(together));
-    rules.chain(others).map(seeing)
+    rules.chain(others.filter(|_| all)).map(seeing).collect()
 }
 
 /// Every kernel that there is, the calls in which it is chosen.
@@ -117,7 +118,11 @@ pub(super) fn choices() -> Vec<Choice> {
         let call = format!(
             "causal={causal} cached={cached} padded={padded} biased={biased}, {invocations} a query"
         );
-        Choice::new("attention", call, kernels(&how, cached, invocations, [MANY_QUERIES, 1, 4]))
+        Choice::new(
+            "attention",
+            call,
+            kernels(&how, cached, invocations, [MANY_QUERIES, 1, 4], true),
+        )
     };
     // Without the four that would be cached and not causal.
     let masks = (0..16).filter(|masks| masks & 3 != 2);

@@ -183,8 +183,8 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
             let invocations = invocations(tokens, most_keys, width);
             let (cached, seen) = (step.is_some(), [tokens, most_keys, width]);
             let attended = Attended::of(&how, cached, batch, seen);
-            let kernels = kernels(&how, cached, invocations, seen);
-            let Some(kernel) = gpu.choose_for(&attended, kernels) else {
+            let kernels = kernels(&how, cached, invocations, seen, gpu.wants_all());
+            let Some(kernel) = gpu.choose_for(&attended, &kernels) else {
                 let mut inputs = [q, k, v].map(Input::Floats).to_vec();
                 inputs.extend(how.mask.map(Input::Floats));
                 inputs.extend(how.bias.map(Input::Floats));

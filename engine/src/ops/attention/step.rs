@@ -94,10 +94,11 @@ fn choose(gpu: &Gpu, [heads, width, capacity]: [usize; 3]) -> Option<Kernel> {
     let can_merge = gpu.choose([MERGE]).is_some();
     // Without one to merge, a cache with much room takes the tokens that turn and attend in turn.
     let wanted = [Some(is_split), other].into_iter().flatten();
-    let kernels = wanted
-        .take_while(move |split| !split || can_merge)
-        .flat_map(move |is_split| kernels(width, is_split));
-    gpu.choose_ahead(&Stepped([heads, width, up_to(capacity, 1)]), kernels)
+    let kernels: Vec<Kernel> = wanted
+        .take_while(|split| !split || can_merge)
+        .flat_map(|is_split| kernels(width, is_split))
+        .collect();
+    gpu.choose_ahead(&Stepped([heads, width, up_to(capacity, 1)]), &kernels)
 }
 
 fn step(

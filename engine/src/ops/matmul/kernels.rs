@@ -48,12 +48,13 @@ fn paced(kernel: Kernel, chunks: usize) -> Kernel {
     if kernel.source != DIGITS.source || kernel.geometry.tile[1] > 1 {
         return kernel;
     }
+    let has_pairs = chunks.is_multiple_of(2);
     let (pairs, ahead) = match (kernel.value("ROUNDED") == 0, kernel.value("BITS")) {
-        (true, bits) => (bits != 4, true),
+        (true, bits) => (bits != 4 && has_pairs, true),
         (false, 8) => (false, chunks > LONG_ROW),
-        (false, _) => (true, chunks > LONG_ROW),
+        (false, _) => (has_pairs, has_pairs && chunks > LONG_ROW),
     };
-    kernel.switched("PAIRS", pairs && chunks.is_multiple_of(2)).switched("AHEAD", ahead)
+    kernel.switched("PAIRS", pairs).switched("AHEAD", ahead)
 }
 
 /// Half a chunk of activations an invocation.
@@ -61,6 +62,8 @@ pub(super) const ROUND: Kernel = Kernel::new("round_rows", Geometry::elements(64
 
 /// Rows of the matrix from which on so many workgroups would round `x` that it is done once before.
 const MANY_OUTPUTS: usize = 8192;
+/// Chunks of a row from which on that is so with any number of outputs.
+const MANY_CHUNKS: usize = 256;
 
 /// For software adapters a small square of outputs a workgroup, 4 × 4 of them an invocation.
 const SMALL: Kernel =
@@ -122,66 +125,76 @@ impl Product {
     }
 }
 
-/// The kernels for `[rows, columns]` of `x` and `outputs` rows of the matrix, the preferred one first.
-pub(super) fn kernels(
-    [rows, columns, outputs]: [usize; 3],
-    format: Format,
-) -> impl Iterator<Item = Kernel> + Clone {
+/// The kernels for `[rows, columns]` of `x` and `outputs` rows of the matrix, the preferred one first; `all` that are
+/// right, or those of the rules.
+pub(super) fn kernels(sizes: [usize; 3], format: Format, all: bool) -> Vec<Kernel> {
+    let [rows, _, outputs] = sizes;
+    let mut kernels = few_rows(sizes, format);
     let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
     let is_busy = height * width >= MANY_SQUARES;
     let [first, second] = if is_busy { [SLABS, TEAMS] } else { [TEAMS, SLABS] };
-    let many = [SMALL, first, second].into_iter().chain(OTHER_SLABS);
-    let many = many.filter(move |_| rows > FEW_ROWS).map(move |kernel| format.define(kernel));
-    let others = other_few_rows(rows, outputs, format, false);
-    let kernels = few_rows(rows, outputs, format).chain(many).chain(others);
-    kernels.map(move |kernel| paced(kernel, columns.div_ceil(CHUNK)))
+    if rows > FEW_ROWS {
+        kernels.extend([SMALL, first, second].map(|kernel| format.define(kernel)));
+        kernels.extend(OTHER_SLABS.iter().filter(|_| all).map(|kernel| format.define(*kernel)));
+    }
+    if all {
+        kernels.extend(other_few_rows(sizes, format, false));
+    }
+    kernels
 }
 
 /// Those of them that can have something around the product, or both halves of a gated one.
 pub(super) fn fused_kernels(
-    [rows, columns, outputs]: [usize; 3],
+    sizes: [usize; 3],
     format: Format,
     gated: bool,
-) -> impl Iterator<Item = Kernel> + Clone {
-    let gate = Activation::Silu as u32;
-    let others = other_few_rows(rows, outputs, format, gated);
-    few_rows(rows, outputs, format).chain(others).map(move |kernel| {
-        let kernel = paced(kernel, columns.div_ceil(CHUNK));
-        if gated { kernel.with("GATED", 1).with("KIND", gate) } else { kernel }
-    })
+    all: bool,
+) -> Vec<Kernel> {
+    let mut kernels = few_rows(sizes, format);
+    if all {
+        kernels.extend(other_few_rows(sizes, format, gated));
+    }
+    if gated {
+        let gate = Activation::Silu as u32;
+        kernels.iter_mut().for_each(|it| *it = it.with("GATED", 1).with("KIND", gate));
+    }
+    kernels
 }
 
-fn few_rows(rows: usize, outputs: usize, format: Format) -> impl Iterator<Item = Kernel> + Clone {
+fn few_rows([rows, columns, outputs]: [usize; 3], format: Format) -> Vec<Kernel> {
+    let chunks = columns.div_ceil(CHUNK);
     let [for_software, floats] = MATVEC.map(|kernel| (rows <= FEW_ROWS).then_some(kernel));
     let [of_one, of_several] = ROUNDED_DIGITS;
     let digits = match rows {
-        1 if outputs < MANY_OUTPUTS => Some(DIGITS),
+        1 if outputs < MANY_OUTPUTS && chunks < MANY_CHUNKS => Some(DIGITS),
         1 => Some(of_one),
         _ => (rows <= SEVERAL_ROWS).then_some(of_several),
     };
     let digits = digits.filter(|_| matches!(format, Format::Grouped { .. }));
     let kernels = [for_software, digits, floats].into_iter().flatten();
-    kernels.flat_map(move |kernel| format.define(kernel).or_by_subgroups())
+    kernels.flat_map(|kernel| paced(format.define(kernel), chunks).or_by_subgroups()).collect()
 }
 
 /// Others in integers, a row of `x` after another. A gate has many outputs, for which small workgroups are none
 /// too few.
 fn other_few_rows(
-    rows: usize,
-    outputs: usize,
+    [rows, columns, outputs]: [usize; 3],
     format: Format,
     gated: bool,
-) -> impl Iterator<Item = Kernel> + Clone {
+) -> Vec<Kernel> {
+    if rows > FEW_ROWS || !matches!(format, Format::Grouped { .. }) {
+        return Vec::new();
+    }
+    let chunks = columns.div_ceil(CHUNK);
     let [of_one, _] = ROUNDED_DIGITS;
     let others = match rows {
-        1 if outputs < MANY_OUTPUTS => [Some(of_one), None],
+        1 if outputs < MANY_OUTPUTS && chunks < MANY_CHUNKS => [Some(of_one), None],
         1 => [Some(DIGITS), None],
         _ => [Some(DIGITS), Some(of_one)],
     };
-    let small = [SMALL_DIGITS, SMALL_ROUNDED_DIGITS].into_iter().filter(move |_| !gated);
-    let is_for = rows <= FEW_ROWS && matches!(format, Format::Grouped { .. });
-    let others = others.into_iter().flatten().chain(small).filter(move |_| is_for);
-    others.flat_map(move |kernel| format.define(kernel).or_by_subgroups())
+    let small = [SMALL_DIGITS, SMALL_ROUNDED_DIGITS].into_iter().filter(|_| !gated);
+    let others = others.into_iter().flatten().chain(small);
+    others.flat_map(|kernel| paced(format.define(kernel), chunks).or_by_subgroups()).collect()
 }
 
 /// Whether a kernel is one of [`fused_kernels`], whose teams have rows.
@@ -190,12 +203,11 @@ pub(super) fn is_for_few(kernel: &Kernel) -> bool {
 }
 
 /// The kernels that can be had with all that they need before them.
-pub(super) fn available(
-    gpu: &Gpu,
-    kernels: impl Iterator<Item = Kernel> + Clone,
-) -> impl Iterator<Item = Kernel> + Clone {
-    let can_round = gpu.choose([ROUND]).is_some();
-    kernels.filter(move |kernel| can_round || kernel.value("ROUNDED") == 0)
+pub(super) fn available(gpu: &Gpu, mut kernels: Vec<Kernel>) -> Vec<Kernel> {
+    if gpu.choose([ROUND]).is_none() {
+        kernels.retain(|kernel| kernel.value("ROUNDED") == 0);
+    }
+    kernels
 }
 
 /// Outputs of a team.
@@ -208,8 +220,8 @@ pub(super) fn team_outputs(kernel: &Kernel) -> usize {
 /// every barrier; at least as many as add up by a subgroup of a software adapter, and at most as many as
 /// do on a GPU, or twice as many where rows are very long.
 pub(super) fn team(chunks: usize, kernel: &Kernel) -> usize {
-    let most = if chunks < 512 { 32 } else { 64 };
     let turns = if kernel.value("PAIRS") != 0 { chunks / 2 } else { chunks };
+    let most = if turns < 512 { 32 } else { 64 };
     turns.next_power_of_two().clamp(8, most.min(kernel.geometry.workgroup) as usize)
 }
 
@@ -221,8 +233,7 @@ pub(in crate::ops) fn choices() -> Vec<Choice> {
             (1, 2, 1, "a row of pairs, few outputs"),
             (1, 1, MANY_OUTPUTS, "a row, many outputs"),
             (1, 2, MANY_OUTPUTS, "a row of pairs, many outputs"),
-            (1, LONG_ROW + 1, MANY_OUTPUTS, "a long row, many outputs"),
-            (1, LONG_ROW + 2, MANY_OUTPUTS, "a long row of pairs, many outputs"),
+            (1, LONG_ROW + 2, MANY_OUTPUTS, "a long row, many outputs"),
             (2, 1, 1, "few rows"),
             (2, 2, 1, "few rows of pairs"),
             (FEW_ROWS + 1, 1, 1, "several rows"),
@@ -231,15 +242,15 @@ pub(in crate::ops) fn choices() -> Vec<Choice> {
         ] {
             let call = format!("{format}, {name}");
             let sizes = [rows, chunks * CHUNK, outputs];
-            choices.push(Choice::new("matmul", call, kernels(sizes, format)));
+            choices.push(Choice::new("matmul", call, kernels(sizes, format, true)));
             if rows <= FEW_ROWS {
-                let gated = fused_kernels(sizes, format, true);
+                let gated = fused_kernels(sizes, format, true, true);
                 choices.push(Choice::new("project", format!("{format}, {name}, gated"), gated));
             } else if rows <= SEVERAL_ROWS && matches!(format, Format::Grouped { .. }) {
                 // Where there is none, gate and product are two.
-                let gated = fused_kernels(sizes, format, true);
-                let apart = kernels(sizes, format);
-                let all = gated.chain(apart);
+                let gated = fused_kernels(sizes, format, true, true);
+                let apart = kernels(sizes, format, true);
+                let all = gated.into_iter().chain(apart);
                 choices.push(Choice::new("project", format!("{format}, {name}, gated"), all));
             }
         }

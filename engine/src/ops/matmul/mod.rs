@@ -17,6 +17,7 @@ mod rounded;
 pub(super) use checks::all_checks;
 pub(super) use checks::{checks, formats, sample_in_shards, sample_matrix, shards};
 pub(super) use kernels::choices;
+pub(super) use lanes::dots;
 
 use super::{
     host::{Input, on_host},
@@ -81,8 +82,8 @@ fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &
     let y = gpu.alloc(shape);
     let m = x.rows();
     let product = Product::of(false, false, [m, w.columns, w.rows], w.format);
-    let kernels = available(gpu, kernels([m, w.columns, w.rows], w.format));
-    let Some(kernel) = gpu.choose_for(&product, kernels) else {
+    let kernels = available(gpu, kernels([m, w.columns, w.rows], w.format, gpu.wants_all()));
+    let Some(kernel) = gpu.choose_for(&product, &kernels) else {
         let mut inputs = vec![Input::Floats(x), Input::Matrix(w)];
         inputs.extend(bias.map(Input::Floats));
         let shape = shape.to_vec();
@@ -133,7 +134,8 @@ pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Op
     }
     let sizes = [x.rows(), w.columns, w.rows];
     let product = Product::of(true, gated, sizes, w.format);
-    gpu.choose_ahead(&product, available(gpu, fused_kernels(sizes, w.format, gated)))
+    let kernels = fused_kernels(sizes, w.format, gated, gpu.wants_all());
+    gpu.choose_ahead(&product, &available(gpu, kernels))
 }
 
 /// Dispatches a kernel for few rows.

@@ -42,7 +42,7 @@ fn product<const BITS: u32>(codes: &[i16; CHUNK], d: f32, x: DigitsView<'_>, at:
 }
 
 /// Rows of activations by rows of weights.
-pub(super) fn dots<const I: usize, const J: usize>(
+pub(in crate::ops) fn dots<const I: usize, const J: usize>(
     x: [&[f32]; I],
     w: [&[f32]; J],
 ) -> [[f32; J]; I] {

@@ -70,7 +70,7 @@ unsafe fn product(codes: [v128; 4], d: v128, x: DigitsView<'_>, at: usize) -> v1
 }
 
 /// Rows of activations by rows of weights, of one length that is a multiple of eight.
-pub(super) fn dots<const I: usize, const J: usize>(
+pub(in crate::ops) fn dots<const I: usize, const J: usize>(
     x: [&[f32]; I],
     w: [&[f32]; J],
 ) -> [[f32; J]; I] {
