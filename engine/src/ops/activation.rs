@@ -59,7 +59,7 @@ impl Activation {
             Activation::Gelu => each(numbers, |x| 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))),
             // 1 + tanh(a) is twice the sigmoid of 2 a.
             Activation::GeluTanh => {
-                each(numbers, |x| x * sigmoid(1.595_769_1 * (x + 0.044_715 * x * x * x)));
+                each(numbers, |x| x * sigmoid(1.595_769 * (x + 0.044_715 * x * x * x)));
             }
             Activation::QuickGelu => each(numbers, |x| x * sigmoid(1.702 * x)),
             Activation::Silu => each(numbers, |x| x * sigmoid(x)),

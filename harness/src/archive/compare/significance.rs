@@ -236,7 +236,7 @@ mod tests {
         assert!(surer[0].ln() < low && surer[1].ln() > high);
         // One ratio has no spread, and none is none.
         for few in [vec![2.0], vec![]] {
-            let Ratio { mean, interval, p } = paired(&[few.clone()], 0.05)[0];
+            let Ratio { mean, interval, p } = paired(std::slice::from_ref(&few), 0.05)[0];
             assert_eq!((interval, p), (None, 1.0));
             near(mean, few.first().copied().unwrap_or(1.0), 1e-9);
         }

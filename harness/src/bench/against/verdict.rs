@@ -229,7 +229,7 @@ mod tests {
         let noise = normal(seed << 32, count * groups.len() * 4);
         let mut noise = noise.iter().map(|x| (f64::from(*x) * 0.02).exp());
         let mut round = |at: usize| {
-            let own_is_first = at % 2 == 0;
+            let own_is_first = at.is_multiple_of(2);
             let visit = |is_own: bool| 2 * at + usize::from(is_own != own_is_first);
             let drift = |is_own: bool| slower.powi(visit(is_own) as i32);
             let mut times = BTreeMap::new();
@@ -252,7 +252,7 @@ mod tests {
         let times =
             [(key("a", 0), [1.0, 2.0]), (key("a", 1), [1.0, 8.0]), (key("b", 0), [3.0, 3.0])];
         let round = Round { times: times.into(), wall_s: [2.0, 4.0], ..Round::default() };
-        let judged = judge(&[round.clone()], 1);
+        let judged = judge(std::slice::from_ref(&round), 1);
         let ratios: Vec<_> = judged.groups.iter().map(|it| (it.rows, it.finding.ratio)).collect();
         assert_eq!(ratios.iter().map(|(rows, _)| *rows).collect::<Vec<_>>(), [2, 1]);
         assert!((ratios[0].1 - 4.0).abs() < 1e-9 && (ratios[1].1 - 1.0).abs() < 1e-9);
