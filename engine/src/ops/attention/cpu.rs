@@ -5,7 +5,12 @@ use crate::{
     ops::{exp::exp_of_distances, matmul::dots},
     threads,
 };
-use std::{array, ops::Range};
+use std::{array, cell::Cell, ops::Range};
+
+thread_local! {
+    /// A query's scores. A thread keeps its own: see `ops/matmul/cpu.rs`.
+    static SCORES: Cell<Vec<f32>> = Cell::default();
+}
 
 /// Keys that a query meets at once, so that it is loaded once for all of them.
 const KEYS: usize = 4;
@@ -31,7 +36,9 @@ pub(super) fn cpu(
     let operations = |at: usize| seen[at / heads % tokens].len() * (2 * width + 16);
     let operations: Vec<usize> = (0..batch * tokens * heads).map(operations).collect();
     threads::uneven_rows(&mut y, width, &operations, |first, y| {
-        let mut scores = vec![0.0; keys];
+        let mut own = SCORES.take();
+        own.resize(keys, 0.0);
+        let scores = &mut own[..];
         for (at, y) in (first..).zip(y.chunks_exact_mut(width)) {
             let (head, t, b) = (at % heads, at / heads % tokens, at / (heads * tokens));
             let base = b * layout.batch + head / (heads / kv_heads) * layout.head;
@@ -74,6 +81,7 @@ pub(super) fn cpu(
             let scale = 1.0 / sum;
             y.iter_mut().for_each(|y| *y *= scale);
         }
+        SCORES.set(own);
     });
     y
 }

@@ -12,13 +12,13 @@
 
 use super::{
     lanes::{dot, dot_halves, dots},
-    rounded::{Affine, Codes, Rounded, half},
+    rounded::{Affine, Codes, Rounded, Row, half},
 };
 use crate::{
     quant::{CHUNK, Format, Matrix, View},
     threads,
 };
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 /// `[M, N]` from `x: [M, chunks · 32]`. Threads share the rows of weights, so that each of these is
 /// unpacked once.
@@ -33,13 +33,19 @@ pub(super) fn matmul(x: &[f32], w: &Matrix, bias: Option<&[f32]>, exact: bool) -
     };
     let rounded = codes.map(|codes| (Rounded::new(x, codes), codes));
     let mut y = vec![0.0; x.len() / width * w.rows];
+    let rows_of_x: Vec<Row<'_>> = match &rounded {
+        Some((rounded, _)) => {
+            (0..x.len() / width).map(|row| rounded.row(row, w.chunks())).collect()
+        }
+        None => Vec::new(),
+    };
     threads::columns(&mut y, w.rows, x.len(), |rows, y| {
         match &rounded {
-            Some((x, codes)) => match codes.bits {
-                8 => integer::<8>(x, *codes, w, rows.clone(), y),
-                4 => integer::<4>(x, *codes, w, rows.clone(), y),
-                3 => integer::<3>(x, *codes, w, rows.clone(), y),
-                _ => integer::<2>(x, *codes, w, rows.clone(), y),
+            Some((_, codes)) => match codes.bits {
+                8 => integer::<8>(&rows_of_x, *codes, w, rows.clone(), y),
+                4 => integer::<4>(&rows_of_x, *codes, w, rows.clone(), y),
+                3 => integer::<3>(&rows_of_x, *codes, w, rows.clone(), y),
+                _ => integer::<2>(&rows_of_x, *codes, w, rows.clone(), y),
             },
             None => float(x, w, rows.clone(), y),
         }
@@ -123,27 +129,33 @@ fn dequantise_row(w: &View<'_>, row: usize, out: &mut [f32]) {
     }
 }
 
+thread_local! {
+    /// The scales of a row of weights. A thread keeps its own: those of a page share an allocator that lets one in
+    /// at a time, and who waits for it sleeps for longer than a slice takes.
+    static AFFINE: RefCell<Affine> = RefCell::default();
+}
+
 /// A row of weights meets four rows of `x` at once, which then share what it takes to unpack it.
 fn integer<const BITS: u32>(
-    x: &Rounded,
+    x: &[Row<'_>],
     codes: Codes,
     w: &View<'_>,
     rows: Range<usize>,
     y: &mut [&mut [f32]],
 ) {
-    let chunks = w.chunks();
-    let x: Vec<_> = (0..y.len()).map(|row| x.row(row, chunks)).collect();
     let (fours, rest) = x.as_chunks::<4>();
-    let mut affine = Affine::new(chunks, codes);
-    for (at, row) in rows.enumerate() {
-        affine.load(w, row);
-        let codes = w.codes(row);
-        for (x, y) in fours.iter().zip(y.as_chunks_mut::<4>().0) {
-            let sums = dot::<BITS, 4>(codes, &affine, *x);
-            y.iter_mut().zip(sums).for_each(|(y, sum)| y[at] = sum);
+    AFFINE.with_borrow_mut(|affine| {
+        affine.resize(w.chunks(), codes);
+        for (at, row) in rows.enumerate() {
+            affine.load(w, row);
+            let codes = w.codes(row);
+            for (x, y) in fours.iter().zip(y.as_chunks_mut::<4>().0) {
+                let sums = dot::<BITS, 4>(codes, affine, *x);
+                y.iter_mut().zip(sums).for_each(|(y, sum)| y[at] = sum);
+            }
+            for (x, y) in rest.iter().zip(&mut y[4 * fours.len()..]) {
+                [y[at]] = dot::<BITS, 1>(codes, affine, [*x]);
+            }
         }
-        for (x, y) in rest.iter().zip(&mut y[4 * fours.len()..]) {
-            [y[at]] = dot::<BITS, 1>(codes, &affine, [*x]);
-        }
-    }
+    });
 }

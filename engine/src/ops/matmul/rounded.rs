@@ -218,14 +218,17 @@ fn nearest(x: f32) -> f32 {
 }
 
 /// Scales of the chunks of one row of weights, and in the asymmetric scheme offsets.
+#[derive(Default)]
 pub(super) struct Affine {
     pub d: Vec<f32>,
     pub m: Vec<f32>,
 }
 
 impl Affine {
-    pub(super) fn new(chunks: usize, codes: Codes) -> Affine {
-        Affine { d: vec![0.0; chunks], m: vec![0.0; if codes.asymmetric { chunks } else { 0 }] }
+    /// Makes room for a row of so many chunks.
+    pub(super) fn resize(&mut self, chunks: usize, codes: Codes) {
+        self.d.resize(chunks, 0.0);
+        self.m.resize(if codes.asymmetric { chunks } else { 0 }, 0.0);
     }
 
     pub(super) fn load(&mut self, w: &View<'_>, row: usize) {
