@@ -3,7 +3,8 @@
 // memory to registers, as it lies there: it becomes numbers when its turn comes.
 //
 // An invocation has 8 × 4 outputs of a tile of 64 × 64. LOW: 4 × 4, of 32 × 64. BROAD: 8 × 8, of 64 × 128.
-// DEEP: slabs of 32 and not of 16. LATE: a slab is fetched when its turn comes.
+// DEEP: slabs of 32 and not of 16. LATE: a slab is fetched when its turn comes. HALVES: what is loaded is as much of
+// x as of w, so that each invocation fetches one of them, which compilers make something of.
 
 #include "matmul_fetch.wgsl"
 
@@ -72,8 +73,12 @@ fn main(
 #if LATE == 0
     if (loads_x) {
         xs = fetch_x(x_rows, k_quad);
+#if HALVES
+    } else {
+#else
     }
     if (loads_w) {
+#endif
         ws = fetch_w(w_rows, k_quad);
     }
 #endif
@@ -88,8 +93,12 @@ fn main(
             x_slab[x_at + X_STRIDE] = turned[1];
             x_slab[x_at + 2u * X_STRIDE] = turned[2];
             x_slab[x_at + 3u * X_STRIDE] = turned[3];
+#if HALVES
+        } else {
+#else
         }
         if (loads_w) {
+#endif
 #if LATE
             ws = fetch_w(w_rows, slab * K_QUADS + k_quad);
 #endif
@@ -105,8 +114,12 @@ fn main(
             let next = (slab + 1u) * K_QUADS + k_quad;
             if (loads_x) {
                 xs = fetch_x(x_rows, next);
+#if HALVES
+            } else {
+#else
             }
             if (loads_w) {
+#endif
                 ws = fetch_w(w_rows, next);
             }
         }

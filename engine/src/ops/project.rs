@@ -89,10 +89,13 @@ pub(super) fn all_checks() -> Vec<Check> {
 #[cfg(test)]
 fn long(format: Format) -> Check {
     Check::new(format!("project {format}, long rows"), move |device| {
-        let (n, k) = (6, 32 * 130);
+        let (n, k) = (24, 32 * 130);
         let w = sample_matrix(device, n, k, format);
-        let x = device.upload(&[1, k], normal(7, k));
-        let how = Projection { gate: Some(Activation::Silu), ..Projection::default() };
+        // Sums of so many products are then of ordinary size, and no gate is closed.
+        let x = device.upload(&[1, k], normal(7, k).iter().map(|x| x / 128.0).collect());
+        let bias = device.upload(&[n], vec![2.0; n]);
+        let gate = Some(Activation::Silu);
+        let how = Projection { gate, bias: Some(&bias), ..Projection::default() };
         vec![project(device, &x, &w, how)]
     })
 }

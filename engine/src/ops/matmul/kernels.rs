@@ -69,14 +69,14 @@ const MANY_CHUNKS: usize = 256;
 const SMALL: Kernel =
     Kernel::new("matmul", Geometry { workgroup: 16, tile: [16, 16], folded: false }).for_software();
 /// A large square, 8 × 4 outputs an invocation.
-const SLABS: Kernel = slabs([64, 64]);
-/// The same of other shapes, 8 × 8 and 4 × 4 outputs an invocation, the smaller with slabs of both depths; and
-/// with what is fetched when its turn comes, which takes fewer registers.
-const OTHER_SLABS: [Kernel; 4] = [
+const SLABS: Kernel = slabs([64, 64]).with("HALVES", 1);
+/// With what is fetched when its turn comes: fewer registers, and so more workgroups at a time.
+const LATE: Kernel = SLABS.with("LATE", 1);
+/// The same of other shapes, 8 × 8 and 4 × 4 outputs an invocation, the smaller with slabs of both depths.
+const OTHER_SLABS: [Kernel; 3] = [
     slabs([128, 64]).with("BROAD", 1),
     slabs([64, 32]).with("LOW", 1),
     slabs([64, 32]).with("LOW", 1).with("DEEP", 1),
-    slabs([64, 64]).with("LATE", 1),
 ];
 const fn slabs(tile: [u32; 2]) -> Kernel {
     let geometry = Geometry { workgroup: 128, tile, folded: false };
@@ -84,6 +84,8 @@ const fn slabs(tile: [u32; 2]) -> Kernel {
 }
 /// Large squares from which on there are enough to keep a GPU busy.
 const MANY_SQUARES: usize = 128;
+/// And from which on so many that a GPU hides what it waits for behind other workgroups.
+const VERY_MANY_SQUARES: usize = 1024;
 /// Where there are fewer, four teams that share the sums of a smaller one.
 const TEAMS: Kernel =
     Kernel::new("matmul_teams", Geometry { workgroup: 256, tile: [32, 32], folded: false })
@@ -131,10 +133,13 @@ pub(super) fn kernels(sizes: [usize; 3], format: Format, all: bool) -> Vec<Kerne
     let [rows, _, outputs] = sizes;
     let mut kernels = few_rows(sizes, format);
     let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
-    let is_busy = height * width >= MANY_SQUARES;
-    let [first, second] = if is_busy { [SLABS, TEAMS] } else { [TEAMS, SLABS] };
+    let many = match height * width {
+        VERY_MANY_SQUARES.. if matches!(format, Format::Grouped { .. }) => [LATE, SLABS, TEAMS],
+        MANY_SQUARES.. => [SLABS, TEAMS, LATE],
+        _ => [TEAMS, SLABS, LATE],
+    };
     if rows > FEW_ROWS {
-        kernels.extend([SMALL, first, second].map(|kernel| format.define(kernel)));
+        kernels.extend([SMALL].into_iter().chain(many).map(|kernel| format.define(kernel)));
         kernels.extend(OTHER_SLABS.iter().filter(|_| all).map(|kernel| format.define(*kernel)));
     }
     if all {
