@@ -218,7 +218,7 @@ mod tests {
             lines(&choice, terms.choose(choice.kernels.iter().copied()), &terms)
         };
         let call = "matmul (q4 symmetric g32, a row, few outputs)";
-        let plain = "matvec_digits HARDWARE=1 WIDE=1 ROWS=2 BITS=4 GROUP=32 ASYM=0";
+        let plain = "matvec_digits HARDWARE=1 WIDE=1 ROWS=2 BITS=4 GROUP=32 ASYM=0 AHEAD=1";
         let fast = format!("{plain} SUBGROUPS=1");
         let in_floats = "matvec WIDE=1 ROWS=4 BITS=4 GROUP=32 ASYM=0";
         let fast_in_floats = format!("{in_floats} SUBGROUPS=1");
@@ -287,9 +287,9 @@ mod tests {
             database: database.clone(),
         };
         let count = |choose: &Choose| choices().iter().filter(|it| choose.wants(it)).count();
-        // Three groups, with and without a minimum, one row for few and for many outputs, few rows,
-        // several, and many for few and for many outputs.
-        assert_eq!(count(&choose(Some("matmul"), Some(Bits::Fixed(4)))), 36);
+        // Three groups, with and without a minimum: one row of chunks and of pairs for few and for many outputs, a
+        // long one, few rows of either, several, and many for few and for many outputs.
+        assert_eq!(count(&choose(Some("matmul"), Some(Bits::Fixed(4)))), 60);
         assert_eq!(count(&choose(Some("softmax"), None)), 1);
         assert_eq!(count(&choose(Some("softmax"), Some(Bits::Fixed(4)))), 0);
     }
