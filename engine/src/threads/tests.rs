@@ -72,7 +72,7 @@ fn what_slices_make_comes_in_their_order() {
     let shares = |threads, operations| {
         over(threads, || map(10, operations, |share| (share.start, share.end)))
     };
-    assert_eq!(shares(3, 3), [(0, 3), (3, 6), (6, 10)], "three times eight is as much as there is");
+    assert_eq!(shares(3, 3), [(0, 3), (3, 6), (6, 10)], "work for three of twelve slices");
     assert_eq!(shares(1, WORTH), [(0, 10)]);
     assert_eq!(shares(20, WORTH).len(), 10, "there are ten parts");
     assert_eq!(shares(4, WORTH / 4), [(0, 5), (5, 10)], "and work for two");

@@ -2,8 +2,9 @@
 //!
 //! On a GPU few rows of `x` go to `matvec_digits.wgsl`, in integers, or to `matvec.wgsl`; many go to
 //! `matmul_slabs.wgsl`, or where that would leave the GPU idle to `matmul_teams.wgsl`, and on software adapters to
-//! `matmul.wgsl`, unless a tuning says otherwise: see `kernels.rs`. On the CPU grouped weights meet activations rounded to 15 bits a chunk, see
-//! `cpu.rs`; everything else, and all of the reference, multiplies in f32.
+//! `matmul.wgsl`, unless a tuning says otherwise: see `kernels.rs`. On the CPU grouped weights meet activations
+//! rounded to 15 bits a chunk (`rounded.rs`), and everything else, and all of the reference, is multiplied in f32:
+//! see `cpu.rs`. Its innermost loops, `lanes`, are `simd128.rs` in a page and `scalar.rs` on the host.
 
 mod checks;
 mod cpu;
