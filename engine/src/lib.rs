@@ -17,10 +17,14 @@ mod answer;
 pub mod architectures;
 mod axes;
 pub mod bench;
+#[cfg(all(feature = "infer", not(target_arch = "wasm32")))]
+pub mod calibrate;
 mod case;
 pub mod device;
 mod embedder;
 pub mod error;
+#[cfg(not(target_arch = "wasm32"))]
+mod gemm;
 pub mod generate;
 #[cfg(feature = "infer")]
 mod infer;

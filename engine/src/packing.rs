@@ -12,14 +12,15 @@ use crate::{
 use pollster::block_on;
 use record::Precision;
 use std::{
+    collections::BTreeMap,
     io::{Seek, Write},
     path::Path,
 };
 
 /// The weights of a model in a folder.
 pub struct Weights {
-    folder: Folder,
-    published: Published,
+    pub(crate) folder: Folder,
+    pub(crate) published: Published,
     /// Where they are computed, if no file holds them.
     synthetic: Option<synthetic::Weights>,
 }
@@ -39,6 +40,16 @@ impl Weights {
             false => (block_on(Published::open(&folder, files))?, None),
         };
         Ok(Weights { folder, published, synthetic })
+    }
+
+    /// The precision that its weights are packed in, if they are.
+    pub fn packed_in(&self) -> Option<&Precision> {
+        self.published.checkpoint.artefact.as_deref().map(|artefact| &artefact.precision)
+    }
+
+    /// Where its weights are read.
+    pub(crate) fn source(&self) -> &dyn Source {
+        self.synthetic.as_ref().map_or(&self.folder, |source| source)
     }
 
     /// What the model would be loaded as. No weight is read.
@@ -61,12 +72,13 @@ impl Weights {
         out: &mut (impl Write + Seek),
         progress: &dyn Fn(u64, u64),
     ) -> Result<LoadPlan> {
-        let source: &dyn Source = self.synthetic.as_ref().map_or(&self.folder, |source| source);
+        let source = self.source();
         let recipe = (precision, self.published.config.value());
-        block_on(self.declare(precision)?.write(source, recipe, file, out, progress))
+        let made = BTreeMap::new();
+        block_on(self.declare(precision)?.write(source, made, recipe, file, out, progress))
     }
 
-    fn declare(&self, precision: &Precision) -> Result<Declared<Box<dyn Model>>> {
+    pub(crate) fn declare(&self, precision: &Precision) -> Result<Declared<Box<dyn Model>>> {
         let Published { class, config, checkpoint, .. } = &self.published;
         models::declare(*class, config, checkpoint, precision)
     }

@@ -7,12 +7,12 @@ use crate::{
     cases::Size,
     check,
     config::{Config, Selection},
-    estimate, expectations,
+    estimate, evaluate, expectations,
     grid::local,
     groups::Groups,
     infer,
     merge::MergeArgs,
-    models, outputs, pack, reference,
+    models, outputs, pack, quantize, reference,
     report::ReportArgs,
     server::{Listen, PublicUrl},
     setup, shaders,
@@ -75,6 +75,10 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Pack the weights of a model into a file that is loaded as it is.
     PackWeights(weights::PackArgs),
+    /// Choose the codes of a model's weights on a text, and pack them.
+    Quantize(quantize::Args),
+    /// Say how far a quantised model is from another, by what both expect in a text.
+    Evaluate(evaluate::Args),
     /// Put a question to a model: a text, a sound, an image.
     Infer(infer::Args),
     /// Measure single ops beside what the device can do at most.

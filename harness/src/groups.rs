@@ -1,7 +1,8 @@
 //! How weights of few bits are stored, as options say it.
 
+use crate::suggest;
 use clap::Args;
-use record::{Bits, Precision, Scheme};
+use record::{Bits, Precision, Quantizer, Scheme};
 
 /// How weights of few bits are stored, beside their bits.
 #[derive(Clone, Debug, Args)]
@@ -13,6 +14,11 @@ pub struct Groups {
     /// Weights that share a scale: 32, 64 or 128.
     #[arg(long, default_value = "32", value_parser = group_size)]
     pub group_size: u32,
+
+    /// How codes are chosen: rtn, which rounds to nearest as weights are loaded, or gptq, for models that
+    /// `quantize` has packed.
+    #[arg(long, default_value = "rtn", value_parser = suggest::name::<Quantizer>)]
+    pub quantizer: Quantizer,
 }
 
 fn group_size(text: &str) -> Result<u32, String> {
@@ -23,7 +29,7 @@ fn group_size(text: &str) -> Result<u32, String> {
 impl Groups {
     /// The precision with so many bits.
     pub fn precision(&self, bits: Bits) -> Precision {
-        let Groups { scheme, group_size } = *self;
-        Precision { scheme, group_size, ..Precision::of(bits) }.canonical()
+        let Groups { scheme, group_size, quantizer } = *self;
+        Precision { scheme, group_size, quantizer, ..Precision::of(bits) }.canonical()
     }
 }

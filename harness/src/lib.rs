@@ -23,6 +23,7 @@ pub mod config;
 pub mod doctor;
 mod environments;
 mod estimate;
+pub mod evaluate;
 pub mod exit;
 pub mod expectations;
 mod fetched;
@@ -44,6 +45,7 @@ pub mod pack;
 pub mod plan;
 mod prepared;
 pub mod profile;
+pub mod quantize;
 pub mod reference;
 pub mod report;
 pub mod run;
@@ -100,6 +102,8 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::Run(args) => return Ok(run::run(&args, ui)?.into()),
         Command::Plan(args) => run::print_plan(&args, ui)?,
         Command::PackWeights(args) => weights::pack(&args, ui)?,
+        Command::Quantize(args) => quantize::run(&args, ui)?,
+        Command::Evaluate(args) => evaluate::run(&args, ui)?,
         Command::Infer(args) => return Ok(infer::run(&args, ui)?.into()),
         Command::Bench(args) => return Ok(bench::run(&args, ui)?.into()),
         Command::Tune(args) => return Ok(tune::run(&args, ui)?.into()),

@@ -55,14 +55,15 @@ pub struct PackArgs {
 }
 
 /// A model's files.
-struct Model {
-    name: String,
+pub(crate) struct Model {
+    pub(crate) name: String,
     folder: PathBuf,
     files: Vec<String>,
 }
 
 impl Model {
-    fn find(name: &str, may_fetch: bool, ui: &Ui) -> Result<Model> {
+    /// A model by name, or where it lies.
+    pub(crate) fn find(name: &str, may_fetch: bool, ui: &Ui) -> Result<Model> {
         for size in [Size::Tiny, Size::Published] {
             if let Some(case) = size.cases()?.into_iter().find(|case| case.name == name) {
                 let files = case.files.into_iter().map(|file| file.name).collect();
@@ -74,7 +75,8 @@ impl Model {
         Ok(Model { name: name.to_owned(), folder: located.folder, files })
     }
 
-    fn open(&self) -> Result<Weights> {
+    /// Its weights.
+    pub(crate) fn open(&self) -> Result<Weights> {
         Weights::open(&self.folder, &self.files)
             .with_context(|| format!("the model in {}", self.folder.display()))
     }
@@ -207,9 +209,45 @@ pub fn pack(args: &PackArgs, ui: &Ui) -> Result<()> {
     let model = Model::find(&args.model, !args.no_setup, ui)?;
     let weights = model.open()?;
     let precision = args.groups.precision(args.bits);
-    let output = &args.output;
+    let (file, plan) = stored(&model, &args.output, |name, out| {
+        let total = weights.plan(&precision)?.source_bytes();
+        let bar = ui.bar("packing", Some(total), Unit::Bytes);
+        Ok(weights.pack(&precision, name, out, &|done, _| bar.set(done))?)
+    })?;
+    say_packed(&model, &precision, &file, &plan, ui)
+}
+
+/// Says what was made.
+pub(crate) fn say_packed(
+    model: &Model,
+    precision: &Precision,
+    file: &Path,
+    plan: &LoadPlan,
+    ui: &Ui,
+) -> Result<()> {
+    let bytes = fs::metadata(file)?.len();
+    let bpw = plan.memory().bpw;
+    let text = format!(
+        "{} at {precision}: {bytes} bytes in {}, matrices at {bpw:.3} bits a weight",
+        model.name,
+        file.display()
+    );
+    let value = json!({
+        "file": file, "bytes": bytes, "bpw": bpw, "hash": plan.hash(), "precision": precision,
+    });
+    ui.result(text, value);
+    Ok(())
+}
+
+/// Makes the file that packed weights go into, by `write`: `output` itself, or where that is no such name a
+/// new folder of this name with the model's other files. The file appears only when it is complete.
+pub(crate) fn stored<T>(
+    model: &Model,
+    output: &Path,
+    write: impl FnOnce(&str, &mut BufWriter<File>) -> Result<T>,
+) -> Result<(PathBuf, T)> {
     let file = match output.extension().is_some_and(|extension| extension == "safetensors") {
-        true => output.clone(),
+        true => output.to_owned(),
         false => {
             let context = || format!("making the folder {}", output.display());
             ensure!(!output.exists(), "{} is there already; name a new folder", output.display());
@@ -221,33 +259,20 @@ pub fn pack(args: &PackArgs, ui: &Ui) -> Result<()> {
             output.join(ARTEFACT)
         }
     };
-    let plan = write(&weights, &precision, &file, ui)?;
-    let bytes = fs::metadata(&file)?.len();
-    let text = format!("{} at {precision}: {bytes} bytes in {}", model.name, file.display());
-    let value = json!({"file": file, "bytes": bytes, "hash": plan.hash(), "precision": precision});
-    ui.result(text, value);
-    Ok(())
-}
-
-/// Writes the file, which appears only when it is complete.
-fn write(weights: &Weights, precision: &Precision, file: &Path, ui: &Ui) -> Result<LoadPlan> {
     let part = file.with_extension("safetensors.part");
     let context = || format!("writing {}", part.display());
     let mut out = BufWriter::new(File::create(&part).with_context(context)?);
-    let bar = ui.bar("packing", Some(weights.plan(precision)?.source_bytes()), Unit::Bytes);
-    let name = file.display().to_string();
-    let written = weights.pack(precision, &name, &mut out, &|done, _| bar.set(done));
-    bar.finish();
+    let written = write(&file.display().to_string(), &mut out);
     drop(out);
     match written {
-        Ok(plan) => {
-            fs::rename(&part, file).with_context(|| format!("naming {}", file.display()))?;
-            Ok(plan)
+        Ok(made) => {
+            fs::rename(&part, &file).with_context(|| format!("naming {}", file.display()))?;
+            Ok((file, made))
         }
         Err(error) => {
             // What is left of it is of no use to anyone.
             let _ = fs::remove_file(&part);
-            Err(error.into())
+            Err(error)
         }
     }
 }
@@ -283,7 +308,11 @@ mod tests {
         let args = PackArgs {
             model: "llama-gqa".to_owned(),
             bits: Bits::Fixed(4),
-            groups: Groups { scheme: record::Scheme::Auto, group_size: 32 },
+            groups: Groups {
+                scheme: record::Scheme::Auto,
+                group_size: 32,
+                quantizer: record::Quantizer::Rtn,
+            },
             output: output.clone(),
             no_setup: true,
         };

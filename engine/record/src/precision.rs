@@ -97,9 +97,13 @@ names! {
     /// How codes and scales are chosen.
     #[derive(Default)]
     "quantizer" Quantizer {
-        /// Each weight takes the nearest level of its group, whose scale its largest weight sets.
+        /// Each weight takes the nearest level of its group, whose scale is that of least squared error
+        /// among a few.
         #[default]
         Rtn = "rtn",
+        /// Codes are chosen by what they do to a layer's outputs on a calibration text, one column of a
+        /// matrix after another, each making up for the errors before it (Frantar et al. 2022).
+        Gptq = "gptq",
     }
 }
 
@@ -234,7 +238,16 @@ impl FromStr for Precision {
                 return Err(UnknownName {
                     kind: "part of a precision",
                     name: word.to_owned(),
-                    known: vec!["auto", "symmetric", "asymmetric", "g32", "g64", "g128", "rtn"],
+                    known: vec![
+                        "auto",
+                        "symmetric",
+                        "asymmetric",
+                        "g32",
+                        "g64",
+                        "g128",
+                        "rtn",
+                        "gptq",
+                    ],
                 });
             }
         }
@@ -264,8 +277,10 @@ mod tests {
             plan: Some("1a2b".to_owned()),
             ..Precision::of(Bits::Fixed(4))
         };
+        let calibrated = Precision { quantizer: Quantizer::Gptq, ..Precision::of(Bits::Fixed(3)) };
         for (precision, text) in [
             (wide, "16-bit"),
+            (calibrated, "3-bit gptq"),
             (Precision::of(Bits::Adaptive), "adaptive"),
             (grouped, "4-bit asymmetric g64 plan=1a2b"),
         ] {
@@ -273,7 +288,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(precision));
         }
         assert_eq!("4".parse(), Ok(Precision::of(Bits::Fixed(4))));
-        for wrong in ["", "5", "4 g48", "4 kv=4", "4 gptq"] {
+        for wrong in ["", "5", "4 g48", "4 kv=4", "4 best"] {
             assert!(wrong.parse::<Precision>().is_err(), "{wrong}");
         }
     }

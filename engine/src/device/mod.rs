@@ -4,7 +4,7 @@
 //! it; `pool.rs` lends its buffers, `bind.rs` shows them to kernels, and `pipelines.rs` keeps its
 //! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `command_list.rs` keeps
 //! the work of one decode step so that each token only replays it; `modes.rs` has what ends with its
-//! scope, poison and laps, and `trace.rs` the list of a pass's ops; `clock.rs` measures what passes take on the GPU itself, and `spin.rs` brings
+//! scope, poison and laps, `products.rs` who takes over what the CPU multiplies, and `trace.rs` the list of a pass's ops; `clock.rs` measures what passes take on the GPU itself, and `spin.rs` brings
 //! its clock up before; `problems.rs` hears
 //! what the GPU refuses, and when it is lost.
 
@@ -18,6 +18,7 @@ mod modes;
 mod pipelines;
 mod pool;
 mod problems;
+mod products;
 mod queue;
 mod spin;
 mod trace;
@@ -32,6 +33,7 @@ pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tunable};
 pub use modes::{Laps, Poison, Spent};
 pub use pipelines::Recipe;
 pub use pool::Buffer;
+pub use products::{MatrixId, Products};
 pub use queue::{HostFn, Reading};
 pub use trace::{Analysis, Call, Notes, Trace, numbers};
 pub use tuning::Tuning;
@@ -58,6 +60,8 @@ pub struct Cpu {
     /// Multiplies in f32 with dequantised weights instead of in integers: the reference that kernel
     /// errors are measured against.
     pub exact: bool,
+    /// Who computes products in its stead.
+    pub(crate) products: Option<Rc<dyn Products>>,
     /// Where ops note their calls.
     notes: Notes,
 }
@@ -71,6 +75,12 @@ impl Device {
     /// The CPU as the reference.
     pub fn reference() -> Device {
         Device::Cpu(Cpu { exact: true, ..Cpu::default() })
+    }
+
+    /// The CPU whose products somebody else computes.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn with_products(products: Rc<dyn Products>) -> Device {
+        Device::Cpu(Cpu { exact: true, products: Some(products), ..Cpu::default() })
     }
 
     /// Puts numbers on the device.

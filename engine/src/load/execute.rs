@@ -52,6 +52,13 @@ impl<T> Declared<T> {
         &self.plan
     }
 
+    /// The same, its codes chosen in another way than the precision names.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub(crate) fn by(self, quantiser: &'static dyn Quantiser) -> Declared<T> {
+        Declared { quantiser, ..self }
+    }
+
     /// Finds out whether matrices that the configuration ties are the same in the file as well, if it
     /// holds both. From then on the sums of the plan are exact in every case.
     pub async fn settle(&mut self, source: &dyn Source) -> Result<()> {
@@ -106,6 +113,14 @@ impl<T> Declared<T> {
 }
 
 impl<T> Loaded<T> {
+    /// The matrices of each entry that has some of its own, by its name.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn matrices(&self) -> Vec<(&str, Vec<Matrix>)> {
+        let entries = self.plan.entries.iter().zip(&self.targets);
+        let own = entries.filter(|(entry, _)| entry.tied_to().is_none());
+        own.filter_map(|(entry, target)| Some((entry.name.as_str(), target.matrices()?))).collect()
+    }
+
     /// SHA-256 of the words of each entry as the device holds them, tied matrices apart.
     pub async fn checksums(&self, device: &Device) -> Result<BTreeMap<String, String>> {
         let mut sums = BTreeMap::new();

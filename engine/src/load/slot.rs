@@ -101,6 +101,16 @@ impl Weight {
 }
 
 impl Target {
+    /// Its matrices, if that is what it holds.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn matrices(&self) -> Option<Vec<Matrix>> {
+        match self {
+            Target::Matrix(slot) => Some(vec![Matrix::clone(slot)]),
+            Target::Matrices(slot) => Some(slot.to_vec()),
+            Target::Tensor(_) | Target::Numbers(_) => None,
+        }
+    }
+
     pub(super) fn fill(&self, weight: Weight) {
         match (self, weight) {
             (Target::Matrix(slot), Weight::Matrices(mut one)) => {

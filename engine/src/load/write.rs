@@ -22,7 +22,8 @@ use std::{
 };
 
 impl<T> Declared<T> {
-    /// Packs the weights into `out`, an empty file, and gives the plan that was carried out.
+    /// Packs the weights into `out`, an empty file, and gives the plan that was carried out. Matrices that
+    /// are `made` already, by the names of their entries, are not made anew.
     /// `progress` hears the bytes read and the bytes there are.
     ///
     /// # Errors
@@ -30,6 +31,7 @@ impl<T> Declared<T> {
     pub async fn write(
         mut self,
         source: &dyn Source,
+        mut made: BTreeMap<String, Vec<Matrix>>,
         (precision, config): (&Precision, &Value),
         file: &str,
         out: &mut (impl Write + Seek),
@@ -49,7 +51,10 @@ impl<T> Declared<T> {
         let device = Device::cpu();
         let reader = Reader::new(&plan, source, progress);
         for entry in plan.entries.iter().filter(|entry| entry.tied_to().is_none()) {
-            let weight = reader.make(entry, &device, quantiser).await?;
+            let weight = match made.remove(&entry.name) {
+                Some(matrices) => Weight::Matrices(matrices),
+                None => reader.make(entry, &device, quantiser).await?,
+            };
             for (name, parts) in parts(entry, &weight) {
                 let mut sum = Sha256::new();
                 for words in parts {

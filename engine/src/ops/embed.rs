@@ -6,7 +6,7 @@ use super::{
     matmul::{formats, sample_in_shards, shards},
 };
 use crate::{
-    device::{Analysis, Bind, Device, Geometry, Kernel, numbers},
+    device::{Analysis, Bind, Cpu, Device, Geometry, Kernel, numbers},
     quant::{Format, Layout, Matrix},
     tensor::Tensor,
 };
@@ -29,6 +29,9 @@ pub fn embed(device: &Device, ids: &Tensor, table: &Matrix) -> Tensor {
     let analysis = analysis(ids.shape(), columns, table.format, table.layout);
     let shape = device.call("embed", &[ids.shape(), &table.shape()], analysis);
     match device {
+        Device::Cpu(Cpu { products: Some(products), .. }) => {
+            Tensor::from_f32(&shape, products.rows(ids.u32s(), table.id()))
+        }
         Device::Cpu(_) => {
             let mut row = vec![0.0; table.chunks() * crate::quant::CHUNK];
             let mut values = Vec::with_capacity(tokens * columns);

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn threads_pack_the_words_of_one_thread() {
         for format in Format::all() {
-            let subject = Subject { name: "w", rows: 7, columns: 100, format };
+            let subject = Subject { name: "w", rows: 7, columns: 100, format, inputs: None };
             let weights = normal(1, 700);
             let pack = || rows(&subject, 0, &weights, &RoundToNearest).unwrap();
             let alone = pack();

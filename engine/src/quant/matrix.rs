@@ -1,8 +1,8 @@
 //! A packed matrix, built a few rows at a time.
 
-use super::{CHUNK, Format, Layout, PackedRows, Quantiser, Subject, encode};
+use super::{CHUNK, Format, Layout, Moments, PackedRows, Quantiser, Subject, encode};
 use crate::{
-    device::{Buffer, Device},
+    device::{Buffer, Device, MatrixId},
     error::Result,
 };
 use std::rc::Rc;
@@ -123,6 +123,11 @@ impl Matrix {
         self.shards.iter().map(Shard::bytes).sum()
     }
 
+    /// What tells it from all others in main memory, its clones apart.
+    pub(crate) fn id(&self) -> MatrixId {
+        MatrixId(Rc::as_ptr(&self.shards).addr())
+    }
+
     /// The same matrix of other words: `words` gives them for the codes and the scales of each shard in turn.
     pub(crate) fn of_words(&self, mut words: impl FnMut(&Words) -> Words) -> Matrix {
         let shard = |shard: &Shard| Shard {
@@ -144,6 +149,7 @@ pub struct MatrixBuilder<'a> {
     columns: usize,
     format: Format,
     layout: Layout,
+    inputs: Option<&'a Moments>,
     /// Rows of every shard but the last.
     shard_rows: usize,
     done: usize,
@@ -201,7 +207,25 @@ impl<'a> MatrixBuilder<'a> {
             });
             first += count;
         }
-        MatrixBuilder { device, name, rows, columns, format, layout, shard_rows, done: 0, shards }
+        let (inputs, done) = (None, 0);
+        MatrixBuilder {
+            device,
+            name,
+            rows,
+            columns,
+            format,
+            layout,
+            inputs,
+            shard_rows,
+            done,
+            shards,
+        }
+    }
+
+    /// Tells the quantiser what the matrix is multiplied with.
+    #[must_use]
+    pub fn with_inputs(self, inputs: &'a Moments) -> MatrixBuilder<'a> {
+        MatrixBuilder { inputs: Some(inputs), ..self }
     }
 
     /// Bytes that were allocated.
@@ -230,7 +254,8 @@ impl<'a> MatrixBuilder<'a> {
     }
 
     fn subject(&self) -> Subject<'a> {
-        Subject { name: self.name, rows: self.rows, columns: self.columns, format: self.format }
+        let MatrixBuilder { name, rows, columns, format, inputs, .. } = *self;
+        Subject { name, rows, columns, format, inputs }
     }
 
     /// Appends packed rows. They may go on behind the end of a shard.

@@ -24,12 +24,15 @@
 //! `format.rs` has both; `quantiser.rs` is how codes are chosen, and `round.rs` one way to do it;
 //! `codes.rs` packs and unpacks a chunk, `encode.rs` rows of a matrix, `matrix.rs` holds them, and `view.rs`
 //! shows them to threads;
+//! `moments.rs` is what a matrix is multiplied with, and `gptq` chooses codes by it;
 //! `seeded.rs` makes rows that nobody quantised.
 
 mod codes;
 mod encode;
 mod format;
+mod gptq;
 mod matrix;
+mod moments;
 mod quantiser;
 mod round;
 mod seeded;
@@ -38,8 +41,12 @@ mod view;
 pub use codes::{chunk_words, pack, unpack};
 pub use encode::PackedRows;
 pub use format::{Format, Layout};
+pub use gptq::Calibrated;
+#[cfg(not(target_arch = "wasm32"))]
+pub use gptq::Gptq;
 pub(crate) use matrix::WordSum;
 pub use matrix::{Matrix, MatrixBuilder, Shard, Words};
+pub use moments::Moments;
 pub use quantiser::{GroupCodes, Quantiser, Span, Subject, by_name};
 pub use round::RoundToNearest;
 pub(crate) use view::View;

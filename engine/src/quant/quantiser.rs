@@ -1,6 +1,6 @@
 //! How codes are chosen: the seam for every way to quantise.
 
-use super::{Format, RoundToNearest};
+use super::{Calibrated, Format, Moments, RoundToNearest};
 use crate::error::Result;
 use half::f16;
 use record::Quantizer;
@@ -8,7 +8,7 @@ use record::Quantizer;
 /// The matrix that is quantised.
 ///
 /// What a way to quantise wants to know of a matrix is a field of this: its place in the model is its
-/// name; statistics of its inputs, and what was chosen for its neighbours, will be others.
+/// name; what was chosen for its neighbours will be another.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Subject<'a> {
@@ -20,6 +20,8 @@ pub struct Subject<'a> {
     pub columns: usize,
     /// The numbers that are wanted.
     pub format: Format,
+    /// What it is multiplied with, where somebody has looked.
+    pub inputs: Option<&'a Moments>,
 }
 
 /// How much of a matrix has to be there before its first code can be chosen.
@@ -46,6 +48,7 @@ pub struct GroupCodes {
 pub fn by_name(name: Quantizer) -> &'static dyn Quantiser {
     match name {
         Quantizer::Rtn => &RoundToNearest,
+        Quantizer::Gptq => &Calibrated,
     }
 }
 

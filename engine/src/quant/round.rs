@@ -70,7 +70,7 @@ fn sums<const N: usize>(weights: &[f32], terms: impl Fn(Eight) -> [Eight; N]) ->
 }
 
 /// Lowest and highest code, as numbers.
-fn range(bits: u32) -> [f32; 2] {
+pub(super) fn range(bits: u32) -> [f32; 2] {
     match bits {
         8 => [-128.0, 127.0],
         _ => [0.0, ((1u32 << bits) - 1) as f32],
@@ -119,7 +119,7 @@ fn largest(weights: &[f32]) -> f32 {
 }
 
 /// The codes of up to 128 weights that share a scale.
-fn nearest_codes(weights: &[f32], format: Format) -> GroupCodes {
+pub(super) fn nearest_codes(weights: &[f32], format: Format) -> GroupCodes {
     match format {
         Format::Grouped { asymmetric: true, .. } => asymmetric(weights, format),
         _ => symmetric(weights, format),

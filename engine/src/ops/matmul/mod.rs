@@ -60,10 +60,24 @@ pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) ->
     match device {
         Device::Cpu(how) => {
             let bias = bias.map(Tensor::f32s);
-            Tensor::from_f32(&shape, cpu::matmul(x.f32s(), w, bias, how.exact))
+            let y = match &how.products {
+                Some(products) => biased(products.multiply(x.f32s(), w.id()), bias),
+                None => cpu::matmul(x.f32s(), w, bias, how.exact),
+            };
+            Tensor::from_f32(&shape, y)
         }
         Device::Gpu(gpu) => gpu_matmul(gpu, &x, w, bias, &shape),
     }
+}
+
+/// Rows of outputs and a bias.
+fn biased(mut y: Vec<f32>, bias: Option<&[f32]>) -> Vec<f32> {
+    if let Some(bias) = bias {
+        for row in y.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+    }
+    y
 }
 
 /// What stands around a product that is one dispatch.

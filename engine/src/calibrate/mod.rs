@@ -1,0 +1,119 @@
+//! Quantises a model while it reads a text, and says how far a quantised model is from another.
+//!
+//! The text is read twice at once: one half of a batch by the model as it is, the other by what has been
+//! quantised so far (`learner.rs`). A matrix is quantised when the pass first multiplies with it, by the
+//! inputs that it then has in both halves, and the pass goes on with what came of it. So each matrix makes
+//! up for what those before it have done, one pass over the text is enough, and no class has to know of it.
+//!
+//! `text.rs` makes such a batch of a text; `fidelity.rs` compares what two models expect to follow.
+
+mod fidelity;
+mod learner;
+mod text;
+
+pub use fidelity::{Fidelity, fidelity};
+pub use text::{Windows, windows};
+
+use crate::{
+    device::Device,
+    error::{Error, Result},
+    load::LoadPlan,
+    models::{Model, Rows},
+    packing::Weights,
+    published::Inputs,
+    quant::Gptq,
+    threads,
+};
+use learner::Learner;
+use pollster::block_on;
+use record::{Bits, Precision};
+use std::{
+    io::{Seek, Write},
+    rc::Rc,
+};
+
+/// One in so many sequences is read ahead.
+const AHEAD: usize = 4;
+
+/// Hears how far it is: how many matrices are quantised, or tokens compared.
+pub type Heard = Rc<dyn Fn(u64)>;
+
+/// Quantises `weights` while the model reads `text`, and packs them into `out`, an empty file called `file`.
+///
+/// Matrices that the text does not reach are rounded to nearest.
+///
+/// # Errors
+/// When weights cannot be read, the model does not take the text, or the file cannot be written.
+pub fn quantise(
+    weights: &Weights,
+    precision: &Precision,
+    text: &Windows,
+    (file, out): (&str, &mut (impl Write + Seek)),
+    heard: Heard,
+) -> Result<LoadPlan> {
+    if !precision.bits.is_grouped() {
+        let message = format!("{}-bit weights have no codes to choose", precision.bits);
+        return Err(Error::unsupported(message));
+    }
+    if let Some(packed) = &weights.published.checkpoint.artefact {
+        let message = "it is packed already; quantise the model that it was made of";
+        return Err(Error::malformed(&packed.file, message));
+    }
+    use_all_processors();
+    let source = weights.source();
+    let mut declared = weights.declare(precision)?;
+    block_on(declared.settle(source))?;
+    let formats = declared.plan().entries.iter().map(|entry| (entry.name.clone(), entry.format));
+    let whole = weights.declare(&Precision::of(Bits::Fixed(32)))?;
+    let loaded = block_on(whole.load(source, &Device::reference(), &|_, _| ()))?;
+    let learner = Rc::new(Learner::new(&loaded.matrices(), &formats.collect(), text, heard));
+    // Tables that are multiplied with as well are quantised for that, too, as they are looked up before; and
+    // it is seen which matrix is the last.
+    let part = text.parts(text.count.div_ceil(AHEAD)).next().expect("a text has a sequence");
+    read(&*loaded.model, &learner, part.inputs())?;
+    learner.begin();
+    read(&*loaded.model, &learner, &twice(text.inputs()))?;
+    let made = learner.take()?;
+    let recipe = (precision, weights.published.config.value());
+    let declared = declared.by(&Gptq);
+    let packed = block_on(declared.write(source, made, recipe, file, out, &|_, _| ()))?;
+    Ok(packed)
+}
+
+/// Work of this thread is spread over all processors.
+fn use_all_processors() {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    threads::grow(processors);
+    threads::spread(processors);
+}
+
+/// One pass; what it gives is of no interest.
+fn read(model: &dyn Model, learner: &Rc<Learner>, inputs: &Inputs) -> Result<()> {
+    let device = learner.device();
+    match model.decoder() {
+        Some(decoder) => {
+            let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
+            let state = decoder.begin(&device, inputs, ids.tokens)?;
+            let rows = Rows { last: false, mask: None };
+            decoder.prefill(&device, &state, inputs, &ids.upload(&device), rows)?;
+        }
+        None => drop(model.forward(&device, inputs)?),
+    }
+    Ok(())
+}
+
+/// Everything once more, below.
+fn twice(inputs: &Inputs) -> Inputs {
+    fn double<T: Copy>((shape, values): (Vec<usize>, Vec<T>)) -> (Vec<usize>, Vec<T>) {
+        let shape = [&[2 * shape[0]], &shape[1..]].concat();
+        (shape, values.repeat(2))
+    }
+    let Inputs { ints, floats } = inputs.clone();
+    Inputs {
+        ints: ints.into_iter().map(|(name, tensor)| (name, double(tensor))).collect(),
+        floats: floats.into_iter().map(|(name, tensor)| (name, double(tensor))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

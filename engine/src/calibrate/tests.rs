@@ -1,0 +1,95 @@
+use super::*;
+use crate::weights::Folder;
+use std::{
+    fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
+
+fn zoo(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case)
+}
+
+fn opened(folder: &Path) -> Weights {
+    Weights::open(folder, &Folder::new(folder).files().unwrap()).unwrap()
+}
+
+/// Words that nobody chose, of a small vocabulary, so that some come often.
+fn sequences(seed: u64, count: usize, length: usize) -> Windows {
+    let values = crate::testing::normal(seed, count * length);
+    let ids: Vec<u32> = values.iter().map(|value| (value.abs() * 20.0) as u32 % 96).collect();
+    let rows: Vec<_> = ids.chunks_exact(length).map(<[u32]>::to_vec).collect();
+    Windows::of(&rows, length).unwrap()
+}
+
+fn precision(text: &str) -> Precision {
+    text.parse().unwrap()
+}
+
+/// The model of a case packed by a calibration, in a folder of its own.
+fn quantised(case: &str, at: &str, text: &Windows) -> tempfile::TempDir {
+    let (folder, made) = (zoo(case), tempfile::tempdir().unwrap());
+    let mut out = Cursor::new(Vec::new());
+    let heard: Heard = Rc::new(|_| ());
+    let file = ("model.safetensors", &mut out);
+    quantise(&opened(&folder), &precision(at), text, file, heard).unwrap();
+    fs::write(made.path().join("model.safetensors"), out.into_inner()).unwrap();
+    fs::copy(folder.join("config.json"), made.path().join("config.json")).unwrap();
+    made
+}
+
+fn compared(reference: &Weights, model: &Weights, at: &str) -> Fidelity {
+    let heard: Heard = Rc::new(|_| ());
+    let whole = Precision::of(Bits::Fixed(32));
+    let text = sequences(77, 4, 24);
+    fidelity((reference, &whole), (model, &precision(at)), &text, &heard).unwrap()
+}
+
+/// Tied and untied heads, biases, columns that fill no chunk, and a matrix inside that has as many outputs as
+/// the vocabulary has tokens.
+#[test]
+fn a_calibrated_model_is_nearer_to_its_own_than_a_rounded_one() {
+    for case in ["llama/llama-gqa", "llama/llama-tied-mha", "qwen2/qwen2-tied"] {
+        let reference = opened(&zoo(case));
+        let same = compared(&reference, &reference, "32");
+        assert!(same.kl.abs() < 1e-9 && same.top1 == 1.0, "{case}: {same:?}");
+        for at in ["3-bit", "2-bit asymmetric g64"] {
+            let rounded = compared(&reference, &reference, at);
+            let made = quantised(case, &format!("{at} gptq"), &sequences(5, 48, 24));
+            let packed = opened(made.path());
+            assert_eq!(packed.packed_in(), Some(&precision(&format!("{at} gptq"))));
+            let calibrated = compared(&reference, &packed, &format!("{at} gptq"));
+            assert!(calibrated.kl < 0.7 * rounded.kl, "{case} {at}: {calibrated:?} {rounded:?}");
+            assert!(calibrated.tokens == 96 && calibrated.kl > 0.0);
+        }
+    }
+}
+
+/// A class that does not generate has no logits that could be compared, but codes that can be chosen.
+#[test]
+fn an_encoder_of_text_is_calibrated_as_well() {
+    let case = "bert/bert-mlm-tied";
+    let made = quantised(case, "4-bit gptq", &sequences(5, 8, 16));
+    let packed = opened(made.path());
+    let whole = Precision::of(Bits::Fixed(32));
+    let heard: Heard = Rc::new(|_| ());
+    let own = (&packed, &precision("4-bit gptq"));
+    let error = fidelity((&opened(&zoo(case)), &whole), own, &sequences(7, 2, 16), &heard);
+    assert!(error.unwrap_err().to_string().contains("does not say what follows"));
+}
+
+#[test]
+fn what_cannot_be_calibrated_is_refused_with_a_reason() {
+    let weights = opened(&zoo("llama/llama-gqa"));
+    let refused = |weights: &Weights, at: &str| {
+        let heard: Heard = Rc::new(|_| ());
+        let file = ("model.safetensors", &mut Cursor::new(Vec::new()));
+        quantise(weights, &precision(at), &sequences(5, 2, 8), file, heard).unwrap_err().to_string()
+    };
+    assert!(refused(&weights, "16").contains("no codes to choose"));
+    let made = quantised("llama/llama-gqa", "3-bit gptq", &sequences(5, 4, 8));
+    let again = refused(&opened(made.path()), "3-bit gptq");
+    assert!(again.contains("packed already"), "{again}");
+    let error = windows(&opened(&zoo("vit/vit-labels")), "text", 8, 8).unwrap_err().to_string();
+    assert!(error.contains("llama, qwen2 and bert"), "{error}");
+}

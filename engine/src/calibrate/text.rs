@@ -1,0 +1,90 @@
+//! A text as a batch of sequences of one length.
+
+use crate::{
+    error::{Error, Result},
+    packing::Weights,
+    preprocess::{Given, Processor},
+    published::Inputs,
+};
+use pollster::block_on;
+use record::Class;
+
+/// Sequences of one length, cut out of a text.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    /// How many there are.
+    pub count: usize,
+    /// Tokens of each.
+    pub length: usize,
+    /// `[count, length]`.
+    ids: Vec<u32>,
+    inputs: Inputs,
+}
+
+/// Cuts up to `tokens` tokens of `text`, as the model's own tokenizer makes them, into sequences of `length`.
+///
+/// # Errors
+/// When the model reads more than text, has no tokenizer, or the text is shorter than a sequence.
+pub fn windows(weights: &Weights, text: &str, tokens: usize, length: usize) -> Result<Windows> {
+    let class = weights.published.class;
+    if !matches!(class, Class::Llama | Class::Qwen2 | Class::Bert) {
+        let message =
+            format!("{class} reads more than text; a text can be read by llama, qwen2 and bert");
+        return Err(Error::unsupported(message));
+    }
+    let processor = block_on(Processor::of(&weights.published, &weights.folder))?;
+    let given = Given { texts: vec![text.to_owned()], ..Given::default() };
+    let (_, ids) = processor
+        .inputs(&given)?
+        .ints
+        .remove("input_ids")
+        .ok_or_else(|| Error::input("input_ids", "the model's tokenizer gives none"))?;
+    let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
+    let windows = match class {
+        // What such a model reads begins and ends with a token of its own.
+        Class::Bert => {
+            let [first, middle @ .., last] = &ids[..] else {
+                return Err(too_short(ids.len(), length));
+            };
+            let around = |middle: &[u32]| [&[*first], middle, &[*last]].concat();
+            middle.chunks_exact(length.saturating_sub(2).max(1)).map(around).collect::<Vec<_>>()
+        }
+        _ => ids.chunks_exact(length).map(<[u32]>::to_vec).collect(),
+    };
+    Windows::of(&windows[..windows.len().min((tokens / length).max(1))], length)
+        .ok_or_else(|| too_short(ids.len(), length))
+}
+
+fn too_short(tokens: usize, length: usize) -> Error {
+    let message = format!(
+        "the text has {tokens} tokens, and at least {length} are wanted: take a longer one"
+    );
+    Error::input("text", message)
+}
+
+impl Windows {
+    /// Of sequences of this length; none where there are none.
+    pub(super) fn of(sequences: &[Vec<u32>], length: usize) -> Option<Windows> {
+        let (count, ids) = (sequences.len(), sequences.concat());
+        let mut inputs = Inputs::default();
+        let values = ids.iter().map(|id| i64::from(*id)).collect();
+        inputs.ints.insert("input_ids".to_owned(), (vec![count, length], values));
+        (count > 0).then_some(Windows { count, length, ids, inputs })
+    }
+
+    pub(super) fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The same in parts of so many sequences.
+    pub(super) fn parts(&self, sequences: usize) -> impl Iterator<Item = Windows> {
+        self.ids.chunks(sequences * self.length).filter_map(|ids| {
+            let rows: Vec<_> = ids.chunks_exact(self.length).map(<[u32]>::to_vec).collect();
+            Windows::of(&rows, self.length)
+        })
+    }
+
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+}
