@@ -47,6 +47,25 @@ impl Weights {
         self.published.checkpoint.artefact.as_deref().map(|artefact| &artefact.precision)
     }
 
+    /// Files that belong beside packed weights and are not in the folder, since a GGUF file says what they
+    /// would.
+    ///
+    /// # Errors
+    /// When the tokenizer of the GGUF file is malformed or unknown.
+    pub fn unfiled(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let Published { config, checkpoint, .. } = &self.published;
+        let config = ("config.json", config.value().to_string().into_bytes());
+        #[cfg(feature = "infer")]
+        let tokenizer = match &checkpoint.metadata {
+            Some(metadata) => crate::preprocess::as_files(metadata)?,
+            None => Vec::new(),
+        };
+        #[cfg(not(feature = "infer"))]
+        let tokenizer = Vec::new();
+        let files = [config].into_iter().chain(tokenizer);
+        Ok(files.filter(|(name, _)| self.folder.size(name).is_none()).collect())
+    }
+
     /// Where its weights are read.
     pub(crate) fn source(&self) -> &dyn Source {
         self.synthetic.as_ref().map_or(&self.folder, |source| source)

@@ -74,7 +74,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let plan = weights.plan(&precision)?;
     let matrices = plan.entries.iter().filter(|entry| entry.is_matrix() && entry.bytes > 0);
     let bar = ui.bar("quantising matrices", Some(matrices.count() as u64), Unit::Steps);
-    let (file, plan) = stored(&model, &args.output, |name, out| {
+    let (file, plan) = stored((&model, &weights), &args.output, |name, out| {
         let heard = bar.clone();
         let heard = Rc::new(move |done| heard.set(done));
         Ok(calibrate::quantise(&weights, &precision, &windows, (name, out), heard)?)

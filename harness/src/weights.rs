@@ -209,7 +209,7 @@ pub fn pack(args: &PackArgs, ui: &Ui) -> Result<()> {
     let model = Model::find(&args.model, !args.no_setup, ui)?;
     let weights = model.open()?;
     let precision = args.groups.precision(args.bits);
-    let (file, plan) = stored(&model, &args.output, |name, out| {
+    let (file, plan) = stored((&model, &weights), &args.output, |name, out| {
         let total = weights.plan(&precision)?.source_bytes();
         let bar = ui.bar("packing", Some(total), Unit::Bytes);
         Ok(weights.pack(&precision, name, out, &|done, _| bar.set(done))?)
@@ -242,7 +242,7 @@ pub(crate) fn say_packed(
 /// Makes the file that packed weights go into, by `write`: `output` itself, or where that is no such name a
 /// new folder of this name with the model's other files. The file appears only when it is complete.
 pub(crate) fn stored<T>(
-    model: &Model,
+    (model, weights): (&Model, &Weights),
     output: &Path,
     write: impl FnOnce(&str, &mut BufWriter<File>) -> Result<T>,
 ) -> Result<(PathBuf, T)> {
@@ -255,6 +255,9 @@ pub(crate) fn stored<T>(
             for name in model.companions()? {
                 fs::copy(model.folder.join(name), output.join(name))
                     .with_context(|| format!("copying {name}"))?;
+            }
+            for (name, bytes) in weights.unfiled()? {
+                fs::write(output.join(name), bytes).with_context(|| format!("writing {name}"))?;
             }
             output.join(ARTEFACT)
         }

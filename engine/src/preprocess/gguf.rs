@@ -55,6 +55,26 @@ pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<(Json, u32)> {
     Ok((json, pad.unwrap_or(0)))
 }
 
+/// The files that say of a folder of weights what the metadata say of a GGUF file: its tokenizer, its special
+/// tokens and its chat template.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn as_files(metadata: &Metadata) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    const ROLES: [&str; 5] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token"];
+    if metadata.get("tokenizer.ggml.tokens").is_none() {
+        return Ok(Vec::new());
+    }
+    let (tokenizer, _) = tokenizer_json(metadata)?;
+    let mut config = json!({});
+    for (role, token) in special_tokens(metadata, &ROLES)? {
+        config[role] = token.into();
+    }
+    if let Some(template) = metadata.text("tokenizer.chat_template")? {
+        config["chat_template"] = template.into();
+    }
+    let file = |name, json: Json| (name, json.to_string().into_bytes());
+    Ok(vec![file("tokenizer.json", tokenizer), file("tokenizer_config.json", config)])
+}
+
 /// Special tokens by the names that transformers has for their roles, such as `bos_token`; none where
 /// the file has no vocabulary.
 pub(super) fn special_tokens(

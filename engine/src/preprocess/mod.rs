@@ -47,6 +47,8 @@ mod whisper;
 pub use crate::mel::Mel;
 pub use audio::Audio;
 pub use chat::ChatTemplate;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use gguf::as_files;
 pub use given::{Given, taken};
 pub use image::Image;
 pub use processor::Processor;

@@ -170,11 +170,14 @@ mod tests {
         serde_json::from_value(fixture()[name].clone()).unwrap()
     }
 
-    fn from_gguf(name: &str) -> Tokenizer {
+    fn metadata(name: &str) -> Metadata {
         let (_, bytes) = GGUF.iter().find(|(known, _)| *known == name).unwrap();
         let memory = Memory::new().with("a.gguf", *bytes);
-        let header = pollster::block_on(gguf::read(&memory, "a.gguf")).unwrap();
-        Tokenizer::from_gguf(&header.metadata).unwrap()
+        pollster::block_on(gguf::read(&memory, "a.gguf")).unwrap().metadata
+    }
+
+    fn from_gguf(name: &str) -> Tokenizer {
+        Tokenizer::from_gguf(&metadata(name)).unwrap()
     }
 
     fn check(name: &str, tokenizer: &Tokenizer) {
@@ -195,6 +198,18 @@ mod tests {
     fn ids_of_gguf_vocabularies_are_those_of_python() {
         for (name, _) in GGUF {
             check(name, &from_gguf(name));
+        }
+    }
+
+    /// As a folder of packed weights has them in the place of the file.
+    #[test]
+    fn a_gguf_vocabulary_is_the_same_in_files_of_its_own() {
+        for (name, _) in GGUF {
+            let files = crate::preprocess::as_files(&metadata(name)).unwrap();
+            let file = |wanted: &str| &files.iter().find(|(name, _)| *name == wanted).unwrap().1;
+            check(name, &Tokenizer::from_json(file("tokenizer.json")).unwrap());
+            let config: Value = serde_json::from_slice(file("tokenizer_config.json")).unwrap();
+            assert!(config["eos_token"].is_string(), "{name}: {config}");
         }
     }
 
