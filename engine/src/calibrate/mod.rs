@@ -32,9 +32,6 @@ use std::{
     rc::Rc,
 };
 
-/// One in so many sequences is read ahead.
-const AHEAD: usize = 4;
-
 /// Hears how far it is: how many matrices are quantised, or tokens compared.
 pub type Heard = Rc<dyn Fn(u64)>;
 
@@ -69,8 +66,7 @@ pub fn quantise(
     let learner = Rc::new(Learner::new(&loaded.matrices(), &formats.collect(), text, heard));
     // Tables that are multiplied with as well are quantised for that, too, as they are looked up before; and
     // it is seen which matrix is the last.
-    let part = text.parts(text.count.div_ceil(AHEAD)).next().expect("a text has a sequence");
-    read(&*loaded.model, &learner, part.inputs())?;
+    read(&*loaded.model, &learner, text.inputs())?;
     learner.begin();
     read(&*loaded.model, &learner, &twice(text.inputs()))?;
     let made = learner.take()?;
