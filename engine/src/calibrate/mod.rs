@@ -3,7 +3,8 @@
 //! The text is read twice at once: one half of a batch by the model as it is, the other by what has been
 //! quantised so far (`learner.rs`). A matrix is quantised when the pass first multiplies with it, by the
 //! inputs that it then has in both halves, and the pass goes on with what came of it. So each matrix makes
-//! up for what those before it have done, one pass over the text is enough, and no class has to know of it.
+//! up for what those before it have done, and no class has to know of it. A pass of the model as it is goes
+//! ahead, for tables that are looked up before they are multiplied with.
 //!
 //! `text.rs` makes such a batch of a text; `fidelity.rs` compares what two models expect to follow.
 

@@ -7,7 +7,7 @@ use crate::{
     tensor::Tensor,
     weights::{Checkpoint, Dtype, TensorInfo},
 };
-use record::{Bits, Precision, Scheme};
+use record::{Bits, Precision, Quantizer, Scheme};
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
@@ -38,7 +38,9 @@ impl<'a> Declaration<'a> {
         Declaration {
             checkpoint,
             precision: precision.clone(),
+            // Codes that are chosen anew are none that the file has.
             as_stored: precision.scheme == Scheme::Auto
+                && precision.quantizer == Quantizer::Rtn
                 && stored_bits(checkpoint).map(Bits::Fixed) == Some(precision.bits),
             renames: Cell::new(&[]),
             used: RefCell::default(),
