@@ -2,7 +2,7 @@
 
 use crate::{
     bundle, home,
-    setup::{self, Need, linters, tools::cargo},
+    setup::{self, Need, cargo, linters},
     ui::Ui,
 };
 use anyhow::{Context, Result};
@@ -14,10 +14,12 @@ use std::{
     thread,
 };
 
-const STEPS: [&[&str]; 4] = [
+/// The quickest first, and the tests last, so that their summary is the last that is printed.
+const STEPS: [&[&str]; 5] = [
     &["fmt", "--all", "--check"],
     &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
     &["doc", "--workspace", "--no-deps", "--quiet"],
+    &["test", "--workspace", "--lib", "--bins", "--tests", "--no-run", "--quiet"],
     &["test", "--workspace", "--lib", "--bins", "--tests"],
 ];
 
@@ -36,27 +38,27 @@ pub struct Args {
 /// Runs the steps until one fails, and ends as that one did.
 pub fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     let root = home::needed_checkout("the check of the whole project")?;
-    let mut needs =
-        vec![Need::WasmBundle, Need::Browser(Browser::Chrome), Need::Browser(Browser::Firefox)];
+    let mut browsers = vec![Need::Browser(Browser::Chrome), Need::Browser(Browser::Firefox)];
     if cfg!(target_os = "linux") {
-        needs.extend([Need::Browser(Browser::Webkitgtk), Need::Grid]);
+        browsers.extend([Need::Browser(Browser::Webkitgtk), Need::Grid]);
     }
-    setup::ensure(&needs, ui)?;
+    // The page is built while all else is brought, checked and built: much of it is linked by one thread.
+    // Where a step fails, nobody waits for it.
+    setup::ensure(&[Need::WasmBundle], ui)?;
+    let page = {
+        let ui = ui.clone();
+        thread::spawn(move || bundle::ensure(&ui))
+    };
+    setup::ensure(&browsers, ui)?;
     let linters = linters::ensure(&root, ui)?;
     let cargo = STEPS.map(|step| {
-        let mut command = Command::new(cargo());
+        let mut command = cargo();
         command.args(step).current_dir(&root).env("RUSTDOCFLAGS", "-D warnings");
         if args.faults && env::var_os(SOAK).is_none() {
             command.env(SOAK, "30");
         }
         command
     });
-    // The quickest first, and the tests last, so that their summary is the last that is printed. The page
-    // is built meanwhile: much of it is linked by one thread. Where a step fails, nobody waits for it.
-    let page = {
-        let ui = ui.clone();
-        thread::spawn(move || bundle::ensure(&ui))
-    };
     let mut steps: Vec<Command> = linters.into_iter().chain(cargo).collect();
     let tests = steps.pop().expect("there are steps");
     for step in steps {

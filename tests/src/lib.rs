@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 /// The program under test, built if need be.
 pub static HARNESS: LazyLock<PathBuf> = LazyLock::new(|| {
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut build = harness::setup::cargo();
     build.args(["build", "--quiet", "--package", "harness"]).current_dir(root());
     if !cfg!(debug_assertions) {
         build.arg("--release");

@@ -13,7 +13,7 @@ use crate::{
 use faults::{FAULTS, Fault};
 use shaders::{Dialect, Files};
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     rc::Rc,
 };
 
@@ -33,6 +33,8 @@ struct Checked {
     gpu: Rc<Gpu>,
     checks: Vec<Check>,
     kernels: Vec<BTreeSet<Kernel>>,
+    /// The files of every kernel, and its text.
+    texts: BTreeMap<Kernel, (Vec<String>, String)>,
 }
 
 impl Checked {
@@ -49,19 +51,24 @@ impl Checked {
         let checks = checks();
         let device = Device::Gpu(Rc::clone(&gpu));
         let rehearse = |check: &Check| gpu.watch(|| gpu.discard(|| drop((check.run)(&device)))).1;
-        let kernels = checks.iter().map(|check| rehearse(check).kernels).collect();
+        let kernels: Vec<BTreeSet<Kernel>> =
+            checks.iter().map(|check| rehearse(check).kernels).collect();
         gpu.make_pipelines_late();
-        Checked { gpu, checks, kernels }
+        let files = Files::default();
+        let text = |kernel: &Kernel| (kernel.files(&files).expect("files"), text(kernel, &files));
+        let all: BTreeSet<Kernel> = kernels.iter().flatten().copied().collect();
+        let texts = all.iter().map(|kernel| (*kernel, text(kernel))).collect();
+        Checked { gpu, checks, kernels, texts }
     }
 
-    /// Whether a check fails of those that dispatch a kernel with the fault in its text.
-    fn notices(&self, files: &Files) -> bool {
-        let text =
-            |kernel: &Kernel, files: &Files| kernel.text(files, Dialect::HERE).expect("a text");
-        let all: BTreeSet<&Kernel> = self.kernels.iter().flatten().collect();
-        let differing: BTreeSet<&Kernel> = all
-            .into_iter()
-            .filter(|kernel| text(kernel, files) != text(kernel, &Files::default()))
+    /// Whether a check fails of those that dispatch a kernel with the fault of a file in its text.
+    fn notices(&self, file: &str, files: &Files) -> bool {
+        let differing: BTreeSet<&Kernel> = self
+            .texts
+            .iter()
+            .filter(|(_, (its, _))| its.iter().any(|it| it == file))
+            .filter(|(kernel, (_, right))| text(kernel, files) != *right)
+            .map(|(kernel, _)| kernel)
             .collect();
         let meets = |kernels: &BTreeSet<Kernel>| kernels.iter().any(|it| differing.contains(it));
         let checks = self.checks.iter().zip(&self.kernels);
@@ -77,6 +84,10 @@ impl Checked {
         self.gpu.use_files(Files::default());
         noticed
     }
+}
+
+fn text(kernel: &Kernel, files: &Files) -> String {
+    kernel.text(files, Dialect::HERE).expect("a text")
 }
 
 /// The kernels with a definition.
@@ -103,7 +114,7 @@ fn unnoticed(faults: impl Iterator<Item = &'static Fault>) -> Vec<String> {
         let text = files.text(file).expect("a file").to_owned();
         assert!(text.contains(before), "{file}.wgsl has no {before:?}");
         files.replace(file, text.replacen(before, after, 1));
-        if !gpus.iter().any(|checked| checked.notices(&files)) {
+        if !gpus.iter().any(|checked| checked.notices(file, &files)) {
             unnoticed.push(format!("{file}.wgsl: {before:?} as {after:?}: {why}"));
         }
     }

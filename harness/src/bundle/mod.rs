@@ -163,7 +163,7 @@ fn compile(
     let folder = if module.has_threads() { "target/web-build-threads" } else { "target/web-build" };
     let target = root.join(folder);
     let mut cargo = toolchain.cargo_build(module.has_threads());
-    cargo.args(["--package", "engine", "--lib", "--profile", "web"]).args(module.features());
+    cargo.args(["--package", "engine", "--profile", "web"]).args(module.features());
     cargo.arg("--target-dir");
     cargo.arg(&target).current_dir(root);
     if let Some(commit) = commit {

@@ -3,14 +3,13 @@
 //! cargo knows the crates, and each carries its own texts in the source that cargo unpacked to build
 //! it. A text that many share is written once. What may be among them is the matter of `deny.toml`.
 
-use crate::setup::{tools::cargo, wasm};
+use crate::setup::{cargo, wasm};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// What `cargo metadata` tells, as far as it matters here.
@@ -75,7 +74,7 @@ fn is_own(package: &Package, checkout: &Path) -> bool {
 }
 
 fn metadata(manifest: &Path, target: &str) -> Result<Metadata> {
-    let mut command = Command::new(cargo());
+    let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target]);
     let output = command.arg("--manifest-path").arg(manifest).output();
     let output = output.context("cannot start cargo")?;

@@ -1,17 +1,13 @@
 //! Builds what a packed folder runs: the program, and geckodriver out of its crate.
 
 use crate::{
-    setup::{
-        command,
-        tools::{GECKODRIVER_VERSION, cargo},
-    },
+    setup::{cargo, command, tools::GECKODRIVER_VERSION},
     ui::{Ui, Unit},
 };
 use anyhow::{Context, Result, ensure};
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// What was built.
@@ -32,7 +28,7 @@ pub(super) fn host() -> Result<String> {
 pub(super) fn build(checkout: &Path, target: &str, host: &str, ui: &Ui) -> Result<Built> {
     let bar = ui.bar(format!("building the program for {target}"), None, Unit::Steps);
     let folder = checkout.join("target");
-    let mut build = Command::new(cargo());
+    let mut build = cargo();
     build.args(["build", "--release", "--package", "harness", "--target-dir"]).arg(&folder);
     // Without the option the build shares what was built for this system before.
     if target != host {
@@ -49,7 +45,7 @@ pub(super) fn build(checkout: &Path, target: &str, host: &str, ui: &Ui) -> Resul
 
     let root = folder.join("pack-tools").join(target);
     let bar = ui.bar("building geckodriver", None, Unit::Steps);
-    let mut install = Command::new(cargo());
+    let mut install = cargo();
     install.args(["install", "--locked", "--version", GECKODRIVER_VERSION, "--root"]).arg(&root);
     install.args(["--target", target, "geckodriver"]);
     command::run(install, &bar).context("geckodriver does not build")?;

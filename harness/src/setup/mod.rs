@@ -22,6 +22,8 @@ pub(crate) mod selenium;
 pub(crate) mod tools;
 pub(crate) mod wasm;
 
+pub use tools::cargo;
+
 use crate::{home, ui::Ui};
 use anyhow::{Result, bail};
 use record::Browser;

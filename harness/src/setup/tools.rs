@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use record::Browser;
-use std::{env, ffi::OsString, path::PathBuf, process::Command};
+use std::{env, path::PathBuf, process::Command};
 
 /// Something outside this repository that a command runs.
 pub(super) struct Tool {
@@ -235,9 +235,17 @@ pub(super) fn all() -> impl Iterator<Item = &'static Tool> {
 /// The geckodriver that is installed and packed.
 pub(crate) const GECKODRIVER_VERSION: &str = "0.37.1";
 
-/// The cargo that runs this program, or the one on PATH.
-pub(crate) fn cargo() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs this program, or the one on PATH, without what cargo tells a program of its own
+/// package: a crate whose build asks for these variables would be built anew each time another asks.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo
 }
 
 /// Builds and installs geckodriver from its crate.
@@ -246,7 +254,9 @@ pub(super) fn install_geckodriver(ui: &Ui) -> Result<()> {
         bail!("geckodriver is built from its crate, and there is no cargo here");
     }
     let bar = ui.bar("building geckodriver, a minute or two", None, Unit::Steps);
-    let mut install = Command::new(cargo());
+    let mut install = cargo();
+    // It hands texts on: optimising it all takes longer to build than it ever saves.
+    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
     install.args(["install", "--locked", "--version", GECKODRIVER_VERSION, "geckodriver"]);
     command::run(install, &bar).context("cannot install geckodriver")
 }

@@ -98,13 +98,14 @@ impl Toolchain {
         flags.into_iter().flat_map(|flag| ["-C".to_owned(), flag]).collect()
     }
 
-    /// `cargo build` for a page, to be completed with what to build.
+    /// What builds a library for a page, to be completed with which.
     pub(crate) fn cargo_build(&self, threads: bool) -> Command {
         let mut cargo = match self {
-            Toolchain::Ready { .. } => Command::new(cargo()),
+            Toolchain::Ready { .. } => cargo(),
             Toolchain::FromSource { .. } => Command::new("/usr/bin/cargo"),
         };
-        cargo.args(["build", "--target", TRIPLE]);
+        // The library is a module for a page alone: no other build has to link one.
+        cargo.args(["rustc", "--lib", "--crate-type", "cdylib", "--target", TRIPLE]);
         let is_built = matches!(self, Toolchain::FromSource { .. });
         if is_built || threads {
             // Building the standard library is a nightly feature that the compiler's own version of
