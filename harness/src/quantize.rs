@@ -74,13 +74,19 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let plan = weights.plan(&precision)?;
     let matrices = plan.entries.iter().filter(|entry| entry.is_matrix() && entry.bytes > 0);
     let bar = ui.bar("quantising matrices", Some(matrices.count() as u64), Unit::Steps);
-    let (file, plan) = stored((&model, &weights), &args.output, |name, out| {
+    let (file, made) = stored((&model, &weights), &args.output, |name, out| {
         let heard = bar.clone();
         let heard = Rc::new(move |done| heard.set(done));
         Ok(calibrate::quantise(&weights, &precision, &windows, (name, out), heard)?)
     })?;
     bar.finish();
-    say_packed(&model, &precision, &file, &plan, ui)
+    if !made.rounded.is_empty() {
+        let names = made.rounded.join(", ");
+        ui.warn(format!(
+            "the text does not reach these matrices, so they are rounded to nearest: {names}"
+        ));
+    }
+    say_packed(&model, &precision, &file, &made.plan, ui)
 }
 
 /// A text that a model reads.

@@ -36,9 +36,16 @@ use std::{
 /// Hears how far it is: how many matrices are quantised, or tokens compared.
 pub type Heard = Rc<dyn Fn(u64)>;
 
+/// What a calibration has made.
+#[derive(Debug)]
+pub struct Quantised {
+    /// The weights as they are packed.
+    pub plan: LoadPlan,
+    /// Matrices that are rounded to nearest, as the text does not reach them, or one of their groups alone.
+    pub rounded: Vec<String>,
+}
+
 /// Quantises `weights` while the model reads `text`, and packs them into `out`, an empty file called `file`.
-///
-/// Matrices that the text does not reach are rounded to nearest.
 ///
 /// # Errors
 /// When weights cannot be read, the model does not take the text, or the file cannot be written.
@@ -48,7 +55,7 @@ pub fn quantise(
     text: &Windows,
     (file, out): (&str, &mut (impl Write + Seek)),
     heard: Heard,
-) -> Result<LoadPlan> {
+) -> Result<Quantised> {
     if !precision.bits.is_grouped() {
         let message = format!("{}-bit weights have no codes to choose", precision.bits);
         return Err(Error::unsupported(message));
@@ -71,10 +78,14 @@ pub fn quantise(
     learner.begin();
     read(&*loaded.model, &learner, &twice(text.inputs()))?;
     let made = learner.take()?;
+    let matrices =
+        declared.plan().entries.iter().filter(|entry| entry.is_matrix() && entry.bytes > 0);
+    let names = matrices.map(|entry| entry.name.clone());
+    let rounded = names.filter(|name| !made.contains_key(name)).collect();
     let recipe = (precision, weights.published.config.value());
     let declared = declared.by(&Gptq);
-    let packed = block_on(declared.write(source, made, recipe, file, out, &|_, _| ()))?;
-    Ok(packed)
+    let plan = block_on(declared.write(source, made, recipe, file, out, &|_, _| ()))?;
+    Ok(Quantised { plan, rounded })
 }
 
 /// Work of this thread is spread over all processors.

@@ -28,11 +28,17 @@ fn precision(text: &str) -> Precision {
 
 /// The model of a case packed by a calibration, in a folder of its own.
 fn quantised(case: &str, at: &str, text: &Windows) -> tempfile::TempDir {
+    quantised_but(case, at, text, &[])
+}
+
+/// The same, where the text does not reach some matrices.
+fn quantised_but(case: &str, at: &str, text: &Windows, others: &[&str]) -> tempfile::TempDir {
     let (folder, made) = (zoo(case), tempfile::tempdir().unwrap());
     let mut out = Cursor::new(Vec::new());
     let heard: Heard = Rc::new(|_| ());
     let file = ("model.safetensors", &mut out);
-    quantise(&opened(&folder), &precision(at), text, file, heard).unwrap();
+    let rounded = quantise(&opened(&folder), &precision(at), text, file, heard).unwrap().rounded;
+    assert_eq!(rounded, others, "{case}");
     fs::write(made.path().join("model.safetensors"), out.into_inner()).unwrap();
     fs::copy(folder.join("config.json"), made.path().join("config.json")).unwrap();
     made

@@ -83,8 +83,8 @@ fn build(root: &Path, ui: &Ui) -> Result<PathBuf> {
         let engine = compile(root, *module, &toolchain, commit.as_deref(), &bar)?;
         bind(&engine, *module, &new.join(format!("pkg/{module}")))
     };
-    // Those with threads share no library with those without, and what takes longest of a build, to
-    // optimise all crates as one, keeps a single processor busy.
+    // Those with threads share no library with those without, and what takes longest of a build, the engine
+    // itself, keeps a single processor busy.
     let (threaded, plain): (Vec<&Module>, Vec<&Module>) =
         Module::ALL.iter().partition(|module| module.has_threads());
     thread::scope(|scope| {
