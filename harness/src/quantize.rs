@@ -82,9 +82,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     bar.finish();
     if !made.rounded.is_empty() {
         let names = made.rounded.join(", ");
-        ui.warn(format!(
-            "the text does not reach these matrices, so they are rounded to nearest: {names}"
-        ));
+        ui.warn(format!("rounded to nearest, as the text has no say in them: {names}"));
     }
     say_packed(&model, &precision, &file, &made.plan, ui)
 }

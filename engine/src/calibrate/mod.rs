@@ -41,7 +41,8 @@ pub type Heard = Rc<dyn Fn(u64)>;
 pub struct Quantised {
     /// The weights as they are packed.
     pub plan: LoadPlan,
-    /// Matrices that are rounded to nearest, as the text does not reach them, or one of their groups alone.
+    /// Matrices that are rounded to nearest: the text does not reach them, they are only looked up, or they
+    /// are several under one name.
     pub rounded: Vec<String>,
 }
 
