@@ -163,8 +163,9 @@ pub(in crate::ops) fn all_checks() -> Vec<Check> {
     prompts.map(|(width, prompt)| check(width, prompt, None)).collect()
 }
 
-/// Longer prompts are stored without a pass over them, which on a software adapter takes seconds.
-const ATTENDED: usize = 70;
+/// Longer prompts are stored without a pass over them, which on a software adapter takes seconds; one of so
+/// many tokens meets every kernel of many queries that a cache has.
+const ATTENDED: usize = 300;
 
 fn check(width: usize, prompt: usize, window: Option<usize>) -> Check {
     Check::new(format!("self-attention behind {prompt}, {width} wide"), move |device| {
