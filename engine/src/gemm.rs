@@ -46,11 +46,6 @@ impl<'a> Grid<'a> {
         self.rows
     }
 
-    /// Columns there are.
-    pub(crate) fn columns(self) -> usize {
-        self.columns
-    }
-
     /// Values behind the first that the last one is.
     fn reach(&self) -> usize {
         match self.rows * self.columns {
@@ -60,14 +55,22 @@ impl<'a> Grid<'a> {
     }
 }
 
+/// `a · b`, its rows spread over threads.
+pub(crate) fn product(a: Grid<'_>, b: Grid<'_>) -> Vec<f32> {
+    let mut y = vec![0.0; a.rows * b.columns];
+    spread(&mut y, a, b, 0.0);
+    y
+}
+
 /// `y += a · b`, where the rows of `y` lie one after another.
 pub(crate) fn add_product(y: &mut [f32], a: Grid<'_>, b: Grid<'_>) {
     assert_eq!(y.len(), a.rows * b.columns);
-    add_product_within(y, b.columns, a, b);
+    product_within(y, b.columns, a, b, 1.0);
 }
 
-/// The same, where it is `y_row` from a row of `y` to the next.
-fn add_product_within(y: &mut [f32], y_row: usize, a: Grid<'_>, b: Grid<'_>) {
+/// `y = a · b + y · share`, where it is `y_row` from a row of `y` to the next. If the share is 0, `y` is not read:
+/// pages of zeros that are read before they are written are mapped twice, and each time all threads wait.
+fn product_within(y: &mut [f32], y_row: usize, a: Grid<'_>, b: Grid<'_>, share: f32) {
     assert_eq!(a.columns, b.rows);
     assert!(b.columns <= y_row && (a.rows == 0 || y.len() >= (a.rows - 1) * y_row + b.columns));
     assert!(a.reach() <= a.values.len() && b.reach() <= b.values.len());
@@ -87,7 +90,7 @@ fn add_product_within(y: &mut [f32], y_row: usize, a: Grid<'_>, b: Grid<'_>) {
             b.values.as_ptr(),
             b_row,
             b_column,
-            1.0,
+            share,
             y.as_mut_ptr(),
             y_row as isize,
             1,
@@ -97,9 +100,15 @@ fn add_product_within(y: &mut [f32], y_row: usize, a: Grid<'_>, b: Grid<'_>) {
 
 /// The same, its rows spread over threads.
 pub(crate) fn add_product_spread(y: &mut [f32], a: Grid<'_>, b: Grid<'_>) {
-    threads::rows(y, b.columns, a.columns * b.columns, |first, y| {
+    spread(y, a, b, 1.0);
+}
+
+/// Each slice puts all of `b` into the order in which it is read, so there are no more than threads.
+fn spread(y: &mut [f32], a: Grid<'_>, b: Grid<'_>, share: f32) {
+    assert_eq!(y.len(), a.rows * b.columns);
+    threads::tall_rows(y, b.columns, a.columns * b.columns, |first, y| {
         let rows = first..first + y.len() / b.columns;
-        add_product(y, a.part(rows, 0..a.columns), b);
+        product_within(y, b.columns, a.part(rows, 0..a.columns), b, share);
     });
 }
 
@@ -116,7 +125,8 @@ pub(crate) fn gram(x: Grid<'_>) -> Vec<f32> {
         for top in (first..end).step_by(TALL) {
             let tall = top..(top + TALL).min(end);
             let y = &mut rows[(top - first) * n + top..(tall.end - first) * n];
-            add_product_within(y, n, columns.part(tall, 0..x.rows), x.part(0..x.rows, top..n));
+            let (tall, rest) = (columns.part(tall, 0..x.rows), x.part(0..x.rows, top..n));
+            product_within(y, n, tall, rest, 0.0);
         }
     });
     for row in 0..n {
@@ -149,9 +159,13 @@ mod tests {
                 assert!((y[row * 3 + column] - 1.0 - sum).abs() < 1e-5);
             }
         }
+        let left = Grid::of(&a, 9).part(2..6, 1..8);
         let mut spread = vec![1.0; 4 * 3];
-        add_product_spread(&mut spread, Grid::of(&a, 9).part(2..6, 1..8), right);
+        add_product_spread(&mut spread, left, right);
         assert_eq!(spread, y);
+        for (own, y) in product(left, right).iter().zip(y) {
+            assert!((own + 1.0 - y).abs() < 1e-5);
+        }
     }
 
     #[test]

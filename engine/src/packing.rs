@@ -3,14 +3,14 @@
 use crate::{
     case::Case,
     error::Result,
-    load::{Declared, LoadPlan},
+    load::{Declared, LoadPlan, PrecisionPlan},
     models::{self, Model},
-    published::Published,
+    published::{Inputs, Published},
     synthetic,
     weights::{Folder, Source},
 };
 use pollster::block_on;
-use record::Precision;
+use record::{Bits, Precision};
 use std::{
     collections::BTreeMap,
     io::{Seek, Write},
@@ -23,6 +23,10 @@ pub struct Weights {
     pub(crate) published: Published,
     /// Where they are computed, if no file holds them.
     synthetic: Option<synthetic::Weights>,
+    /// What the model is run on, in a case.
+    inputs: Option<Inputs>,
+    /// The formats that a precision may name by their hash.
+    formats: Option<PrecisionPlan>,
 }
 
 impl Weights {
@@ -32,19 +36,32 @@ impl Weights {
     /// When a file is missing or malformed, or no class loads the model.
     pub fn open(folder: &Path, files: &[String]) -> Result<Weights> {
         let folder = Folder::new(folder);
-        let (published, synthetic) = match files.iter().any(|file| file == "case.json") {
+        let (published, synthetic, inputs) = match files.iter().any(|file| file == "case.json") {
             true => {
                 let case = block_on(Case::open(&folder, files))?;
-                (case.published, case.synthetic)
+                (case.published, case.synthetic, Some(case.inputs))
             }
-            false => (block_on(Published::open(&folder, files))?, None),
+            false => (block_on(Published::open(&folder, files))?, None, None),
         };
-        Ok(Weights { folder, published, synthetic })
+        Ok(Weights { folder, published, synthetic, inputs, formats: None })
+    }
+
+    /// The same with a precision plan. The precision that names it, all else as in `precision`.
+    #[must_use]
+    pub fn mixed(self, formats: PrecisionPlan, precision: &Precision) -> (Weights, Precision) {
+        let plan = Some(formats.mix());
+        let precision = Precision { bits: Bits::Adaptive, plan, ..precision.clone() };
+        (Weights { formats: Some(formats), ..self }, precision)
     }
 
     /// The precision that its weights are packed in, if they are.
     pub fn packed_in(&self) -> Option<&Precision> {
         self.published.checkpoint.artefact.as_deref().map(|artefact| &artefact.precision)
+    }
+
+    /// What the model is run on, if the folder is a case.
+    pub fn inputs(&self) -> Option<&Inputs> {
+        self.inputs.as_ref()
     }
 
     /// Files that belong beside packed weights and are not in the folder, since a GGUF file says what they
@@ -99,6 +116,13 @@ impl Weights {
 
     pub(crate) fn declare(&self, precision: &Precision) -> Result<Declared<Box<dyn Model>>> {
         let Published { class, config, checkpoint, .. } = &self.published;
-        models::declare(*class, config, checkpoint, precision)
+        let by = |precision| models::declare(*class, config, checkpoint, precision);
+        match &self.formats {
+            Some(formats) if precision.mix() == Some(formats.mix()) => {
+                by(&Precision { plan: None, ..precision.clone() })?
+                    .mixed(formats, precision.quantizer)
+            }
+            _ => by(precision),
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Result, bail, ensure};
-use record::{Backend, Browser, Cell, Class, Precision};
+use record::{Backend, Browser, Cell, Class, Mix, Precision, Quantizer};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -89,6 +89,13 @@ impl Config {
         if precision.bits.is_grouped() {
             option("scheme", precision.scheme.to_string());
             option("group-size", precision.group_size.to_string());
+        }
+        if precision.quantizer != Quantizer::default() {
+            option("quantizer", precision.quantizer.to_string());
+        }
+        if let Some(Mix::Rule { bits, critical }) = precision.mix() {
+            option("base-bits", bits.to_string());
+            option("critical-bits", critical.to_string());
         }
         for (name, value) in Sizes::options(&cell.axes) {
             option(&name, value);

@@ -2,7 +2,7 @@
 
 use crate::suggest;
 use clap::Args;
-use record::{Bits, Precision, Quantizer, Scheme};
+use record::{Bits, Mix, Precision, Quantizer, Scheme};
 
 /// How weights of few bits are stored, beside their bits.
 #[derive(Clone, Debug, Args)]
@@ -19,6 +19,15 @@ pub struct Groups {
     /// `quantize` has packed.
     #[arg(long, default_value = "rtn", value_parser = suggest::name::<Quantizer>)]
     pub quantizer: Quantizer,
+
+    /// Bits of most matrices where `--bits` is adaptive: 16, 8, 4, 3 or 2.
+    #[arg(long, value_name = "BITS", default_value = "4", value_parser = width)]
+    pub base_bits: u8,
+
+    /// Bits of embeddings, heads, attention, and the first and last block where `--bits` is adaptive: 16, 8,
+    /// 4, 3 or 2. Weights that `quantize` has mixed are taken as they are.
+    #[arg(long, value_name = "BITS", default_value = "8", value_parser = width)]
+    pub critical_bits: u8,
 }
 
 fn group_size(text: &str) -> Result<u32, String> {
@@ -26,10 +35,17 @@ fn group_size(text: &str) -> Result<u32, String> {
     size.ok_or_else(|| "weights share a scale in groups of 32, 64 or 128".to_owned())
 }
 
+/// A width that can be mixed with others.
+pub(crate) fn width(text: &str) -> Result<u8, String> {
+    let bits = text.parse().ok().filter(|bits| Mix::WIDTHS.contains(bits));
+    bits.ok_or_else(|| "widths that can be mixed are 16, 8, 4, 3 and 2".to_owned())
+}
+
 impl Groups {
     /// The precision with so many bits.
     pub fn precision(&self, bits: Bits) -> Precision {
-        let Groups { scheme, group_size, quantizer } = *self;
-        Precision { scheme, group_size, quantizer, ..Precision::of(bits) }.canonical()
+        let Groups { scheme, group_size, quantizer, base_bits, critical_bits } = *self;
+        let plan = Some(Mix::Rule { bits: base_bits, critical: critical_bits });
+        Precision { scheme, group_size, quantizer, plan, ..Precision::of(bits) }.canonical()
     }
 }

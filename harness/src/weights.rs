@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use engine::{
-    load::{Entry, LoadPlan, Place, Step},
+    load::{Entry, LoadPlan, Place, PrecisionPlan, Step},
     packing::Weights,
 };
 use record::{Bits, CaseManifest, Precision};
@@ -22,6 +22,8 @@ use std::{
 
 /// The name of an artefact in a folder.
 const ARTEFACT: &str = "model.safetensors";
+/// The name of the precision plan beside it.
+const PLAN: &str = "precision-plan.json";
 
 /// What `pack-weights` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,19 +32,25 @@ Examples:
   cargo harness pack-weights ./my-model --bits 4 -o ./my-model-q4
       a folder that runs as the model does, at 4 bits and without quantising anything
   cargo harness pack-weights smollm2-135m --bits 3 --scheme asymmetric -o q3.safetensors
-      the weights alone, in one file")]
+      the weights alone, in one file
+  cargo harness pack-weights ./my-model --bits adaptive --plan precision-plan.json -o ./my-model-mixed
+      each matrix in the format that a file names")]
 pub struct PackArgs {
     /// A model that `run --models` knows, a case folder, a folder as Hugging Face has it, or a .gguf
     /// file.
     pub model: String,
 
-    /// Bits of the stored weights: 32, 16, 8, 4, 3 or 2.
+    /// Bits of the stored weights: 32, 16, 8, 4, 3, 2 or adaptive.
     #[arg(long)]
     pub bits: Bits,
 
     /// How grouped weights are stored.
     #[command(flatten)]
     pub groups: Groups,
+
+    /// The format of each matrix, where bits are adaptive: a file as `quantize` writes it [default: by rule].
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
 
     /// Where the packed weights go: a file that ends in .safetensors, or a new folder, into which the
     /// model's other files are copied.
@@ -97,7 +105,7 @@ impl Model {
         };
         let is_kept = |file: &&str| match *file {
             "case.json" => manifest.as_ref().is_some_and(|case| case.weights.is_none()),
-            "model.safetensors.index.json" => false,
+            "model.safetensors.index.json" | PLAN => false,
             file => {
                 let is_weights =
                     [".safetensors", ".gguf", ".txt"].iter().any(|end| file.ends_with(end));
@@ -207,8 +215,8 @@ fn origin(entry: &Entry) -> String {
 /// Packs the weights of a model.
 pub fn pack(args: &PackArgs, ui: &Ui) -> Result<()> {
     let model = Model::find(&args.model, !args.no_setup, ui)?;
-    let weights = model.open()?;
-    let precision = args.groups.precision(args.bits);
+    let (weights, precision) =
+        planned(model.open()?, args.groups.precision(args.bits), args.plan.as_deref())?;
     let (file, plan) = stored((&model, &weights), &args.output, |name, out| {
         let total = weights.plan(&precision)?.source_bytes();
         let bar = ui.bar("packing", Some(total), Unit::Bytes);
@@ -217,7 +225,21 @@ pub fn pack(args: &PackArgs, ui: &Ui) -> Result<()> {
     say_packed(&model, &precision, &file, &plan, ui)
 }
 
-/// Says what was made.
+/// Weights and their precision with the formats that a file names, if there is one.
+pub(crate) fn planned(
+    weights: Weights,
+    precision: Precision,
+    file: Option<&Path>,
+) -> Result<(Weights, Precision)> {
+    let Some(file) = file else { return Ok((weights, precision)) };
+    ensure!(precision.bits == Bits::Adaptive, "a precision plan mixes widths: say --bits adaptive");
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let formats: PrecisionPlan =
+        serde_json::from_str(&text).with_context(|| format!("the plan in {}", file.display()))?;
+    Ok(weights.mixed(formats, &precision))
+}
+
+/// Says what was made, and writes the formats of mixed widths beside it.
 pub(crate) fn say_packed(
     model: &Model,
     precision: &Precision,
@@ -225,6 +247,14 @@ pub(crate) fn say_packed(
     plan: &LoadPlan,
     ui: &Ui,
 ) -> Result<()> {
+    if precision.bits == Bits::Adaptive {
+        let beside = match file.file_name().is_some_and(|name| name == ARTEFACT) {
+            true => file.with_file_name(PLAN),
+            false => file.with_extension("plan.json"),
+        };
+        let text = serde_json::to_string_pretty(&plan.precision_plan())?;
+        fs::write(&beside, text).with_context(|| format!("writing {}", beside.display()))?;
+    }
     let bytes = fs::metadata(file)?.len();
     let bpw = plan.memory().bpw;
     let text = format!(
@@ -239,6 +269,18 @@ pub(crate) fn say_packed(
     Ok(())
 }
 
+/// Whether packed weights go into a folder of this name, and not into a file.
+fn is_folder(output: &Path) -> bool {
+    output.extension().is_none_or(|extension| extension != "safetensors")
+}
+
+/// Fails where [`stored`] would not write: whoever computes for minutes asks before.
+pub(crate) fn free(output: &Path) -> Result<()> {
+    let is_taken = is_folder(output) && output.exists();
+    ensure!(!is_taken, "{} is there already; name a new folder", output.display());
+    Ok(())
+}
+
 /// Makes the file that packed weights go into, by `write`: `output` itself, or where that is no such name a
 /// new folder of this name with the model's other files. The file appears only when it is complete.
 pub(crate) fn stored<T>(
@@ -246,11 +288,12 @@ pub(crate) fn stored<T>(
     output: &Path,
     write: impl FnOnce(&str, &mut BufWriter<File>) -> Result<T>,
 ) -> Result<(PathBuf, T)> {
-    let file = match output.extension().is_some_and(|extension| extension == "safetensors") {
-        true => output.to_owned(),
-        false => {
+    let is_folder = is_folder(output);
+    let file = match is_folder {
+        false => output.to_owned(),
+        true => {
             let context = || format!("making the folder {}", output.display());
-            ensure!(!output.exists(), "{} is there already; name a new folder", output.display());
+            free(output)?;
             fs::create_dir_all(output).with_context(context)?;
             for name in model.companions()? {
                 fs::copy(model.folder.join(name), output.join(name))
@@ -274,7 +317,10 @@ pub(crate) fn stored<T>(
         }
         Err(error) => {
             // What is left of it is of no use to anyone.
-            let _ = fs::remove_file(&part);
+            let _ = match is_folder {
+                true => fs::remove_dir_all(output),
+                false => fs::remove_file(&part),
+            };
             Err(error)
         }
     }
@@ -315,7 +361,10 @@ mod tests {
                 scheme: record::Scheme::Auto,
                 group_size: 32,
                 quantizer: record::Quantizer::Rtn,
+                base_bits: 4,
+                critical_bits: 8,
             },
+            plan: None,
             output: output.clone(),
             no_setup: true,
         };

@@ -42,6 +42,16 @@ fn the_committed_cases_pass_at_full_width() {
 /// last bit, and does so by the same plan.
 #[test]
 fn packed_weights_give_the_same_numbers_in_the_page() {
+    packed_weights_are_the_same("4");
+}
+
+/// So it is with widths that are mixed by rule.
+#[test]
+fn packed_weights_of_mixed_widths_give_the_same_numbers_in_the_page() {
+    packed_weights_are_the_same("adaptive");
+}
+
+fn packed_weights_are_the_same(bits: &str) {
     let folder = tempfile::tempdir().unwrap();
     let zoo =
         ["llama/llama-gqa", "clap/clap-fused"].map(|case| root().join("tests/zoo").join(case));
@@ -49,11 +59,11 @@ fn packed_weights_give_the_same_numbers_in_the_page() {
     for case in &zoo {
         let packed = folder.path().join(case.file_name().unwrap()).with_extension("packed");
         let mut pack = Command::new(&*HARNESS);
-        pack.arg("pack-weights").arg(case).args(["--bits", "4", "-o"]).arg(&packed);
+        pack.arg("pack-weights").arg(case).args(["--bits", bits, "-o"]).arg(&packed);
         assert!(pack.status().expect("the harness starts").success());
         cases.extend([packed.display().to_string(), case.display().to_string()]);
     }
-    let options = ["--bits", "4", "--browsers", "chrome", "--repeat", "1", "--cases"];
+    let options = ["--bits", bits, "--browsers", "chrome", "--repeat", "1", "--cases"];
     let cases: Vec<&str> = options.into_iter().chain(cases.iter().map(String::as_str)).collect();
     let (code, records) = run(folder.path(), &cases);
     assert_eq!((code, records.len()), (0, 2 * zoo.len() * 2));
@@ -70,6 +80,47 @@ fn packed_weights_give_the_same_numbers_in_the_page() {
         assert_eq!(outcome.correctness, direct.correctness, "{}", packed.cell);
         assert_eq!(outcome.generated_ids, direct.generated_ids, "{}", packed.cell);
     }
+}
+
+/// Classes that read no text are measured on the inputs of their case. The plan that was written is the one that a
+/// page carries out, within the budget, and another program can pack by it.
+#[test]
+fn a_mix_by_measured_harm_runs_in_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let harness = |words: &[&str]| {
+        let mut command = Command::new(&*HARNESS);
+        let output = command.args(words).arg("--no-setup").current_dir(folder.path()).output();
+        let output = output.expect("the harness starts");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (mixed, again) = (folder.path().join("mixed"), folder.path().join("again"));
+    let case = root().join("tests/zoo/vit/vit-labels").display().to_string();
+    let quantize = ["quantize", &case, "--bits", "adaptive", "--bpw", "4.2", "-o", "mixed"];
+    let (is_made, said) = harness(&quantize);
+    assert!(is_made, "{said}");
+    let (is_made, said) = harness(&quantize);
+    assert!(!is_made && said.contains("is there already"), "{said}");
+    let pack = ["pack-weights", &case, "--bits", "adaptive", "-o", "again", "--plan"];
+    let (is_made, said) = harness(&[&pack[..], &["mixed/precision-plan.json"]].concat());
+    assert!(is_made, "{said}");
+    let bytes = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(bytes(&mixed) == bytes(&again), "one plan makes one file");
+    let options =
+        ["--bits", "adaptive", "--browsers", "chrome", "--repeat", "1", "--cases", "mixed"];
+    let (code, records) = run(folder.path(), &options);
+    assert_eq!((code, records.len()), (0, 2));
+    for record in records {
+        let outcome = &record.outcome;
+        assert_eq!(outcome.status, Status::Pass, "{}: {:?}", record.cell, outcome.reason);
+        let bpw = outcome.memory.unwrap().bpw;
+        assert!((3.5..=4.2).contains(&bpw), "{bpw}");
+        assert!(outcome.plan.iter().filter(|entry| entry.format.starts_with('q')).count() > 1);
+    }
+    let (is_made, said) = harness(&["quantize", &case, "--bits", "adaptive", "-o", "none"]);
+    assert!(!is_made && said.contains("need a budget"), "{said}");
+    let (is_made, said) =
+        harness(&["quantize", &case, "--bits", "adaptive", "--bpw", "1", "-o", "none"]);
+    assert!(!is_made && said.contains("bits a weight") && !folder.path().join("none").exists());
 }
 
 /// Copies a case with another `model.safetensors`.

@@ -14,6 +14,7 @@ mod environment;
 mod expectation;
 mod flag;
 mod infer;
+mod mix;
 mod names;
 mod outcome;
 mod precision;
@@ -36,6 +37,7 @@ pub use flag::Flag;
 pub use infer::{
     Chat, Empty, Finding, Generation, InferRequest, Inference, Label, Place, Question,
 };
+pub use mix::Mix;
 pub use names::UnknownName;
 pub use outcome::{
     Correctness, Energy, EnergySource, Load, Memory, Outcome, PlanEntry, Status, Timing, Tolerances,

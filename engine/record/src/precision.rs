@@ -1,6 +1,9 @@
 //! How the numbers of a model are stored.
 
-use crate::names::{UnknownName, names};
+use crate::{
+    mix::Mix,
+    names::{UnknownName, names},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr};
 
@@ -133,9 +136,9 @@ pub struct Precision {
     /// How codes are chosen; without meaning at 32 and 16 bits.
     #[serde(default, skip_serializing_if = "is_default")]
     pub quantizer: Quantizer,
-    /// Hash of the precision plan that mixes widths; none where all matrices have one.
+    /// How widths are mixed, where they are; none is the default rule.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub plan: Option<String>,
+    pub plan: Option<Mix>,
     /// How the key-value cache is stored.
     #[serde(default, skip_serializing_if = "is_default")]
     pub kv: KvFormat,
@@ -168,12 +171,18 @@ impl Precision {
     }
 
     /// The same without what has no meaning: whole floats have neither scheme nor groups nor a
-    /// quantiser, and one value keeps such cells comparable between runs.
+    /// quantiser, one width is no mix, and one value keeps such cells comparable between runs.
     pub fn canonical(self) -> Precision {
-        match self.bits.is_grouped() {
-            true => self,
-            false => Precision { kv: self.kv, ..Precision::of(self.bits) },
+        if !self.bits.is_grouped() {
+            return Precision { kv: self.kv, ..Precision::of(self.bits) };
         }
+        let is_told = |mix: &Mix| self.bits == Bits::Adaptive && *mix != Mix::default();
+        Precision { plan: self.plan.filter(is_told), ..self }
+    }
+
+    /// How widths are mixed, if they are.
+    pub fn mix(&self) -> Option<Mix> {
+        (self.bits == Bits::Adaptive).then(|| self.plan.clone().unwrap_or_default())
     }
 
     /// What sets it apart from others of the same bits, with a space before each part.
@@ -231,7 +240,7 @@ impl FromStr for Precision {
             } else if let Ok(quantizer) = word.parse() {
                 precision.quantizer = quantizer;
             } else if let Some(plan) = word.strip_prefix("plan=") {
-                precision.plan = Some(plan.to_owned());
+                precision.plan = Some(plan.parse()?);
             } else if let Some(kv) = word.strip_prefix("kv=") {
                 precision.kv = kv.parse()?;
             } else {
@@ -274,15 +283,18 @@ mod tests {
         let grouped = Precision {
             scheme: Scheme::Asymmetric,
             group_size: 64,
-            plan: Some("1a2b".to_owned()),
+            plan: Some(Mix::Plan("1a2b3c4d".to_owned())),
             ..Precision::of(Bits::Fixed(4))
         };
+        let rule = Mix::Rule { bits: 3, critical: 8 };
+        let ruled = Precision { plan: Some(rule), ..Precision::of(Bits::Adaptive) };
         let calibrated = Precision { quantizer: Quantizer::Gptq, ..Precision::of(Bits::Fixed(3)) };
         for (precision, text) in [
             (wide, "16-bit"),
             (calibrated, "3-bit gptq"),
             (Precision::of(Bits::Adaptive), "adaptive"),
-            (grouped, "4-bit asymmetric g64 plan=1a2b"),
+            (ruled, "adaptive plan=3+8"),
+            (grouped, "4-bit asymmetric g64 plan=1a2b3c4d"),
         ] {
             assert_eq!(precision.to_string(), text);
             assert_eq!(text.parse(), Ok(precision));
@@ -299,5 +311,14 @@ mod tests {
         assert_eq!(given.canonical(), Precision::of(Bits::Fixed(16)));
         let grouped = "4-bit asymmetric g128".parse::<Precision>().unwrap();
         assert_eq!(grouped.clone().canonical(), grouped);
+    }
+
+    #[test]
+    fn only_adaptive_weights_are_mixed() {
+        let of = |text: &str| text.parse::<Precision>().unwrap();
+        assert_eq!(of("4 plan=3+8").canonical(), of("4"));
+        assert_eq!(of("adaptive plan=4+8").canonical(), of("adaptive"));
+        assert_eq!(of("adaptive plan=3+8").canonical(), of("adaptive plan=3+8"));
+        assert_eq!((of("4").mix(), of("adaptive").mix()), (None, Some(Mix::default())));
     }
 }

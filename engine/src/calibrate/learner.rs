@@ -4,8 +4,8 @@ use super::{Heard, Windows};
 use crate::{
     device::{Device, MatrixId, Products},
     error::{Error, Result},
-    gemm::{Grid, add_product_spread},
-    quant::{CHUNK, Format, Gptq, Matrix, MatrixBuilder, Moments},
+    gemm::{self, Grid},
+    quant::{CHUNK, Format, Gptq, Matrix, MatrixBuilder, Moments, Quantiser},
 };
 use std::{
     borrow::Cow,
@@ -97,6 +97,11 @@ impl Learner {
         self.looks_ahead.set(false);
     }
 
+    /// Matrices that are quantised.
+    pub(super) fn done(&self) -> u64 {
+        self.done.get()
+    }
+
     /// The matrices of each entry all of which were multiplied with.
     pub(super) fn take(&self) -> Result<BTreeMap<String, Vec<Matrix>>> {
         if let Some(error) = self.failed.take() {
@@ -121,14 +126,8 @@ impl Learner {
         if known.made.is_some() {
             return;
         }
-        let Matrix { rows, columns, .. } = known.matrix;
-        let device = Device::cpu();
-        let mut builder = MatrixBuilder::new(&device, &known.name, rows, columns, known.format);
-        if let Some(moments) = moments {
-            builder = builder.with_inputs(moments);
-        }
-        match builder.push_f32(&unpadded(floats(&known.matrix), &known.matrix), &Gptq) {
-            Ok(()) => known.made = Some(builder.finish()),
+        match quantised((&known.name, &known.matrix), known.format, &Gptq, moments) {
+            Ok(made) => known.made = Some(made),
             Err(error) => {
                 self.failed.borrow_mut().get_or_insert(error);
             }
@@ -188,14 +187,30 @@ impl Products for Learner {
     }
 }
 
+/// A matrix of floats in another format, by its inputs where they are known.
+pub(super) fn quantised(
+    (name, matrix): (&str, &Matrix),
+    format: Format,
+    quantiser: &'static dyn Quantiser,
+    inputs: Option<&Moments>,
+) -> Result<Matrix> {
+    let device = Device::cpu();
+    let mut builder = MatrixBuilder::new(&device, name, matrix.rows, matrix.columns, format);
+    if let Some(inputs) = inputs {
+        builder = builder.with_inputs(inputs);
+    }
+    builder.push_f32(&unpadded(floats(matrix), matrix), quantiser)?;
+    Ok(builder.finish())
+}
+
 /// The padded rows of a matrix of floats.
-fn floats(matrix: &Matrix) -> &[f32] {
+pub(super) fn floats(matrix: &Matrix) -> &[f32] {
     let [shard] = &matrix.shards[..] else { panic!("matrices in main memory have one shard") };
     bytemuck::cast_slice(shard.codes.cpu())
 }
 
 /// Padded rows without their padding.
-fn unpadded<'a>(rows: &'a [f32], matrix: &Matrix) -> Cow<'a, [f32]> {
+pub(super) fn unpadded<'a>(rows: &'a [f32], matrix: &Matrix) -> Cow<'a, [f32]> {
     let width = matrix.chunks() * CHUNK;
     match matrix.columns == width {
         true => Cow::Borrowed(rows),
@@ -221,10 +236,7 @@ pub(super) fn dequantised(matrix: &Matrix) -> Vec<f32> {
 
 /// Padded rows by padded rows.
 pub(super) fn product(x: &[f32], weights: &[f32], width: usize) -> Vec<f32> {
-    let (x, weights) = (Grid::of(x, width), Grid::of(weights, width).transposed());
-    let mut y = vec![0.0; x.rows() * weights.columns()];
-    add_product_spread(&mut y, x, weights);
-    y
+    gemm::product(Grid::of(x, width), Grid::of(weights, width).transposed())
 }
 
 /// Rows of a table without their padding.

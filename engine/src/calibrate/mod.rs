@@ -6,13 +6,22 @@
 //! up for what those before it have done, and no class has to know of it. A pass of the model as it is goes
 //! ahead, for tables that are looked up before they are multiplied with.
 //!
-//! `text.rs` makes such a batch of a text; `fidelity.rs` compares what two models expect to follow.
+//! `text.rs` makes such a batch of a text; `fidelity.rs` compares what two models expect to follow. `harm.rs`
+//! measures what each matrix costs at each width, and `budget.rs` makes the best of it in so many bytes. When all
+//! codes are chosen, `refine.rs` moves the scales of all matrices together, by the gradients of what comes out.
 
+mod budget;
 mod fidelity;
+mod harm;
 mod learner;
+mod logits;
+mod refine;
 mod text;
 
+pub use budget::within;
 pub use fidelity::{Fidelity, fidelity};
+pub use harm::{Choice, Harm, harms, unmoved};
+pub use refine::Refinement;
 pub use text::{Windows, windows};
 
 use crate::{
@@ -28,12 +37,13 @@ use crate::{
 use learner::Learner;
 use pollster::block_on;
 use record::{Bits, Precision};
+use refine::refine;
 use std::{
     io::{Seek, Write},
     rc::Rc,
 };
 
-/// Hears how far it is: how many matrices are quantised, or tokens compared.
+/// Hears how far it is: how many matrices are quantised or tried, or tokens compared.
 pub type Heard = Rc<dyn Fn(u64)>;
 
 /// What a calibration has made.
@@ -44,9 +54,12 @@ pub struct Quantised {
     /// Matrices that are rounded to nearest: the text does not reach them, they are only looked up, or they
     /// are several under one name.
     pub rounded: Vec<String>,
+    /// How far the model was from the one that it is made of before each step of a refinement.
+    pub divergences: Vec<f64>,
 }
 
-/// Quantises `weights` while the model reads `text`, and packs them into `out`, an empty file called `file`.
+/// Quantises `weights` while the model reads `text`, and packs them into `out`, an empty file called `file`. A
+/// refinement reads a text of its own: on the one by which codes were chosen, a model is better than elsewhere.
 ///
 /// # Errors
 /// When weights cannot be read, the model does not take the text, or the file cannot be written.
@@ -54,6 +67,7 @@ pub fn quantise(
     weights: &Weights,
     precision: &Precision,
     text: &Windows,
+    refinement: Option<(Refinement, &Windows)>,
     (file, out): (&str, &mut (impl Write + Seek)),
     heard: Heard,
 ) -> Result<Quantised> {
@@ -61,10 +75,7 @@ pub fn quantise(
         let message = format!("{}-bit weights have no codes to choose", precision.bits);
         return Err(Error::unsupported(message));
     }
-    if let Some(packed) = &weights.published.checkpoint.artefact {
-        let message = "it is packed already; quantise the model that it was made of";
-        return Err(Error::malformed(&packed.file, message));
-    }
+    must_be_whole(weights)?;
     use_all_processors();
     let source = weights.source();
     let mut declared = weights.declare(precision)?;
@@ -72,13 +83,22 @@ pub fn quantise(
     let formats = declared.plan().entries.iter().map(|entry| (entry.name.clone(), entry.format));
     let whole = weights.declare(&Precision::of(Bits::Fixed(32)))?;
     let loaded = block_on(whole.load(source, &Device::reference(), &|_, _| ()))?;
-    let learner = Rc::new(Learner::new(&loaded.matrices(), &formats.collect(), text, heard));
+    let own = Rc::clone(&heard);
+    let learner = Rc::new(Learner::new(&loaded.matrices(), &formats.collect(), text, own));
     // Tables that are multiplied with as well are quantised for that, too, as they are looked up before; and
     // it is seen which matrix is the last.
     read(&*loaded.model, &learner, text.inputs())?;
     learner.begin();
     read(&*loaded.model, &learner, &twice(text.inputs()))?;
-    let made = learner.take()?;
+    let (mut made, done) = (learner.take()?, learner.done());
+    drop(learner);
+    let divergences = match refinement {
+        Some((how, text)) => {
+            let heard: Heard = Rc::new(move |steps| heard(done + steps));
+            refine(&loaded, &mut made, text, how, &heard)?
+        }
+        None => Vec::new(),
+    };
     let matrices =
         declared.plan().entries.iter().filter(|entry| entry.is_matrix() && entry.bytes > 0);
     let names = matrices.map(|entry| entry.name.clone());
@@ -86,7 +106,14 @@ pub fn quantise(
     let recipe = (precision, weights.published.config.value());
     let declared = declared.by(&Gptq);
     let plan = block_on(declared.write(source, made, recipe, file, out, &|_, _| ()))?;
-    Ok(Quantised { plan, rounded })
+    Ok(Quantised { plan, rounded, divergences })
+}
+
+/// Codes are chosen for weights that have none.
+fn must_be_whole(weights: &Weights) -> Result<()> {
+    let Some(packed) = &weights.published.checkpoint.artefact else { return Ok(()) };
+    let message = "it is packed already; quantise the model that it was made of";
+    Err(Error::malformed(&packed.file, message))
 }
 
 /// Work of this thread is spread over all processors.

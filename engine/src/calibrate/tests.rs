@@ -37,7 +37,8 @@ fn quantised_but(case: &str, at: &str, text: &Windows, others: &[&str]) -> tempf
     let mut out = Cursor::new(Vec::new());
     let heard: Heard = Rc::new(|_| ());
     let file = ("model.safetensors", &mut out);
-    let rounded = quantise(&opened(&folder), &precision(at), text, file, heard).unwrap().rounded;
+    let rounded =
+        quantise(&opened(&folder), &precision(at), text, None, file, heard).unwrap().rounded;
     assert_eq!(rounded, others, "{case}");
     fs::write(made.path().join("model.safetensors"), out.into_inner()).unwrap();
     fs::copy(folder.join("config.json"), made.path().join("config.json")).unwrap();
@@ -91,7 +92,9 @@ fn what_cannot_be_calibrated_is_refused_with_a_reason() {
     let refused = |weights: &Weights, at: &str| {
         let heard: Heard = Rc::new(|_| ());
         let file = ("model.safetensors", &mut Cursor::new(Vec::new()));
-        quantise(weights, &precision(at), &sequences(5, 2, 8), file, heard).unwrap_err().to_string()
+        quantise(weights, &precision(at), &sequences(5, 2, 8), None, file, heard)
+            .unwrap_err()
+            .to_string()
     };
     assert!(refused(&weights, "16").contains("no codes to choose"));
     let made = quantised("llama/llama-gqa", "3-bit gptq", &sequences(5, 4, 8));

@@ -72,7 +72,8 @@ impl Windows {
         (count > 0).then_some(Windows { count, length, ids, inputs })
     }
 
-    pub(super) fn inputs(&self) -> &Inputs {
+    /// What a model is given of it.
+    pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
@@ -82,6 +83,29 @@ impl Windows {
             let rows: Vec<_> = ids.chunks_exact(self.length).map(<[u32]>::to_vec).collect();
             Windows::of(&rows, self.length)
         })
+    }
+
+    /// The first `sequences` of it, and the others; where there are no others, all of it twice.
+    pub fn split(&self, sequences: usize) -> [Windows; 2] {
+        if self.count <= sequences {
+            return [self.clone(), self.clone()];
+        }
+        let (first, rest) = self.ids.split_at(sequences * self.length);
+        [first, rest].map(|ids| {
+            let rows: Vec<_> = ids.chunks_exact(self.length).map(<[u32]>::to_vec).collect();
+            Windows::of(&rows, self.length).expect("both have some")
+        })
+    }
+
+    /// At most so many of its sequences, at equal distances.
+    #[must_use]
+    pub fn spread(&self, sequences: usize) -> Windows {
+        let wanted = sequences.clamp(1, self.count);
+        let rows: Vec<_> = (0..wanted)
+            .map(|at| at * self.count / wanted * self.length)
+            .map(|first| self.ids[first..first + self.length].to_vec())
+            .collect();
+        Windows::of(&rows, self.length).expect("there is at least one")
     }
 
     pub(super) fn ids(&self) -> &[u32] {

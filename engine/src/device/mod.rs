@@ -1,12 +1,13 @@
 //! Where arithmetic runs: the CPU at once, or the GPU by recording.
 //!
-//! `kernel.rs` says what a kernel is and how one is chosen, by rule or as `tuning.rs` has it, and `watch.rs` which are; `adapter.rs` asks for a GPU and describes
-//! it; `pool.rs` lends its buffers, `bind.rs` shows them to kernels, and `pipelines.rs` keeps its
-//! pipelines; `gpu.rs` records work and `queue.rs` submits it when a value is read; `command_list.rs` keeps
-//! the work of one decode step so that each token only replays it; `modes.rs` has what ends with its
-//! scope, poison and laps, `products.rs` who takes over what the CPU multiplies, and `trace.rs` the list of a pass's ops; `clock.rs` measures what passes take on the GPU itself, and `spin.rs` brings
-//! its clock up before; `problems.rs` hears
-//! what the GPU refuses, and when it is lost.
+//! `kernel.rs` says what a kernel is and how one is chosen, by rule or as `tuning.rs` has it, and `watch.rs`
+//! which are; `adapter.rs` asks for a GPU and describes it; `pool.rs` lends its buffers, `bind.rs` shows them
+//! to kernels, and `pipelines.rs` keeps its pipelines; `gpu.rs` records work and `queue.rs` submits it when a
+//! value is read; `command_list.rs` keeps the work of one decode step so that each token only replays it;
+//! `modes.rs` has what ends with its scope, poison and laps, `products.rs` who takes over what the CPU
+//! multiplies, `tape.rs` the way back through a pass, and `trace.rs` the list of its ops; `clock.rs` measures
+//! what passes take on the GPU itself, and `spin.rs` brings its clock up before; `problems.rs` hears what the
+//! GPU refuses, and when it is lost.
 
 mod adapter;
 mod bind;
@@ -21,6 +22,7 @@ mod problems;
 mod products;
 mod queue;
 mod spin;
+mod tape;
 mod trace;
 mod tuning;
 mod watch;
@@ -35,6 +37,9 @@ pub use pipelines::Recipe;
 pub use pool::Buffer;
 pub use products::{MatrixId, Products};
 pub use queue::{HostFn, Reading};
+pub(crate) use tape::Tape;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+pub(crate) use tape::tests::check as check_gradients;
 pub use trace::{Analysis, Call, Notes, Trace, numbers};
 pub use tuning::Tuning;
 pub use watch::{Faced, Watched};
@@ -62,6 +67,8 @@ pub struct Cpu {
     pub exact: bool,
     /// Who computes products in its stead.
     pub(crate) products: Option<Rc<dyn Products>>,
+    /// Where ops note how to go back.
+    tape: Option<Rc<Tape>>,
     /// Where ops note their calls.
     notes: Notes,
 }
@@ -81,6 +88,21 @@ impl Device {
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn with_products(products: Rc<dyn Products>) -> Device {
         Device::Cpu(Cpu { exact: true, products: Some(products), ..Cpu::default() })
+    }
+
+    /// The CPU whose ops note how gradients go back through them.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn with_tape(products: Option<Rc<dyn Products>>, tape: Rc<Tape>) -> Device {
+        Device::Cpu(Cpu { exact: true, products, tape: Some(tape), ..Cpu::default() })
+    }
+
+    /// Where ops note how to go back, if somebody wants to; in a page nobody does, and the code is left out.
+    #[inline(always)]
+    pub(crate) fn tape(&self) -> Option<&Tape> {
+        match self {
+            Device::Cpu(cpu) if cfg!(not(target_arch = "wasm32")) => cpu.tape.as_deref(),
+            _ => None,
+        }
     }
 
     /// Puts numbers on the device.

@@ -5,11 +5,12 @@ use super::{Entry, LoadPlan, Place, Step, plan::hex, slot::Weight};
 use crate::{
     device::Device,
     error::{Error, Result},
-    quant::{MatrixBuilder, PackedRows},
+    quant::{Format, MatrixBuilder, PackedRows},
     weights::{Artefact, Dtype, Source, TensorInfo},
 };
+use record::Mix;
 use sha2::{Digest, Sha256};
-use std::{cell::Cell, ops::Range};
+use std::{cell::Cell, collections::BTreeMap, ops::Range};
 
 /// The name of the tensor with an entry's codes.
 pub(super) fn codes(name: &str) -> String {
@@ -29,15 +30,39 @@ pub(super) fn words(entry: &Entry) -> [usize; 2] {
     [layout.code_words(format, chunks), layout.scale_words(format, format.groups(chunks) * rows)]
 }
 
+/// Gives a plan that was declared the formats of an artefact whose widths are mixed.
+pub(super) fn mix(plan: &mut LoadPlan, artefact: &Artefact, asked: &Mix) -> Result<()> {
+    let Artefact { file, precision, .. } = artefact;
+    // Whoever asks for no mix in particular takes what is there.
+    let is_asked = *asked == Mix::default() || precision.mix().as_ref() == Some(asked);
+    if precision.mix().is_none() || !is_asked {
+        let message =
+            format!("its weights are packed for {precision}, and adaptive by {asked} is asked for");
+        return Err(Error::malformed(file, message));
+    }
+    let packed: BTreeMap<String, Format> =
+        entries(artefact)?.into_iter().map(|entry| (entry.name, entry.format)).collect();
+    // What is missing there is told by name when the plans are compared.
+    plan.mix(precision.quantizer, |entry| {
+        Ok(packed.get(&entry.name).copied().unwrap_or(entry.format))
+    })
+}
+
+/// The entries of an artefact's own plan.
+fn entries(artefact: &Artefact) -> Result<Vec<Entry>> {
+    let plan: LoadPlan = serde_json::from_str(&artefact.plan)
+        .map_err(|error| Error::malformed(&artefact.file, format!("fewbit.plan: {error}")))?;
+    Ok(plan.entries)
+}
+
 /// Holds a plan that was declared to an artefact's own, and settles by it which matrices are tied.
 pub(super) fn settle(plan: &mut LoadPlan, artefact: &Artefact) -> Result<()> {
     let file = &artefact.file;
-    let packed: LoadPlan = serde_json::from_str(&artefact.plan)
-        .map_err(|error| Error::malformed(file, format!("fewbit.plan: {error}")))?;
+    let packed = entries(artefact)?;
     for (at, entry) in plan.entries.iter_mut().enumerate() {
         let name = entry.name.clone();
         let wrong = |message: String| Err(Error::tensor(&name, message));
-        let Some(found) = packed.entries.get(at).filter(|found| found.name == entry.name) else {
+        let Some(found) = packed.get(at).filter(|found| found.name == entry.name) else {
             return wrong(format!("is not where it should be in {file}; pack it again"));
         };
         if let Some(Step::TiedIfEqual { .. }) = entry.steps.first() {
@@ -58,7 +83,7 @@ pub(super) fn settle(plan: &mut LoadPlan, artefact: &Artefact) -> Result<()> {
             return wrong(format!("is packed as something else in {file}; pack it again"));
         }
     }
-    match packed.entries.get(plan.entries.len()) {
+    match packed.get(plan.entries.len()) {
         Some(more) => Err(Error::tensor(&more.name, format!("of {file} is unknown to this class"))),
         None => Ok(()),
     }

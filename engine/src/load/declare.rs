@@ -1,13 +1,15 @@
 //! What a class says of its weights: names, shapes, and what is done with them on the way.
 
-use super::{Declared, Entry, LoadPlan, Place, Slot, Step, artefact, slot::Target};
+use super::{
+    Declared, Entry, LoadPlan, Place, Slot, Step, artefact, critical::Critical, slot::Target,
+};
 use crate::{
     error::{Error, Result},
     quant::{self, Format, Layout, Matrix},
     tensor::Tensor,
     weights::{Checkpoint, Dtype, TensorInfo},
 };
-use record::{Bits, Precision, Quantizer, Scheme};
+use record::{Bits, Mix, Precision, Quantizer, Scheme};
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
@@ -21,7 +23,10 @@ use std::{
 /// slots.
 pub struct Declaration<'a> {
     checkpoint: &'a Checkpoint,
+    /// Of matrices that are not mixed, or before they are.
     precision: Precision,
+    /// How widths are mixed in the end.
+    mix: Option<Mix>,
     /// Whether blocks of few bits run as the file holds them.
     as_stored: bool,
     renames: Cell<&'static [(&'static str, &'static str)]>,
@@ -35,9 +40,17 @@ pub struct Declaration<'a> {
 impl<'a> Declaration<'a> {
     /// For the tensors of `checkpoint`.
     pub fn new(checkpoint: &'a Checkpoint, precision: &Precision) -> Declaration<'a> {
+        let mix = precision.mix();
+        let bits = match &mix {
+            None => precision.bits,
+            Some(Mix::Rule { bits, .. }) => Bits::Fixed(*bits),
+            // Each matrix will have another.
+            Some(Mix::Plan(_)) => Bits::Fixed(4),
+        };
         Declaration {
             checkpoint,
-            precision: precision.clone(),
+            precision: Precision { bits, ..precision.clone() },
+            mix,
             // Codes that are chosen anew are none that the file has.
             as_stored: precision.scheme == Scheme::Auto
                 && precision.quantizer == Quantizer::Rtn
@@ -311,6 +324,33 @@ impl<'a> Declaration<'a> {
             ));
         }
         let mut plan = self.plan.into_inner();
+        if let Some(mix) = &self.mix {
+            let quantizer = self.precision.quantizer;
+            match (&self.checkpoint.artefact, mix) {
+                (Some(artefact), _) => artefact::mix(&mut plan, artefact, mix)?,
+                (None, Mix::Rule { bits, critical }) => {
+                    let names = Critical::of(&plan);
+                    let of = |bits: &u8| {
+                        Format::of(&Precision {
+                            bits: Bits::Fixed(*bits),
+                            ..self.precision.clone()
+                        })
+                    };
+                    let [bits, critical] = [of(bits)?, of(critical)?];
+                    let choose = |entry: &Entry| match names.has(&entry.name) {
+                        true => Ok(critical),
+                        false => Ok(bits),
+                    };
+                    plan.mix(quantizer, choose)?;
+                }
+                (None, Mix::Plan(hash)) => {
+                    return Err(Error::unsupported(format!(
+                        "weights by the precision plan {hash} are packed before they are loaded: \
+                         see harness pack-weights --plan"
+                    )));
+                }
+            }
+        }
         if let Some(artefact) = &self.checkpoint.artefact {
             artefact::settle(&mut plan, artefact)?;
         }

@@ -3,16 +3,18 @@
 //! A class *declares* its weights to a [`Declaration`] (`declare.rs`; `layers.rs` has the layers that
 //! several tensors make): every name and shape is checked against the headers of the checkpoint, and
 //! the model is there with empty [`Slot`]s. What was declared is a [`LoadPlan`] (`plan.rs`), a value:
-//! its sums are exact before a weight is read. *Carrying it out* (`execute.rs`) fills the slots, a few
-//! rows at a time; `steps.rs` and `windows.rs` are what happens to numbers on the way. A plan with its
-//! bytes is an artefact: `write.rs` makes one, and `artefact.rs` fills slots from it. `held.rs` takes weights
+//! its sums are exact before a weight is read, and adaptive precision (`mix.rs`, by rule `critical.rs`) is a
+//! function from plan to plan. *Carrying it out* (`execute.rs`) fills the slots, a few rows at a time;
+//! `steps.rs` and `windows.rs` are what happens to numbers on the way. A plan with its bytes is an artefact: `write.rs` makes one, and `artefact.rs` fills slots from it. `held.rs` takes weights
 //! back from a GPU.
 
 mod artefact;
+mod critical;
 mod declare;
 mod execute;
 mod held;
 mod layers;
+mod mix;
 mod plan;
 mod slot;
 mod steps;
@@ -24,5 +26,6 @@ pub use declare::Declaration;
 pub use execute::{Declared, Loaded};
 pub use held::Held;
 pub use layers::{Conv, ConvShape, LayerNorm, Linear, StackedLinear};
+pub use mix::PrecisionPlan;
 pub use plan::{Entry, LoadPlan, Place, Step};
 pub use slot::Slot;

@@ -290,7 +290,8 @@ impl Entry {
     }
 }
 
-fn hash(value: &impl Serialize) -> String {
+/// SHA-256 of a value's JSON, in hexadecimal.
+pub(super) fn hash(value: &impl Serialize) -> String {
     let json = serde_json::to_vec(value).expect("plans are plain data");
     hex(&Sha256::digest(json))
 }

@@ -70,6 +70,32 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// The slope of `f`.
+    fn slope(self, x: f32) -> f32 {
+        // Of x · σ(a), where a changes by `by` as x does.
+        let swish = |a: f32, by: f32| {
+            let s = sigmoid(a);
+            s + x * s * (1.0 - s) * by
+        };
+        match self {
+            Activation::Gelu => {
+                let density = exp(-0.5 * x * x) * FRAC_1_SQRT_2 / std::f32::consts::PI.sqrt();
+                0.5 * (1.0 + erf(x * FRAC_1_SQRT_2)) + x * density
+            }
+            Activation::GeluTanh => {
+                let a = 1.595_769 * (x + 0.044_715 * x * x * x);
+                swish(a, 1.595_769 * (1.0 + 3.0 * 0.044_715 * x * x))
+            }
+            Activation::QuickGelu => swish(1.702 * x, 1.702),
+            Activation::Silu => swish(x, 1.0),
+            Activation::Relu => f32::from(u8::from(x > 0.0)),
+            Activation::Tanh => 1.0 - x.tanh().powi(2),
+            Activation::Sigmoid => sigmoid(x) * (1.0 - sigmoid(x)),
+        }
+    }
+}
+
 #[inline(always)]
 fn each(numbers: &mut [f32], f: impl Fn(f32) -> f32) {
     numbers.iter_mut().for_each(|x| *x = f(*x));
@@ -163,6 +189,7 @@ pub fn gate_halves(device: &Device, x: &Tensor, f: Activation) -> Tensor {
     let shape = device.call("gated", &[x.shape()], gated_analysis(&shape));
     match device {
         Device::Cpu(_) => {
+            let of = x;
             let x = x.f32s();
             let mut values = vec![0.0; x.len() / 2];
             threads::rows(&mut values, half, half * OPERATIONS, |first, values| {
@@ -174,7 +201,12 @@ pub fn gate_halves(device: &Device, x: &Tensor, f: Activation) -> Tensor {
                     values.iter_mut().zip(up).for_each(|(value, up)| *value *= up);
                 }
             });
-            Tensor::from_f32(&shape, values)
+            let y = Tensor::from_f32(&shape, values);
+            if let Some(tape) = device.tape() {
+                let of = of.clone();
+                tape.note(&y, move |dy, to| to.add(&of, gate_halves_back(of.f32s(), half, f, dy)));
+            }
+            y
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
@@ -187,6 +219,25 @@ pub fn gate_halves(device: &Device, x: &Tensor, f: Activation) -> Tensor {
             y
         }
     }
+}
+
+/// The gradient of `x` from that of [`gate_halves`].
+fn gate_halves_back(x: &[f32], half: usize, f: Activation, dy: &[f32]) -> Vec<f32> {
+    let mut dx = vec![0.0; x.len()];
+    threads::rows(&mut dx, 2 * half, 2 * half * OPERATIONS, |first, dx| {
+        let rows = x[2 * half * first..].chunks_exact(2 * half);
+        let rows = rows.zip(dy[half * first..].chunks_exact(half));
+        for (dx, (x, dy)) in dx.chunks_exact_mut(2 * half).zip(rows) {
+            let ((gate, up), (d_gate, d_up)) = (x.split_at(half), dx.split_at_mut(half));
+            d_up.copy_from_slice(gate);
+            f.each(d_up);
+            d_up.iter_mut().zip(dy).for_each(|(d_up, dy)| *d_up *= dy);
+            for (((d_gate, gate), up), dy) in d_gate.iter_mut().zip(gate).zip(up).zip(dy) {
+                *d_gate = f.slope(*gate) * up * dy;
+            }
+        }
+    });
+    dx
 }
 
 fn dispatch_gated(gpu: &Gpu, kernel: &Kernel, [gate, up, y]: [&Tensor; 3], sizes: [usize; 3]) {
@@ -267,5 +318,15 @@ mod tests {
     fn unknown_activations_are_named() {
         let error = Activation::named("hidden_act", "mish").unwrap_err();
         assert_eq!(error.to_string(), "config.json, hidden_act: unknown activation \"mish\"");
+    }
+
+    #[test]
+    fn the_gradient_of_a_gate_is_the_slope() {
+        for f in ALL {
+            let x = normal(1, 3 * 16);
+            crate::device::check_gradients(&[(&[3, 16], x)], |device, x| {
+                gate_halves(device, &x[0], f)
+            });
+        }
     }
 }

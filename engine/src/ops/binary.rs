@@ -13,7 +13,24 @@ use crate::{
 
 /// Adds; the shape of `b` is that of `a`, or of its last axes.
 pub fn add(device: &Device, a: &Tensor, b: &Tensor) -> Tensor {
-    binary(device, a, b, false, |a, b| a + b)
+    let y = binary(device, a, b, false, |a, b| a + b);
+    if let Some(tape) = device.tape() {
+        let (a, b) = (a.clone(), b.clone());
+        tape.note(&y, move |dy, to| {
+            to.add(&b, folded(dy, b.count()));
+            to.add(&a, dy.to_vec());
+        });
+    }
+    y
+}
+
+/// The sum of all parts of so many numbers.
+fn folded(numbers: &[f32], count: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; count];
+    for part in numbers.chunks_exact(count) {
+        sums.iter_mut().zip(part).for_each(|(sum, number)| *sum += number);
+    }
+    sums
 }
 
 /// Multiplies; the shape of `b` is that of `a`, or of its last axes.
@@ -108,5 +125,11 @@ mod tests {
         let b = Tensor::from_f32(&[2], vec![10.0, -1.0]);
         assert_eq!(add(&Device::cpu(), &a, &b).f32s(), [11.0, 1.0, 13.0, 3.0]);
         assert_eq!(multiply(&Device::cpu(), &a, &b).f32s(), [10.0, -2.0, 30.0, -4.0]);
+    }
+
+    #[test]
+    fn the_gradient_of_what_repeats_is_the_sum_of_all() {
+        let inputs: [(&[usize], _); 2] = [(&[3, 4], normal(1, 12)), (&[4], normal(2, 4))];
+        crate::device::check_gradients(&inputs, |device, x| add(device, &x[0], &x[1]));
     }
 }

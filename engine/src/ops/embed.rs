@@ -30,7 +30,13 @@ pub fn embed(device: &Device, ids: &Tensor, table: &Matrix) -> Tensor {
     let shape = device.call("embed", &[ids.shape(), &table.shape()], analysis);
     match device {
         Device::Cpu(Cpu { products: Some(products), .. }) => {
-            Tensor::from_f32(&shape, products.rows(ids.u32s(), table.id()))
+            let y = Tensor::from_f32(&shape, products.rows(ids.u32s(), table.id()));
+            if let Some(tape) = device.tape() {
+                let (ids, id) = (ids.clone(), table.id());
+                let products = std::rc::Rc::clone(products);
+                tape.note(&y, move |dy, _| products.rows_back(ids.u32s(), id, dy));
+            }
+            y
         }
         Device::Cpu(_) => {
             let mut row = vec![0.0; table.chunks() * crate::quant::CHUNK];

@@ -32,7 +32,15 @@ pub fn pad_columns(device: &Device, x: &Tensor, columns: usize) -> Tensor {
             for (padded, row) in values.chunks_exact_mut(columns).zip(x.f32s().chunks_exact(from)) {
                 padded[..from].copy_from_slice(row);
             }
-            Tensor::from_f32(&shape, values)
+            let y = Tensor::from_f32(&shape, values);
+            if let Some(tape) = device.tape() {
+                let x = x.clone();
+                tape.note(&y, move |dy, to| {
+                    let rows = dy.chunks_exact(columns);
+                    to.add(&x, rows.flat_map(|row| &row[..from]).copied().collect());
+                });
+            }
+            y
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);

@@ -25,6 +25,7 @@ pub fn rms_norm(device: &Device, x: &Tensor, weight: &Tensor, eps: f32) -> Tenso
     let shape = device.call("rms_norm", &[x.shape(), weight.shape()], analysis(x.shape()));
     match device {
         Device::Cpu(_) => {
+            let (of, gains) = (x, weight);
             let (x, weight) = (x.f32s(), weight.f32s());
             let mut values = vec![0.0; x.len()];
             threads::rows(&mut values, columns, 4 * columns, |first, values| {
@@ -36,7 +37,14 @@ pub fn rms_norm(device: &Device, x: &Tensor, weight: &Tensor, eps: f32) -> Tenso
                     values.iter_mut().zip(numbers).for_each(|(value, number)| *value = number);
                 }
             });
-            Tensor::from_f32(&shape, values)
+            let y = Tensor::from_f32(&shape, values);
+            if let Some(tape) = device.tape() {
+                let (x, weight) = (of.clone(), gains.clone());
+                tape.note(&y, move |dy, to| {
+                    to.add(&x, back(x.f32s(), weight.f32s(), eps, dy));
+                });
+            }
+            y
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
@@ -52,6 +60,27 @@ pub fn rms_norm(device: &Device, x: &Tensor, weight: &Tensor, eps: f32) -> Tenso
             y
         }
     }
+}
+
+/// The gradient of `x`: with `s = 1 / √(mean(x²) + eps)` and `g = weight · dy` it is
+/// `s · (g − x · s² · mean(g · x))`.
+fn back(x: &[f32], weight: &[f32], eps: f32, dy: &[f32]) -> Vec<f32> {
+    let columns = weight.len();
+    let mut dx = vec![0.0; x.len()];
+    threads::rows(&mut dx, columns, 8 * columns, |first, dx| {
+        let at = first * columns;
+        let rows = x[at..].chunks_exact(columns).zip(dy[at..].chunks_exact(columns));
+        for (dx, (x, dy)) in dx.chunks_exact_mut(columns).zip(rows) {
+            let squares: f32 = x.iter().map(|x| x * x).sum();
+            let s = 1.0 / (squares / columns as f32 + eps).sqrt();
+            let met: f32 = x.iter().zip(weight).zip(dy).map(|((x, w), dy)| x * w * dy).sum();
+            let along = s * s * met / columns as f32;
+            for (((dx, x), w), dy) in dx.iter_mut().zip(x).zip(weight).zip(dy) {
+                *dx = s * (w * dy - x * along);
+            }
+        }
+    });
+    dx
 }
 
 pub(super) fn choices() -> Vec<Choice> {
@@ -84,5 +113,12 @@ mod tests {
         assert!(
             (y.f32s()[0] - 0.848_528_1).abs() < 1e-6 && (y.f32s()[1] - 2.262_741_7).abs() < 1e-6
         );
+    }
+    #[test]
+    fn the_gradient_is_the_slope() {
+        let weight = Tensor::from_f32(&[24], normal(2, 24));
+        crate::device::check_gradients(&[(&[3, 24], normal(1, 72))], move |device, x| {
+            rms_norm(device, &x[0], &weight, 0.1)
+        });
     }
 }

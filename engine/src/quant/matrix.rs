@@ -141,6 +141,27 @@ impl Matrix {
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+impl Matrix {
+    /// The same codes on other lines: a scale and a minimum for each group of each row, of a matrix of groups in
+    /// main memory.
+    pub(crate) fn with_lines(&self, lines: &[[half::f16; 2]]) -> Matrix {
+        let Format::Grouped { asymmetric, .. } = self.format else { panic!("{}", self.format) };
+        let [shard] = &self.shards[..] else { panic!("matrices in main memory have one shard") };
+        let half = |value: half::f16| u32::from(value.to_bits());
+        let scales = match asymmetric {
+            true => lines.iter().map(|[d, m]| half(*d) | half(*m) << 16).collect(),
+            false => lines
+                .chunks(2)
+                .map(|pair| half(pair[0][0]) | pair.get(1).map_or(0, |line| half(line[0]) << 16))
+                .collect::<Vec<u32>>(),
+        };
+        assert_eq!(scales.len(), shard.scales.cpu().len());
+        let mut words = [shard.codes.cpu().to_vec(), scales].into_iter();
+        self.of_words(|_| Words::Cpu(words.next().expect("codes, and then scales")))
+    }
+}
+
 /// Builds a matrix from consecutive rows.
 pub struct MatrixBuilder<'a> {
     device: &'a Device,

@@ -49,6 +49,8 @@ pub use matrix::{Matrix, MatrixBuilder, Shard, Words};
 pub use moments::Moments;
 pub use quantiser::{GroupCodes, Quantiser, Span, Subject, by_name};
 pub use round::RoundToNearest;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use round::range as code_range;
 pub(crate) use view::View;
 
 /// Weights of a row that are stored together.

@@ -70,7 +70,7 @@ fn sums<const N: usize>(weights: &[f32], terms: impl Fn(Eight) -> [Eight; N]) ->
 }
 
 /// Lowest and highest code, as numbers.
-pub(super) fn range(bits: u32) -> [f32; 2] {
+pub(crate) fn range(bits: u32) -> [f32; 2] {
     match bits {
         8 => [-128.0, 127.0],
         _ => [0.0, ((1u32 << bits) - 1) as f32],

@@ -111,6 +111,29 @@ impl<'a> View<'a> {
         out[self.columns..].fill(0.0);
     }
 
+    /// The codes of a row of groups, padding included.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn unpack_row(&self, row: usize, out: &mut [i8]) {
+        let bits = self.format.bits();
+        let words = self.codes(row).chunks_exact(chunk_words(bits));
+        for (out, words) in out.chunks_exact_mut(CHUNK).zip(words) {
+            let codes = match bits {
+                8 => unpack::<8>(words),
+                4 => unpack::<4>(words),
+                3 => unpack::<3>(words),
+                _ => unpack::<2>(words),
+            };
+            out.iter_mut().zip(codes).for_each(|(out, code)| *out = code as i8);
+        }
+    }
+
+    /// Scale and minimum of a group of a row, which in the symmetric scheme follows from the scale.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn line(&self, row: usize, group: usize) -> [f32; 2] {
+        let Format::Grouped { group: size, .. } = self.format else { return [1.0, 0.0] };
+        self.affine(row, group * usize::from(size) / CHUNK).into()
+    }
+
     /// Scale and offset of a chunk.
     fn affine(&self, row: usize, chunk: usize) -> (f32, f32) {
         let Format::Grouped { asymmetric, group, .. } = self.format else { return (1.0, 0.0) };

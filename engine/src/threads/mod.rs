@@ -42,7 +42,19 @@ pub(crate) fn rows<T: Send>(
     f: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let count = y.len() / width;
-    share(y, width, cut(count, operations), f);
+    share(y, width, cut(count, operations, TURNS), f);
+}
+
+/// As [`rows`] in one slice a thread, where each slice costs something by itself.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn tall_rows<T: Send>(
+    y: &mut [T],
+    width: usize,
+    operations: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let count = y.len() / width;
+    share(y, width, cut(count, operations, 1), f);
 }
 
 /// As [`rows`], where each row takes operations of its own.
@@ -53,7 +65,7 @@ pub(crate) fn uneven_rows<T: Send>(
     f: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let total = operations.iter().sum::<usize>();
-    let slices = slices(operations.len(), total);
+    let slices = slices(operations.len(), total, TURNS);
     let (mut row, mut done) = (0, 0);
     let shares = (1..=slices).map(|slice| {
         let first = row;
@@ -89,7 +101,7 @@ pub(crate) fn columns<T: Send>(
 ) {
     let rows = y.len() / width;
     let mut slices: Vec<(Range<usize>, Vec<&mut [T]>)> =
-        cut(width, operations).map(|columns| (columns, Vec::with_capacity(rows))).collect();
+        cut(width, operations, TURNS).map(|columns| (columns, Vec::with_capacity(rows))).collect();
     for mut row in y.chunks_exact_mut(width) {
         for (columns, parts) in &mut slices {
             parts.extend(row.split_off_mut(..columns.len()));
@@ -105,7 +117,7 @@ pub(crate) fn map<R: Send>(
     operations: usize,
     f: impl Fn(Range<usize>) -> R + Sync,
 ) -> Vec<R> {
-    let shares: Vec<Range<usize>> = cut(parts, operations).collect();
+    let shares: Vec<Range<usize>> = cut(parts, operations, TURNS).collect();
     let mut made: Vec<Option<R>> = shares.iter().map(|_| None).collect();
     let slices = shares.into_iter().zip(&mut made).collect();
     each(slices, |(share, made)| *made = Some(f(share)));
@@ -113,17 +125,17 @@ pub(crate) fn map<R: Send>(
 }
 
 /// Cuts `0..parts` into shares, one a slice.
-fn cut(parts: usize, operations: usize) -> impl Iterator<Item = Range<usize>> {
-    let slices = slices(parts, parts.saturating_mul(operations));
+fn cut(parts: usize, operations: usize, turns: usize) -> impl Iterator<Item = Range<usize>> {
+    let slices = slices(parts, parts.saturating_mul(operations), turns);
     (0..slices).map(move |slice| parts * slice / slices..parts * (slice + 1) / slices)
 }
 
 /// A few slices a thread; no more than there are parts, and than are worth one.
-fn slices(parts: usize, operations: usize) -> usize {
+fn slices(parts: usize, operations: usize, turns: usize) -> usize {
     if count() == 1 {
         return 1;
     }
-    (TURNS * count()).min(parts).min(operations / WORTH).max(1)
+    (turns * count()).min(parts).min(operations / WORTH).max(1)
 }
 
 /// Hands each slice what is its own.

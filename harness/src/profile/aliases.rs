@@ -6,9 +6,11 @@ use anyhow::{Result, bail};
 type Alias = (&'static str, &'static str, fn(&str) -> Option<String>);
 
 /// The later ones go over the earlier ones.
-const ALIASES: [Alias; 7] = [
+const ALIASES: [Alias; 9] = [
     ("WEBGPU_4BIT_INFERENCE", "bits", |value| switch(value).map(|is_on| on(is_on, "4"))),
     ("WEBGPU_DEFAULT_BITS", "bits", |value| Some(value.to_owned())),
+    ("WEBGPU_DEFAULT_BITS", "base-bits", |value| Some(value.to_owned())),
+    ("WEBGPU_CRITICAL_LAYERS_BITS", "critical-bits", |value| Some(value.to_owned())),
     ("WEBGPU_ADAPTIVE_PRECISION", "bits", |value| switch(value).map(|is_on| on(is_on, "adaptive"))),
     ("WEBGPU_4BIT_SCHEME", "scheme", |value| Some(value.to_owned())),
     ("WEBGPU_4BIT_BLOCK_SIZE", "group-size", |value| Some(value.to_owned())),

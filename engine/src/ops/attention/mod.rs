@@ -2,6 +2,8 @@
 
 mod checks;
 mod cpu;
+#[cfg(not(target_arch = "wasm32"))]
+mod gradient;
 mod kernels;
 mod step;
 

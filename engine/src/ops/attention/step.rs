@@ -2,6 +2,8 @@
 //! one token in a single dispatch, as each costs more than the arithmetic of a step; more tokens turn
 //! first, and then attend.
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::gradient;
 use super::{Attention, KeysValues, Sizes, analysis, attention};
 use crate::{
     device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
@@ -84,7 +86,18 @@ pub fn self_attention(
         return step(device, gpu, &kernel, x, angles, (cache, layer), how);
     }
     let q = rope(device, x, how.heads, angles, cache, layer);
-    attention(device, &q, KeysValues::Cached(cache, layer), how)
+    let y = attention(device, &q, KeysValues::Cached(cache, layer), how);
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Some(tape) = device.tape() {
+        let is_plain = cache.len() == 0 && how.mask.is_none() && how.bias.is_none();
+        assert!(is_plain, "gradients are taken of whole sequences");
+        let (sizes, how) = ((x.shape()[0], x.shape()[1], width), how.alone());
+        let (x, angles) = (x.clone(), angles.clone());
+        tape.note(&y, move |dy, to| {
+            to.add(&x, gradient::back(x.f32s(), angles.table().f32s(), sizes, how, dy));
+        });
+    }
+    y
 }
 
 /// By the rules a head is split where a cache has room for more than a share.

@@ -64,7 +64,12 @@ pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) ->
                 Some(products) => biased(products.multiply(x.f32s(), w.id()), bias),
                 None => cpu::matmul(x.f32s(), w, bias, how.exact),
             };
-            Tensor::from_f32(&shape, y)
+            let y = Tensor::from_f32(&shape, y);
+            if let (Some(tape), Some(products)) = (device.tape(), &how.products) {
+                let (id, products) = (w.id(), std::rc::Rc::clone(products));
+                tape.note(&y, move |dy, to| to.add(&x, products.multiply_back(x.f32s(), id, dy)));
+            }
+            y
         }
         Device::Gpu(gpu) => gpu_matmul(gpu, &x, w, bias, &shape),
     }

@@ -2,7 +2,7 @@
 
 use super::factor::Factor;
 use crate::{
-    gemm::{Grid, add_product_spread},
+    gemm::{Grid, product},
     quant::Moments,
     threads,
 };
@@ -17,8 +17,7 @@ pub(super) fn drifted(weights: &[f32], inputs: &Moments, factor: &Factor) -> Vec
     if inputs.drift.is_empty() {
         return weights.to_vec();
     }
-    let mut moved = vec![0.0; weights.len()];
-    add_product_spread(&mut moved, Grid::of(weights, n), Grid::of(&inputs.drift, n));
+    let moved = product(Grid::of(weights, n), Grid::of(&inputs.drift, n));
     let mut moved = factor.to_order(&moved);
     // Columns of L lie in rows here.
     let upper: Vec<f32> = (0..n * n).map(|at| factor.lower[at % n * n + at / n]).collect();

@@ -1,0 +1,165 @@
+//! `quantize`: weights whose codes or widths were chosen by what they do, in a file that pages load as it lies.
+//! It runs on the host alone and takes minutes; nothing of it is done again when the model is loaded.
+
+mod mix;
+
+use crate::{
+    groups::Groups,
+    ui::{Ui, Unit},
+    weights::{Model, free, planned, say_packed, stored},
+};
+use anyhow::{Context, Result, ensure};
+use engine::{
+    calibrate::{self, Refinement, Windows, windows},
+    packing::Weights,
+};
+use mix::MixArgs;
+use record::{Bits, Quantizer};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+/// What `quantize` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo harness quantize smollm2-135m --bits 3 --quantizer gptq --calibration text.txt -o ./smollm2-q3
+  cargo harness run --models ./smollm2-q3 --bits 3 --quantizer gptq
+      a folder that runs as the model does, with the codes that were chosen
+  cargo harness evaluate ./smollm2-q3 --reference smollm2-135m --text other.txt
+      what that has cost, on a text that the calibration did not see
+  cargo harness quantize smollm2-135m --bits adaptive --bpw 3 --calibration text.txt -o ./smollm2-mixed
+      each matrix in as many bits as its measured harm is worth, 3 a weight on the average")]
+pub struct Args {
+    /// A model that `run --models` knows, a case folder, a folder as Hugging Face has it, or a .gguf
+    /// file. A text is read by the classes llama, qwen2 and bert; adaptive bits of a case of another class are
+    /// measured on the inputs of the case.
+    pub model: String,
+
+    /// Bits of the stored weights: 8, 4, 3, 2 or adaptive.
+    #[arg(long)]
+    pub bits: Bits,
+
+    /// How grouped weights are stored.
+    #[command(flatten)]
+    pub groups: Groups,
+
+    /// The text on which codes are chosen, in UTF-8. A few thousand words of what the model is for are
+    /// enough.
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+
+    /// Tokens of the text that are read, at most.
+    #[arg(long, value_name = "N", default_value = "8192")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub calibration_tokens: u32,
+
+    /// Tokens that are read at a time, each in the light of those before it.
+    #[arg(long, value_name = "N", default_value = "256")]
+    #[arg(value_parser = clap::value_parser!(u32).range(8..))]
+    pub window: u32,
+
+    /// Where the packed weights go: a file that ends in .safetensors, or a new folder, into which the
+    /// model's other files are copied.
+    #[arg(long, short, value_name = "FILE|FOLDER")]
+    pub output: PathBuf,
+
+    /// When all codes are chosen, move the scales of all matrices together so many times, by the gradients of what
+    /// comes out of the model for the tokens of the text that follow. A step takes as long as four passes.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub refine_steps: usize,
+
+    /// The share of itself by which a scale may move in the first of those steps.
+    #[arg(long, value_name = "SHARE", default_value = "0.001")]
+    pub refine_rate: f32,
+
+    /// Sequences that are read in each step.
+    #[arg(long, value_name = "N", default_value = "16")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub refine_sequences: u32,
+
+    /// Fetch nothing, and stop if the model is not on this machine.
+    #[arg(long)]
+    pub no_setup: bool,
+
+    /// Which matrix has how many bits.
+    #[command(flatten)]
+    pub mix: MixArgs,
+}
+
+/// Quantises a model.
+pub fn run(args: &Args, ui: &Ui) -> Result<()> {
+    let (is_mixed, quantizer) = (args.bits == Bits::Adaptive, args.groups.quantizer);
+    ensure!(
+        is_mixed || quantizer == Quantizer::Gptq,
+        "{quantizer} needs no text: pack-weights does it; or choose --quantizer gptq, or --bits adaptive"
+    );
+    free(&args.output)?;
+    let model = Model::find(&args.model, !args.no_setup, ui)?;
+    let weights = model.open()?;
+    let precision = args.groups.precision(args.bits);
+    let text = args.calibration.as_deref().map(|file| read(args, &weights, file)).transpose()?;
+    let (weights, precision) = match is_mixed && args.mix.plan.is_none() {
+        true => {
+            let formats = mix::choose(args, &weights, &precision, text.as_ref(), ui)?;
+            weights.mixed(formats, &precision)
+        }
+        false => planned(weights, precision, args.mix.plan.as_deref())?,
+    };
+    let plan = weights.plan(&precision)?;
+    if quantizer == Quantizer::Rtn {
+        let bar = ui.bar("packing", Some(plan.source_bytes()), Unit::Bytes);
+        let (file, plan) = stored((&model, &weights), &args.output, |name, out| {
+            Ok(weights.pack(&precision, name, out, &|done, _| bar.set(done))?)
+        })?;
+        return say_packed(&model, &precision, &file, &plan, ui);
+    }
+    let text =
+        text.with_context(|| format!("{quantizer} chooses codes on a text: --calibration FILE"))?;
+    let matrices = plan.entries.iter().filter(|entry| entry.is_matrix() && entry.bytes > 0);
+    let [text, rest] = text.split((args.calibration_tokens / args.window).max(1) as usize);
+    let refinement = Refinement {
+        steps: args.refine_steps,
+        rate: args.refine_rate,
+        sequences: args.refine_sequences as usize,
+    };
+    let refinement = (args.refine_steps > 0).then_some((refinement, &rest));
+    let total = matrices.count() + args.refine_steps;
+    let bar = ui.bar("quantising matrices", Some(total as u64), Unit::Steps);
+    let (file, made) = stored((&model, &weights), &args.output, |name, out| {
+        let heard = bar.clone();
+        let heard = Rc::new(move |done| heard.set(done));
+        Ok(calibrate::quantise(&weights, &precision, &text, refinement, (name, out), heard)?)
+    })?;
+    bar.finish();
+    if let [first, .., last] = made.divergences[..] {
+        ui.say(format!(
+            "refined: divergence on the calibration text {first:.4}, in the last step {last:.4}"
+        ));
+    }
+    if !made.rounded.is_empty() {
+        let names = made.rounded.join(", ");
+        ui.warn(format!("rounded to nearest, as the text has no say in them: {names}"));
+    }
+    say_packed(&model, &precision, &file, &made.plan, ui)
+}
+
+/// The calibration text as the model reads it.
+fn read(args: &Args, weights: &Weights, file: &Path) -> Result<Windows> {
+    let text = read_text(file)?;
+    let refined = args.refine_steps * (args.refine_sequences * args.window) as usize;
+    let tokens = args.calibration_tokens as usize + refined;
+    windows(weights, &text, tokens, args.window as usize)
+        .with_context(|| format!("the text in {}", file.display()))
+}
+
+/// A text that a model reads.
+pub(crate) fn read_text(file: &Path) -> Result<String> {
+    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        anyhow::anyhow!("{} is no UTF-8: see byte {at}; save it as UTF-8", file.display())
+    })
+}
