@@ -76,13 +76,13 @@ pub fn fidelity(
 }
 
 /// A model in main memory, whose products are computed here.
-struct Opened {
-    loaded: Loaded<Box<dyn Model>>,
-    device: Device,
+pub(super) struct Opened {
+    pub(super) loaded: Loaded<Box<dyn Model>>,
+    pub(super) device: Device,
 }
 
 impl Opened {
-    fn of((weights, precision): (&Weights, &Precision)) -> Result<Opened> {
+    pub(super) fn of((weights, precision): (&Weights, &Precision)) -> Result<Opened> {
         let declared = weights.declare(precision)?;
         let loaded = block_on(declared.load(weights.source(), &Device::cpu(), &|_, _| ()))?;
         let own = loaded.matrices().into_iter().flat_map(|(_, matrices)| matrices);

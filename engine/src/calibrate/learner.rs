@@ -222,7 +222,10 @@ pub(super) fn unpadded<'a>(rows: &'a [f32], matrix: &Matrix) -> Cow<'a, [f32]> {
 }
 
 /// The padded rows that stand for a matrix.
-pub(super) fn dequantised(matrix: &Matrix) -> Vec<f32> {
+pub(super) fn dequantised(matrix: &Matrix) -> Cow<'_, [f32]> {
+    if matrix.format == Format::F32 {
+        return Cow::Borrowed(floats(matrix));
+    }
     let width = matrix.chunks() * CHUNK;
     let mut rows = vec![0.0; matrix.rows * width];
     let view = matrix.view();
@@ -231,7 +234,7 @@ pub(super) fn dequantised(matrix: &Matrix) -> Vec<f32> {
             view.dequantise_row(first + at, row);
         }
     });
-    rows
+    Cow::Owned(rows)
 }
 
 /// Padded rows by padded rows.

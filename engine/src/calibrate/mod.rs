@@ -6,7 +6,7 @@
 //! up for what those before it have done, and no class has to know of it. A pass of the model as it is goes
 //! ahead, for tables that are looked up before they are multiplied with.
 //!
-//! `text.rs` makes such a batch of a text; `fidelity.rs` compares what two models expect to follow. `harm.rs`
+//! `text.rs` makes such a batch of a text, and `own.rs` has the model write one; `fidelity.rs` compares what two models expect to follow. `harm.rs`
 //! measures what each matrix costs at each width, and `budget.rs` makes the best of it in so many bytes. When all
 //! codes are chosen, `refine.rs` moves the scales of all matrices together, by the gradients of what comes out.
 
@@ -15,12 +15,14 @@ mod fidelity;
 mod harm;
 mod learner;
 mod logits;
+mod own;
 mod refine;
 mod text;
 
 pub use budget::within;
 pub use fidelity::{Fidelity, fidelity};
 pub use harm::{Choice, Harm, harms, unmoved};
+pub use own::{own, writes};
 pub use refine::Refinement;
 pub use text::{Windows, windows};
 
@@ -76,6 +78,11 @@ pub fn quantise(
         return Err(Error::unsupported(message));
     }
     must_be_whole(weights)?;
+    if refinement.is_some() && !own::writes(weights) {
+        let message =
+            "scales are refined by what a model expects to follow in a text: llama, qwen2";
+        return Err(Error::unsupported(message));
+    }
     use_all_processors();
     let source = weights.source();
     let mut declared = weights.declare(precision)?;

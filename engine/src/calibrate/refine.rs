@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     device::{Device, MatrixId, Products, Tape},
-    error::{Error, Result},
+    error::Result,
     gemm::{self, Grid},
     load::Loaded,
     models::{Model, Rows},
@@ -57,11 +57,7 @@ pub(super) fn refine(
     how: Refinement,
     heard: &Heard,
 ) -> Result<Vec<f64>> {
-    let Some(decoder) = loaded.model.decoder() else {
-        let message =
-            "scales are refined by what a model expects to follow in a text; llama and qwen2 do";
-        return Err(Error::unsupported(message));
-    };
+    let decoder = loaded.model.decoder().expect("models that write are decoders");
     let refiner = Rc::new(Refiner::new(loaded, made));
     let parts: Vec<Windows> = text.parts(how.sequences).collect();
     let mut divergences = Vec::new();

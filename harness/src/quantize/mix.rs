@@ -47,16 +47,23 @@ pub struct MixArgs {
     pub plan: Option<PathBuf>,
 }
 
-/// The formats of least harm within the budget.
+impl MixArgs {
+    /// Whether harm is yet to be measured.
+    pub(super) fn measures(&self) -> bool {
+        let is_known = self.harms.as_ref().is_some_and(|file| file.exists());
+        self.plan.is_none() && !is_known
+    }
+}
+
+/// The formats of least harm within so many bytes.
 pub(super) fn choose(
     args: &Args,
-    weights: &Weights,
-    precision: &Precision,
+    (weights, precision): (&Weights, &Precision),
     text: Option<&Windows>,
+    bytes: u64,
     ui: &Ui,
 ) -> Result<PrecisionPlan> {
-    let plan = weights.plan(&Precision { plan: None, ..precision.clone() })?;
-    let bytes = budget(&args.mix, &plan)?;
+    let plan = weights.plan(precision)?;
     let harms = known(args, weights, precision, text, ui)?;
     let formats = within(&harms, bytes).map_err(|smallest| {
         let least = smallest + beside(&plan);
@@ -72,7 +79,7 @@ pub(super) fn choose(
 }
 
 /// Bytes that all matrices may take together.
-fn budget(args: &MixArgs, plan: &LoadPlan) -> Result<u64> {
+pub(super) fn budget(args: &MixArgs, plan: &LoadPlan) -> Result<u64> {
     match (args.bpw, args.memory_limit) {
         (Some(bpw), _) => {
             ensure!(

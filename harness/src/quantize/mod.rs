@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use engine::{
-    calibrate::{self, Refinement, Windows, windows},
+    calibrate::{self, Refinement, Windows, own, windows, writes},
     packing::Weights,
 };
 use mix::MixArgs;
@@ -25,7 +25,7 @@ use std::{
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo harness quantize smollm2-135m --bits 3 --quantizer gptq --calibration text.txt -o ./smollm2-q3
+  cargo harness quantize smollm2-135m --bits 3 --quantizer gptq -o ./smollm2-q3
   cargo harness run --models ./smollm2-q3 --bits 3 --quantizer gptq
       a folder that runs as the model does, with the codes that were chosen
   cargo harness evaluate ./smollm2-q3 --reference smollm2-135m --text other.txt
@@ -47,7 +47,7 @@ pub struct Args {
     pub groups: Groups,
 
     /// The text on which codes are chosen, in UTF-8. A few thousand words of what the model is for are
-    /// enough.
+    /// enough [default: the model writes one itself].
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
 
@@ -100,13 +100,26 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let model = Model::find(&args.model, !args.no_setup, ui)?;
     let weights = model.open()?;
     let precision = args.groups.precision(args.bits);
-    let text = args.calibration.as_deref().map(|file| read(args, &weights, file)).transpose()?;
-    let (weights, precision) = match is_mixed && args.mix.plan.is_none() {
-        true => {
-            let formats = mix::choose(args, &weights, &precision, text.as_ref(), ui)?;
+    let budget = match is_mixed && args.mix.plan.is_none() {
+        true => Some(mix::budget(&args.mix, &weights.plan(&precision)?)?),
+        false => None,
+    };
+    ensure!(
+        args.refine_steps == 0 || quantizer == Quantizer::Gptq,
+        "--refine-steps moves the scales of codes that were chosen on a text: --quantizer gptq"
+    );
+    let needs_text = quantizer == Quantizer::Gptq || args.mix.measures();
+    let text = match &args.calibration {
+        Some(file) => Some(read(args, &weights, file)?),
+        None if needs_text && writes(&weights) => Some(written(args, &weights, ui)?),
+        None => None,
+    };
+    let (weights, precision) = match budget {
+        Some(bytes) => {
+            let formats = mix::choose(args, (&weights, &precision), text.as_ref(), bytes, ui)?;
             weights.mixed(formats, &precision)
         }
-        false => planned(weights, precision, args.mix.plan.as_deref())?,
+        None => planned(weights, precision, args.mix.plan.as_deref())?,
     };
     let plan = weights.plan(&precision)?;
     if quantizer == Quantizer::Rtn {
@@ -146,13 +159,34 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     say_packed(&model, &precision, &file, &made.plan, ui)
 }
 
+/// Tokens that are wanted of a text: those by which codes are chosen, and those by which scales are refined.
+fn tokens(args: &Args) -> usize {
+    let wanted = match args.groups.quantizer {
+        Quantizer::Gptq => args.calibration_tokens,
+        Quantizer::Rtn => args.mix.harm_tokens,
+    };
+    wanted as usize + args.refine_steps * (args.refine_sequences * args.window) as usize
+}
+
 /// The calibration text as the model reads it.
 fn read(args: &Args, weights: &Weights, file: &Path) -> Result<Windows> {
     let text = read_text(file)?;
-    let refined = args.refine_steps * (args.refine_sequences * args.window) as usize;
-    let tokens = args.calibration_tokens as usize + refined;
+    // Of a text that is only sampled, all of it is of interest.
+    let tokens = tokens(args).max(args.calibration_tokens as usize);
     windows(weights, &text, tokens, args.window as usize)
         .with_context(|| format!("the text in {}", file.display()))
+}
+
+/// A text that the model writes itself.
+fn written(args: &Args, weights: &Weights, ui: &Ui) -> Result<Windows> {
+    let window = args.window as usize;
+    let sequences = (tokens(args) / window).max(1);
+    let bar = ui.bar("writing a text", Some((sequences * window) as u64), Unit::Steps);
+    let heard = bar.clone();
+    let heard: Rc<dyn Fn(u64)> = Rc::new(move |done| heard.set(done));
+    let text = own(weights, sequences, window, &heard)?;
+    bar.finish();
+    Ok(text)
 }
 
 /// A text that a model reads.
