@@ -19,6 +19,8 @@ const RIGHT: f64 = WIDTH - 26.0;
 const TOP: f64 = 14.0;
 /// Where the plot ends from the top.
 const BOTTOM: f64 = HEIGHT - 38.0;
+/// What a letter of a label takes, the gap before the first shared among them.
+const LETTER: f64 = 8.0;
 /// Marks that differ in shape, so that columns can be told apart without colour.
 const SHAPES: [&str; 6] = [
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
@@ -66,6 +68,8 @@ pub struct Mark {
     pub series: usize,
     /// The precision, on the first mark of it.
     pub label: Option<String>,
+    /// Whether there is no room for it but on the left.
+    pub leftward: bool,
 }
 
 /// One line of the legend.
@@ -133,7 +137,8 @@ fn draw(loss: &'static str, points: &[(&Sample, f64)]) -> Chart {
     let floor = if has_zero { lowest - 1.0 } else { lowest };
     let most = points.iter().map(|point| point.0.bytes).max().unwrap_or(1) as f64;
 
-    let x = |bytes: f64| place(LEFT + (RIGHT - LEFT) * bytes / most);
+    let across = |bytes: f64| LEFT + (RIGHT - LEFT) * bytes / most;
+    let x = |bytes: f64| place(across(bytes));
     let y = |decade: f64| place(BOTTOM - (BOTTOM - TOP) * (decade - floor) / (highest - floor));
     let step = ((highest - floor) / 5.0).ceil().max(1.0) as usize;
     let decades = (floor as i64..=highest as i64).step_by(step).map(|decade| Tick {
@@ -158,7 +163,9 @@ fn draw(loss: &'static str, points: &[(&Sample, f64)]) -> Chart {
         });
         let is_new = !labels.contains(&sample.label.as_str());
         labels.push(&sample.label);
+        let right = across(sample.bytes as f64) + sample.label.chars().count() as f64 * LETTER;
         marks.push(Mark {
+            leftward: right > WIDTH,
             x: x(sample.bytes as f64),
             y: y(if *loss > 0.0 { loss.log10() } else { floor }),
             shape: SHAPES[column % SHAPES.len()],
