@@ -67,18 +67,13 @@ pub fn own(weights: &Weights, sequences: usize, length: usize, heard: &Heard) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::Folder;
-    use std::{path::Path, rc::Rc};
-
-    fn opened(case: &str) -> Weights {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case);
-        Weights::open(&folder, &Folder::new(&folder).files().unwrap()).unwrap()
-    }
+    use crate::calibrate::tests::{opened, zoo};
+    use std::rc::Rc;
 
     #[test]
     fn a_model_writes_what_it_expects_and_the_same_again() {
         let heard: Heard = Rc::new(|_| ());
-        let weights = opened("llama/llama-gqa");
+        let weights = opened(&zoo("llama/llama-gqa"));
         let text = own(&weights, 70, 12, &heard).unwrap();
         assert_eq!((text.count, text.length), (70, 12));
         assert_eq!(text.ids(), own(&weights, 70, 12, &heard).unwrap().ids());
@@ -93,7 +88,7 @@ mod tests {
         };
         let (written, drawn) = (perplexity(&text), perplexity(&Windows::of(&rows, 12).unwrap()));
         assert!(written < drawn, "{written} {drawn}");
-        let error = own(&opened("vit/vit-labels"), 2, 4, &heard).unwrap_err().to_string();
+        let error = own(&opened(&zoo("vit/vit-labels")), 2, 4, &heard).unwrap_err().to_string();
         assert!(error.contains("writes no text"), "{error}");
     }
 }

@@ -6,23 +6,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-fn zoo(case: &str) -> PathBuf {
+/// A committed case.
+pub(super) fn zoo(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case)
 }
 
-fn opened(folder: &Path) -> Weights {
+pub(super) fn opened(folder: &Path) -> Weights {
     Weights::open(folder, &Folder::new(folder).files().unwrap()).unwrap()
 }
 
 /// Words that nobody chose, of a small vocabulary, so that some come often.
-fn sequences(seed: u64, count: usize, length: usize) -> Windows {
+pub(super) fn sequences(seed: u64, count: usize, length: usize) -> Windows {
     let values = crate::testing::normal(seed, count * length);
     let ids: Vec<u32> = values.iter().map(|value| (value.abs() * 20.0) as u32 % 96).collect();
     let rows: Vec<_> = ids.chunks_exact(length).map(<[u32]>::to_vec).collect();
     Windows::of(&rows, length).unwrap()
 }
 
-fn precision(text: &str) -> Precision {
+pub(super) fn precision(text: &str) -> Precision {
     text.parse().unwrap()
 }
 

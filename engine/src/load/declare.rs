@@ -1,8 +1,6 @@
 //! What a class says of its weights: names, shapes, and what is done with them on the way.
 
-use super::{
-    Declared, Entry, LoadPlan, Place, Slot, Step, artefact, critical::Critical, slot::Target,
-};
+use super::{Declared, Entry, LoadPlan, Place, Slot, Step, artefact, slot::Target};
 use crate::{
     error::{Error, Result},
     quant::{self, Format, Layout, Matrix},
@@ -325,31 +323,7 @@ impl<'a> Declaration<'a> {
         }
         let mut plan = self.plan.into_inner();
         if let Some(mix) = &self.mix {
-            let quantizer = self.precision.quantizer;
-            match (&self.checkpoint.artefact, mix) {
-                (Some(artefact), _) => artefact::mix(&mut plan, artefact, mix)?,
-                (None, Mix::Rule { bits, critical }) => {
-                    let names = Critical::of(&plan);
-                    let of = |bits: &u8| {
-                        Format::of(&Precision {
-                            bits: Bits::Fixed(*bits),
-                            ..self.precision.clone()
-                        })
-                    };
-                    let [bits, critical] = [of(bits)?, of(critical)?];
-                    let choose = |entry: &Entry| match names.has(&entry.name) {
-                        true => Ok(critical),
-                        false => Ok(bits),
-                    };
-                    plan.mix(quantizer, choose)?;
-                }
-                (None, Mix::Plan(hash)) => {
-                    return Err(Error::unsupported(format!(
-                        "weights by the precision plan {hash} are packed before they are loaded: \
-                         see harness pack-weights --plan"
-                    )));
-                }
-            }
+            plan.mix_as(mix, &self.precision, self.checkpoint.artefact.as_deref())?;
         }
         if let Some(artefact) = &self.checkpoint.artefact {
             artefact::settle(&mut plan, artefact)?;

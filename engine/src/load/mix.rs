@@ -1,11 +1,12 @@
 //! Adaptive precision: from a plan in which all matrices have one format to one in which each has its own.
 
-use super::{Declared, Entry, LoadPlan, Step, plan};
+use super::{Declared, Entry, LoadPlan, Step, artefact, critical::Critical, plan};
 use crate::{
     error::{Error, Result},
-    quant::{Format, Layout},
+    quant::Format,
+    weights::Artefact,
 };
-use record::{Mix, Quantizer};
+use record::{Bits, Mix, Precision, Quantizer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,6 +35,32 @@ impl LoadPlan {
     pub fn precision_plan(&self) -> PrecisionPlan {
         let own = self.entries.iter().filter(|entry| entry.is_matrix() && !entry.is_tied());
         PrecisionPlan { formats: own.map(|entry| (entry.name.clone(), entry.format)).collect() }
+    }
+
+    /// Mixes widths: as an artefact has them, or by a rule. `precision` says what else formats have.
+    pub(super) fn mix_as(
+        &mut self,
+        mix: &Mix,
+        precision: &Precision,
+        artefact: Option<&Artefact>,
+    ) -> Result<()> {
+        match (artefact, mix) {
+            (Some(artefact), _) => artefact::mix(self, artefact, mix),
+            (None, Mix::Rule { bits, critical }) => {
+                let names = Critical::of(self);
+                let format = |bits: &u8| {
+                    Format::of(&Precision { bits: Bits::Fixed(*bits), ..precision.clone() })
+                };
+                let [bits, critical] = [format(bits)?, format(critical)?];
+                self.mix(precision.quantizer, |entry| {
+                    Ok(if names.has(&entry.name) { critical } else { bits })
+                })
+            }
+            (None, Mix::Plan(hash)) => Err(Error::unsupported(format!(
+                "weights by the precision plan {hash} are packed before they are loaded: see harness \
+                 pack-weights --plan"
+            ))),
+        }
     }
 
     /// Gives each matrix the format that `choose` names; what is tied to one has that of the other.
@@ -68,7 +95,6 @@ impl Entry {
     /// Changes the format of a matrix.
     fn store_as(&mut self, format: Format, by: Quantizer) {
         self.format = format;
-        self.layout = Layout::Chunks;
         if self.tied_to().is_some() {
             return;
         }
@@ -120,7 +146,6 @@ mod tests {
         weights::{Checkpoint, Memory},
     };
     use pollster::block_on;
-    use record::{Bits, Precision};
 
     const NAMES: [&str; 5] = [
         "embed.weight",

@@ -1,5 +1,6 @@
 //! Environment variables that earlier tools of this field used, where they have a meaning here.
 
+use crate::groups::width;
 use anyhow::{Result, bail};
 
 /// A variable, the option that it sets, and what its value says there.
@@ -9,7 +10,7 @@ type Alias = (&'static str, &'static str, fn(&str) -> Option<String>);
 const ALIASES: [Alias; 9] = [
     ("WEBGPU_4BIT_INFERENCE", "bits", |value| switch(value).map(|is_on| on(is_on, "4"))),
     ("WEBGPU_DEFAULT_BITS", "bits", |value| Some(value.to_owned())),
-    ("WEBGPU_DEFAULT_BITS", "base-bits", |value| Some(value.to_owned())),
+    ("WEBGPU_DEFAULT_BITS", "base-bits", |value| Some(on(width(value).is_ok(), value))),
     ("WEBGPU_CRITICAL_LAYERS_BITS", "critical-bits", |value| Some(value.to_owned())),
     ("WEBGPU_ADAPTIVE_PRECISION", "bits", |value| switch(value).map(|is_on| on(is_on, "adaptive"))),
     ("WEBGPU_4BIT_SCHEME", "scheme", |value| Some(value.to_owned())),

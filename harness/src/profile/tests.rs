@@ -159,6 +159,17 @@ fn variables_of_other_tools_count_where_they_mean_something() {
     let values = set(&[("WEBGPU_4BIT_INFERENCE", "0"), ("TARGET_BROWSER", "auto")]).unwrap();
     assert_eq!(values["bits"].values.len(), 5);
     assert_eq!(values["browsers"].values, ["chrome", "firefox"]);
+    let mixed = [
+        ("WEBGPU_ADAPTIVE_PRECISION", "1"),
+        ("WEBGPU_DEFAULT_BITS", "3"),
+        ("WEBGPU_CRITICAL_LAYERS_BITS", "16"),
+    ];
+    let values = set(&mixed).unwrap();
+    let said = ["bits", "base-bits", "critical-bits"].map(|name| values[name].values.join(" "));
+    assert_eq!(said, ["adaptive", "3", "16"]);
+    // A width that cannot be mixed is one all the same.
+    let values = set(&[("WEBGPU_DEFAULT_BITS", "32")]).unwrap();
+    assert_eq!(values["bits"].values, ["32"]);
     let error = set(&[("WEBGPU_ADAPTIVE_PRECISION", "yes")]).unwrap_err().to_string();
     assert!(error.contains("WEBGPU_ADAPTIVE_PRECISION is \"yes\""), "{error}");
     let values = set(&[("FEWBIT_PROFILE", "nightly")]).unwrap();

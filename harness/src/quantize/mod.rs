@@ -8,13 +8,13 @@ use crate::{
     ui::{Ui, Unit},
     weights::{Model, free, planned, say_packed, stored},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use engine::{
     calibrate::{self, Refinement, Windows, own, windows, writes},
     packing::Weights,
 };
 use mix::MixArgs;
-use record::{Bits, Quantizer};
+use record::{Bits, Precision, Quantizer};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -112,6 +112,11 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let text = match &args.calibration {
         Some(file) => Some(read(args, &weights, file)?),
         None if needs_text && writes(&weights) => Some(written(args, &weights, ui)?),
+        None if quantizer == Quantizer::Gptq => {
+            bail!(
+                "{quantizer} chooses codes on a text, and this model writes none: --calibration FILE"
+            )
+        }
         None => None,
     };
     let (weights, precision) = match budget {
@@ -121,16 +126,35 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
         }
         None => planned(weights, precision, args.mix.plan.as_deref())?,
     };
-    let plan = weights.plan(&precision)?;
-    if quantizer == Quantizer::Rtn {
-        let bar = ui.bar("packing", Some(plan.source_bytes()), Unit::Bytes);
-        let (file, plan) = stored((&model, &weights), &args.output, |name, out| {
-            Ok(weights.pack(&precision, name, out, &|done, _| bar.set(done))?)
-        })?;
-        return say_packed(&model, &precision, &file, &plan, ui);
+    match text {
+        Some(text) if quantizer == Quantizer::Gptq => {
+            calibrated(args, (&model, &weights, &precision), &text, ui)
+        }
+        _ => rounded(args, (&model, &weights, &precision), ui),
     }
-    let text =
-        text.with_context(|| format!("{quantizer} chooses codes on a text: --calibration FILE"))?;
+}
+
+/// Packs weights whose widths are chosen, rounded to nearest.
+fn rounded(
+    args: &Args,
+    (model, weights, precision): (&Model, &Weights, &Precision),
+    ui: &Ui,
+) -> Result<()> {
+    let bar = ui.bar("packing", Some(weights.plan(precision)?.source_bytes()), Unit::Bytes);
+    let (file, plan) = stored((model, weights), &args.output, |name, out| {
+        Ok(weights.pack(precision, name, out, &|done, _| bar.set(done))?)
+    })?;
+    say_packed(model, precision, &file, &plan, ui)
+}
+
+/// Chooses codes on a text, and moves scales by what follows in it.
+fn calibrated(
+    args: &Args,
+    (model, weights, precision): (&Model, &Weights, &Precision),
+    text: &Windows,
+    ui: &Ui,
+) -> Result<()> {
+    let plan = weights.plan(precision)?;
     let matrices = plan.entries.iter().filter(|entry| entry.is_matrix() && entry.bytes > 0);
     let [text, rest] = text.split((args.calibration_tokens / args.window).max(1) as usize);
     let refinement = Refinement {
@@ -141,10 +165,10 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let refinement = (args.refine_steps > 0).then_some((refinement, &rest));
     let total = matrices.count() + args.refine_steps;
     let bar = ui.bar("quantising matrices", Some(total as u64), Unit::Steps);
-    let (file, made) = stored((&model, &weights), &args.output, |name, out| {
+    let (file, made) = stored((model, weights), &args.output, |name, out| {
         let heard = bar.clone();
         let heard = Rc::new(move |done| heard.set(done));
-        Ok(calibrate::quantise(&weights, &precision, &text, refinement, (name, out), heard)?)
+        Ok(calibrate::quantise(weights, precision, &text, refinement, (name, out), heard)?)
     })?;
     bar.finish();
     if let [first, .., last] = made.divergences[..] {
@@ -156,7 +180,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
         let names = made.rounded.join(", ");
         ui.warn(format!("rounded to nearest, as the text has no say in them: {names}"));
     }
-    say_packed(&model, &precision, &file, &made.plan, ui)
+    say_packed(model, precision, &file, &made.plan, ui)
 }
 
 /// Tokens that are wanted of a text: those by which codes are chosen, and those by which scales are refined.

@@ -1,21 +1,12 @@
 use super::*;
-use crate::{
-    calibrate::{Windows, fidelity, within},
-    weights::Folder,
+use crate::calibrate::{
+    fidelity,
+    tests::{opened as opened_at, sequences, zoo},
+    within,
 };
-use std::path::Path;
 
 fn opened(case: &str) -> Weights {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case);
-    let files = Folder::new(&folder).files().unwrap();
-    Weights::open(&folder, &files).unwrap()
-}
-
-fn text(seed: u64, count: usize, length: usize) -> Windows {
-    let values = crate::testing::normal(seed, count * length);
-    let ids: Vec<u32> = values.iter().map(|value| (value.abs() * 20.0) as u32 % 96).collect();
-    let rows: Vec<_> = ids.chunks_exact(length).map(<[u32]>::to_vec).collect();
-    Windows::of(&rows, length).unwrap()
+    opened_at(&zoo(case))
 }
 
 fn measured(weights: &Weights, at: &str, widths: &[u8], sample: &Inputs) -> Vec<Harm> {
@@ -27,7 +18,7 @@ fn measured(weights: &Weights, at: &str, widths: &[u8], sample: &Inputs) -> Vec<
 #[test]
 fn the_harm_of_a_matrix_is_that_of_a_model_in_which_it_alone_is_quantised() {
     for case in ["llama/llama-gqa", "qwen2/qwen2-tied"] {
-        let text = text(5, 2, 12);
+        let text = sequences(5, 2, 12);
         let harms = measured(&opened(case), "adaptive", &[16, 2], text.inputs());
         let last = harms.len() - 1;
         for tried in [0, 1, last / 2, last] {
@@ -50,7 +41,7 @@ fn the_harm_of_a_matrix_is_that_of_a_model_in_which_it_alone_is_quantised() {
 
 #[test]
 fn more_bits_do_less_harm_and_what_a_sample_does_not_reach_none() {
-    let text = text(5, 4, 16);
+    let text = sequences(5, 4, 16);
     for at in ["adaptive", "adaptive asymmetric g64 gptq"] {
         for harm in measured(&opened("llama/llama-gqa"), at, &[2, 4, 8, 16], text.inputs()) {
             for pair in harm.choices.windows(2) {
@@ -68,7 +59,7 @@ fn more_bits_do_less_harm_and_what_a_sample_does_not_reach_none() {
 fn a_mix_by_measured_harm_is_nearer_to_the_model_than_one_width() {
     let case = "llama/llama-gqa";
     let weights = opened(case);
-    let harms = measured(&weights, "adaptive", &[2, 3, 4, 8], text(5, 8, 24).inputs());
+    let harms = measured(&weights, "adaptive", &[2, 3, 4, 8], sequences(5, 8, 24).inputs());
     let uniform = weights.plan(&"3".parse().unwrap()).unwrap();
     let bytes = uniform.entries.iter().filter(|entry| entry.is_matrix()).map(|entry| entry.bytes);
     let formats = within(&harms, bytes.sum()).unwrap();
@@ -77,7 +68,7 @@ fn a_mix_by_measured_harm_is_nearer_to_the_model_than_one_width() {
     let kl = |model: &Weights, at: &Precision| {
         let heard: Heard = Rc::new(|_| ());
         let whole = Precision::of(Bits::Fixed(32));
-        fidelity((&weights, &whole), (model, at), &text(77, 8, 24), &heard).unwrap().kl
+        fidelity((&weights, &whole), (model, at), &sequences(77, 8, 24), &heard).unwrap().kl
     };
     let (own, other) = (kl(&mixed, &at), kl(&weights, &"3".parse().unwrap()));
     assert!(own < other, "{own} {other}");

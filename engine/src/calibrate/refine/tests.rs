@@ -1,45 +1,25 @@
 use super::*;
-use crate::{
-    calibrate::{fidelity, quantise},
-    packing::Weights,
-    weights::Folder,
+use crate::calibrate::{
+    fidelity, quantise,
+    tests::{opened, precision, sequences, zoo},
 };
 use record::{Bits, Precision};
-use std::{
-    fs,
-    io::Cursor,
-    path::{Path, PathBuf},
-};
-
-fn zoo(case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case)
-}
-
-fn opened(folder: &Path) -> Weights {
-    Weights::open(folder, &Folder::new(folder).files().unwrap()).unwrap()
-}
-
-fn text(seed: u64, count: usize, length: usize) -> Windows {
-    let values = crate::testing::normal(seed, count * length);
-    let ids: Vec<u32> = values.iter().map(|value| (value.abs() * 20.0) as u32 % 96).collect();
-    let rows: Vec<_> = ids.chunks_exact(length).map(<[u32]>::to_vec).collect();
-    Windows::of(&rows, length).unwrap()
-}
+use std::{fs, io::Cursor};
 
 /// The divergence on a text that no calibration saw, and those before each step.
 fn made(case: &str, at: &str, how: Option<Refinement>) -> (f64, Vec<f64>) {
     let (folder, made) = (zoo(case), tempfile::tempdir().unwrap());
-    let (precision, weights) = (at.parse::<Precision>().unwrap(), opened(&folder));
+    let (precision, weights) = (precision(at), opened(&folder));
     let heard: Heard = Rc::new(|_| ());
     let mut out = Cursor::new(Vec::new());
     let file = ("model.safetensors", &mut out);
-    let (chosen, moved) = (text(5, 48, 24), text(6, 192, 24));
+    let (chosen, moved) = (sequences(5, 48, 24), sequences(6, 192, 24));
     let how = how.map(|how| (how, &moved));
     let found = quantise(&weights, &precision, &chosen, how, file, Rc::clone(&heard)).unwrap();
     fs::write(made.path().join("model.safetensors"), out.into_inner()).unwrap();
     fs::copy(folder.join("config.json"), made.path().join("config.json")).unwrap();
     let whole = Precision::of(Bits::Fixed(32));
-    let (packed, other) = (opened(made.path()), text(77, 8, 24));
+    let (packed, other) = (opened(made.path()), sequences(77, 8, 24));
     let kl = fidelity((&weights, &whole), (&packed, &precision), &other, &heard).unwrap().kl;
     (kl, found.divergences)
 }
