@@ -12,6 +12,7 @@ use engine::{
     load::{LoadPlan, PrecisionPlan},
     packing::Weights,
     published::Inputs,
+    quant::Format,
 };
 use record::{Bits, Mix, Precision};
 use std::{collections::BTreeMap, fs, path::PathBuf, rc::Rc};
@@ -123,8 +124,10 @@ fn known(
 ) -> Result<Vec<Harm>> {
     if let Some(file) = args.mix.harms.as_ref().filter(|file| file.exists()) {
         let context = || format!("what matrices cost, in {}", file.display());
-        return serde_json::from_str(&fs::read_to_string(file).with_context(context)?)
-            .with_context(context);
+        let text = fs::read_to_string(file).with_context(context)?;
+        let harms: Vec<Harm> = serde_json::from_str(&text).with_context(context)?;
+        fits(&harms, &args.mix.widths, precision).with_context(context)?;
+        return Ok(harms);
     }
     let part = text.map(|text| text.spread((args.mix.harm_tokens / args.window).max(1) as usize));
     let sample: &Inputs = match (&part, weights.inputs()) {
@@ -144,6 +147,29 @@ fn known(
             .with_context(|| format!("writing {}", file.display()))?;
     }
     Ok(harms)
+}
+
+/// Fails where harm was measured of other formats than those that are asked for. What is of another model is told
+/// by name when the plan is carried out.
+fn fits(harms: &[Harm], widths: &[u8], precision: &Precision) -> Result<()> {
+    let format = |bits: &u8| {
+        Format::of(&Precision { bits: Bits::Fixed(*bits), plan: None, ..precision.clone() })
+    };
+    let formats: Vec<Format> = widths.iter().map(format).collect::<Result<_, _>>()?;
+    let own = |harm: &Harm| harm.choices.iter().map(|choice| choice.format).collect::<Vec<_>>();
+    match harms.iter().find(|harm| own(harm) != formats) {
+        Some(harm) => bail!(
+            "{} was tried as {}, and {} are asked for; name another file",
+            harm.name,
+            words(&own(harm)),
+            words(&formats)
+        ),
+        None => Ok(()),
+    }
+}
+
+fn words(formats: &[Format]) -> String {
+    formats.iter().map(Format::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Says what was chosen, and what it is expected to cost.
@@ -174,10 +200,25 @@ fn say(harms: &[Harm], formats: &PrecisionPlan, ui: &Ui) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::calibrate::Choice;
 
     fn args(bpw: Option<f64>, memory_limit: Option<f64>) -> MixArgs {
         let widths = vec![4, 2];
         MixArgs { bpw, memory_limit, widths, harm_tokens: 64, harms: None, plan: None }
+    }
+
+    #[test]
+    fn harms_of_other_formats_are_refused() {
+        let precision = Precision::of(Bits::Adaptive);
+        let format: Format = "q4 symmetric g32".parse().unwrap();
+        let choices = vec![Choice { format, bytes: 1, harm: 0.5 }];
+        let harms = [Harm { name: "w".to_owned(), weights: 2, choices }];
+        fits(&harms, &[4], &precision).unwrap();
+        for (widths, group_size) in [(&[4, 2][..], 32), (&[3], 32), (&[4], 64)] {
+            let asked = Precision { group_size, ..precision.clone() };
+            let error = fits(&harms, widths, &asked).unwrap_err().to_string();
+            assert!(error.starts_with("w was tried as q4 symmetric g32, and"), "{error}");
+        }
     }
 
     #[test]
