@@ -116,6 +116,19 @@ fn a_mix_by_measured_harm_runs_in_the_page() {
         assert!((3.5..=4.2).contains(&bpw), "{bpw}");
         assert!(outcome.plan.iter().filter(|entry| entry.format.starts_with('q')).count() > 1);
     }
+    let (is_made, said) = harness(&[
+        "quantize",
+        &case,
+        "--bits",
+        "4",
+        "--quantizer",
+        "gptq",
+        "--bpw",
+        "3",
+        "-o",
+        "none",
+    ]);
+    assert!(!is_made && said.contains("--bits adaptive meets a budget"), "{said}");
     let (is_made, said) = harness(&["quantize", &case, "--bits", "adaptive", "-o", "none"]);
     assert!(!is_made && said.contains("need a budget"), "{said}");
     let (is_made, said) =

@@ -6,9 +6,10 @@
 //! up for what those before it have done, and no class has to know of it. A pass of the model as it is goes
 //! ahead, for tables that are looked up before they are multiplied with.
 //!
-//! `text.rs` makes such a batch of a text, and `own.rs` has the model write one; `fidelity.rs` compares what two models expect to follow. `harm.rs`
-//! measures what each matrix costs at each width, and `budget.rs` makes the best of it in so many bytes. When all
-//! codes are chosen, `refine.rs` moves the scales of all matrices together, by the gradients of what comes out.
+//! `text.rs` makes such a batch of a text, and `own.rs` has the model write one; `fidelity.rs` compares what two
+//! models expect to follow, and `logits.rs` is the arithmetic of that. `harm.rs` measures what each matrix costs at
+//! each width, and `budget.rs` makes the best of it in so many bytes. When all codes are chosen, `refine.rs` moves
+//! the scales of all matrices together, by the gradients of what comes out.
 
 mod budget;
 mod fidelity;

@@ -12,7 +12,7 @@ use super::{
     logits::loss,
 };
 use crate::{
-    device::{Device, MatrixId, Products, Tape},
+    device::{Device, MatrixId, Products, ProductsBack, Tape},
     error::Result,
     gemm::{self, Grid},
     load::Loaded,
@@ -73,8 +73,8 @@ pub(super) fn refine(
         let device = Device::with_products(Rc::<Refiner>::clone(&refiner));
         let whole = block_on(device.take(vec![pass(&device)?]))?.remove(0);
         refiner.is_whole.set(false);
-        let tape = Rc::new(Tape::default());
-        let device = Device::with_tape(Some(Rc::<Refiner>::clone(&refiner)), Rc::clone(&tape));
+        let tape = Rc::new(Tape::through(Rc::<Refiner>::clone(&refiner)));
+        let device = Device::with_tape(&tape);
         let logits = pass(&device)?;
         let (divergence, gradient) = loss(whole, logits.f32s(), decoder.vocabulary());
         divergences.push(divergence);
@@ -275,7 +275,9 @@ impl Products for Refiner {
         let row = |id: &u32| &weights[*id as usize * width..][..known.matrix.columns];
         ids.iter().flat_map(row).copied().collect()
     }
+}
 
+impl ProductsBack for Refiner {
     fn multiply_back(&self, x: &[f32], id: MatrixId, gradient: &[f32]) -> Vec<f32> {
         let mut known = self.known.borrow_mut();
         let known = known.get_mut(&id).expect("all matrices of the model are known");

@@ -104,3 +104,15 @@ fn what_cannot_be_calibrated_is_refused_with_a_reason() {
     let error = windows(&opened(&zoo("vit/vit-labels")), "text", 8, 8).unwrap_err().to_string();
     assert!(error.contains("llama, qwen2 and bert"), "{error}");
 }
+
+/// Widths that are mixed can be asked for without saying how; by whom codes were chosen is said.
+#[test]
+fn mixed_weights_are_what_is_asked_for() {
+    let made = quantised("llama/llama-gqa", "adaptive gptq", &sequences(5, 4, 8));
+    let packed = opened(made.path());
+    packed.plan(&precision("adaptive gptq")).unwrap();
+    for wrong in ["adaptive", "adaptive plan=3+8 gptq", "4-bit gptq"] {
+        let error = packed.plan(&precision(wrong)).unwrap_err().to_string();
+        assert!(error.contains("packed"), "{wrong}: {error}");
+    }
+}

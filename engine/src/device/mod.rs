@@ -35,6 +35,7 @@ pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tunable};
 pub use modes::{Laps, Poison, Spent};
 pub use pipelines::Recipe;
 pub use pool::Buffer;
+pub(crate) use products::ProductsBack;
 pub use products::{MatrixId, Products};
 pub use queue::{HostFn, Reading};
 pub(crate) use tape::Tape;
@@ -92,8 +93,9 @@ impl Device {
 
     /// The CPU whose ops note how gradients go back through them.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn with_tape(products: Option<Rc<dyn Products>>, tape: Rc<Tape>) -> Device {
-        Device::Cpu(Cpu { exact: true, products, tape: Some(tape), ..Cpu::default() })
+    pub(crate) fn with_tape(tape: &Rc<Tape>) -> Device {
+        let products = tape.products().map(|products| -> Rc<dyn Products> { products });
+        Device::Cpu(Cpu { exact: true, products, tape: Some(Rc::clone(tape)), ..Cpu::default() })
     }
 
     /// Where ops note how to go back, if somebody wants to; in a page nobody does, and the code is left out.

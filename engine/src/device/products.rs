@@ -14,15 +14,13 @@ pub trait Products: fmt::Debug {
 
     /// `[T, K]`: rows of a table, its padding left out.
     fn rows(&self, ids: &[u32], matrix: MatrixId) -> Vec<f32>;
+}
 
+/// Products through which gradients go back.
+pub(crate) trait ProductsBack: Products {
     /// The gradient of `x` from that of what [`Products::multiply`] gave for it.
-    fn multiply_back(&self, x: &[f32], matrix: MatrixId, gradient: &[f32]) -> Vec<f32> {
-        let _ = (x, matrix, gradient);
-        unimplemented!("{self:?} takes no gradients")
-    }
+    fn multiply_back(&self, x: &[f32], matrix: MatrixId, gradient: &[f32]) -> Vec<f32>;
 
-    /// Hears the gradient of what [`Products::rows`] gave.
-    fn rows_back(&self, ids: &[u32], matrix: MatrixId, gradient: &[f32]) {
-        let _ = (ids, matrix, gradient);
-    }
+    /// Hears the gradient of what [`Products::rows`] gave: indices have none.
+    fn rows_back(&self, ids: &[u32], matrix: MatrixId, gradient: &[f32]);
 }

@@ -1,30 +1,47 @@
 //! What a pass computed, so that gradients can be taken back through it: reverse-mode differentiation, on the
 //! host alone. An op that knows its gradient notes how, in its own file; others end the way back.
 
+use super::ProductsBack;
 use crate::tensor::Tensor;
-use std::{cell::RefCell, collections::HashMap, fmt};
+use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc};
 
 /// From the gradient of an output to those of what it was made of.
 type Back = Box<dyn FnOnce(&[f32], &mut Gradients)>;
 
-/// The calls of a pass, in their order.
+/// The calls of a pass.
 #[derive(Default)]
-pub(crate) struct Tape(RefCell<Vec<(Tensor, Back)>>);
+pub(crate) struct Tape {
+    /// In their order.
+    calls: RefCell<Vec<(Tensor, Back)>>,
+    /// Who computes products, and takes gradients back through them.
+    products: Option<Rc<dyn ProductsBack>>,
+}
 
 impl fmt::Debug for Tape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tape").field("calls", &self.0.borrow().len()).finish()
+        f.debug_struct("Tape").field("calls", &self.calls.borrow().len()).finish_non_exhaustive()
     }
 }
 
 impl Tape {
+    /// Of a pass whose products somebody else computes.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn through(products: Rc<dyn ProductsBack>) -> Tape {
+        Tape { calls: RefCell::default(), products: Some(products) }
+    }
+
+    /// Who takes gradients back through products, if anybody does.
+    pub(crate) fn products(&self) -> Option<Rc<dyn ProductsBack>> {
+        self.products.clone()
+    }
+
     /// Notes how `output` was made.
     pub(crate) fn note(
         &self,
         output: &Tensor,
         back: impl FnOnce(&[f32], &mut Gradients) + 'static,
     ) {
-        self.0.borrow_mut().push((output.clone(), Box::new(back)));
+        self.calls.borrow_mut().push((output.clone(), Box::new(back)));
     }
 
     /// Goes all the way back from the gradient of `output`; the calls are forgotten on the way.
@@ -32,7 +49,7 @@ impl Tape {
     pub(crate) fn back(&self, output: &Tensor, gradient: Vec<f32>) -> Gradients {
         let mut gradients = Gradients::default();
         gradients.add(output, gradient);
-        let mut calls = self.0.take();
+        let mut calls = self.calls.take();
         while let Some((output, back)) = calls.pop() {
             // What nothing depends on has none.
             if let Some(gradient) = gradients.0.remove(&output.address()) {
@@ -70,7 +87,6 @@ impl Gradients {
 pub(crate) mod tests {
     use super::*;
     use crate::{device::Device, testing::normal};
-    use std::rc::Rc;
 
     /// Holds the gradients of an op by its inputs to differences of a sum of its outputs, weighed by numbers that
     /// nobody chose.
@@ -82,7 +98,7 @@ pub(crate) mod tests {
             inputs.iter().map(|(shape, values)| Tensor::from_f32(shape, values.clone())).collect()
         };
         let tape = Rc::new(Tape::default());
-        let device = Device::with_tape(None, Rc::clone(&tape));
+        let device = Device::with_tape(&tape);
         let own = tensors(inputs);
         let y = op(&device, &own);
         let weights = normal(99, y.count());

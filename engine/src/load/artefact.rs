@@ -8,7 +8,7 @@ use crate::{
     quant::{Format, MatrixBuilder, PackedRows},
     weights::{Artefact, Dtype, Source, TensorInfo},
 };
-use record::Mix;
+use record::{Mix, Quantizer};
 use sha2::{Digest, Sha256};
 use std::{cell::Cell, collections::BTreeMap, ops::Range};
 
@@ -31,13 +31,18 @@ pub(super) fn words(entry: &Entry) -> [usize; 2] {
 }
 
 /// Gives a plan that was declared the formats of an artefact whose widths are mixed.
-pub(super) fn mix(plan: &mut LoadPlan, artefact: &Artefact, asked: &Mix) -> Result<()> {
+pub(super) fn mix(
+    plan: &mut LoadPlan,
+    artefact: &Artefact,
+    (asked, quantizer): (&Mix, Quantizer),
+) -> Result<()> {
     let Artefact { file, precision, .. } = artefact;
     // Whoever asks for no mix in particular takes what is there.
     let is_asked = *asked == Mix::default() || precision.mix().as_ref() == Some(asked);
-    if precision.mix().is_none() || !is_asked {
-        let message =
-            format!("its weights are packed for {precision}, and adaptive by {asked} is asked for");
+    if precision.mix().is_none() || !is_asked || precision.quantizer != quantizer {
+        let message = format!(
+            "its weights are packed for {precision}, and adaptive by {asked} with {quantizer} is asked for"
+        );
         return Err(Error::malformed(file, message));
     }
     let packed: BTreeMap<String, Format> =

@@ -45,7 +45,7 @@ impl LoadPlan {
         artefact: Option<&Artefact>,
     ) -> Result<()> {
         match (artefact, mix) {
-            (Some(artefact), _) => artefact::mix(self, artefact, mix),
+            (Some(artefact), _) => artefact::mix(self, artefact, (mix, precision.quantizer)),
             (None, Mix::Rule { bits, critical }) => {
                 let names = Critical::of(self);
                 let format = |bits: &u8| {

@@ -31,9 +31,10 @@ pub fn embed(device: &Device, ids: &Tensor, table: &Matrix) -> Tensor {
     match device {
         Device::Cpu(Cpu { products: Some(products), .. }) => {
             let y = Tensor::from_f32(&shape, products.rows(ids.u32s(), table.id()));
-            if let Some(tape) = device.tape() {
+            if let Some(tape) = device.tape()
+                && let Some(products) = tape.products()
+            {
                 let (ids, id) = (ids.clone(), table.id());
-                let products = std::rc::Rc::clone(products);
                 tape.note(&y, move |dy, _| products.rows_back(ids.u32s(), id, dy));
             }
             y

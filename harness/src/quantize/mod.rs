@@ -100,6 +100,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let model = Model::find(&args.model, !args.no_setup, ui)?;
     let weights = model.open()?;
     let precision = args.groups.precision(args.bits);
+    if !is_mixed && (args.mix.bpw.is_some() || args.mix.memory_limit.is_some()) {
+        let taken = weights.plan(&precision)?.bytes() as f64 / 1e6;
+        bail!(
+            "at {precision} the weights take {taken:.1} MB, no more and no less: --bits adaptive meets a budget"
+        );
+    }
     let budget = match is_mixed && args.mix.plan.is_none() {
         true => Some(mix::budget(&args.mix, &weights.plan(&precision)?)?),
         false => None,

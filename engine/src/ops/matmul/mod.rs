@@ -65,8 +65,10 @@ pub fn matmul(device: &Device, x: &Tensor, w: &Matrix, bias: Option<&Tensor>) ->
                 None => cpu::matmul(x.f32s(), w, bias, how.exact),
             };
             let y = Tensor::from_f32(&shape, y);
-            if let (Some(tape), Some(products)) = (device.tape(), &how.products) {
-                let (id, products) = (w.id(), std::rc::Rc::clone(products));
+            if let Some(tape) = device.tape()
+                && let Some(products) = tape.products()
+            {
+                let id = w.id();
                 tape.note(&y, move |dy, to| to.add(&x, products.multiply_back(x.f32s(), id, dy)));
             }
             y
