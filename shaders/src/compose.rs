@@ -215,7 +215,7 @@ mod tests {
         };
         let four = text(&[("BITS", 4), ("GROUP", 32)], Dialect::Browser);
         assert!(four.contains("0x0F0F0F0Fu"));
-        assert!(four.contains("-8.0 * d"));
+        assert!(four.contains("ZERO: f32 = 8.0"));
         assert!(!four.contains("0x03030303u"));
         assert!(four.starts_with("const BITS: u32 = 4u;\n"));
         let subgroups = [("BITS", 4), ("GROUP", 32), ("SUBGROUPS", 1)];

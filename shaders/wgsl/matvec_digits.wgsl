@@ -5,8 +5,9 @@
 // A norm's gain is a factor of the sum, and so comes behind it. With TILE_Y = 4, which wants rounded rows,
 // a team takes four rows of x at once.
 //
-// An invocation takes a chunk of its team's rows a turn. PAIRS: two neighbouring chunks, of rows that have an
-// even number of them. AHEAD: while it multiplies, the weights of its next turn are on their way.
+// An invocation takes a chunk of its team's rows a turn. PAIRS, which wants rows that are rounded here: two
+// neighbouring chunks, of rows that have an even number of them. AHEAD: while it multiplies, the weights of its next
+// turn are on their way.
 
 #include "few_rows.wgsl"
 #include "round.wgsl"
@@ -52,14 +53,17 @@ fn round_slab(base: u32, start: u32, count: u32, lane: u32) {
 }
 #endif
 
-// A chunk of x: the digits of its halves, and what its row in memory has of it besides.
+// A chunk of x: the digits of its halves, of which rounded rows have a third one where that is needed, and what its
+// row in memory has of it besides.
 struct Activations {
     high_a: vec4<u32>,
     high_b: vec4<u32>,
     middle_a: vec4<u32>,
     middle_b: vec4<u32>,
+#if ROUNDED == 0
     low_a: vec4<u32>,
     low_b: vec4<u32>,
+#endif
     about: vec4<f32>,
 }
 
@@ -72,8 +76,6 @@ fn activations(base: u32, chunk: u32) -> Activations {
         x[at + next],
         x[at + 2u * next],
         x[at + 3u * next],
-        x[at + 4u * next],
-        x[at + 5u * next],
         bitcast<vec4<f32>>(x[at + 6u * next]),
     );
 #else
@@ -88,6 +90,14 @@ fn activations(base: u32, chunk: u32) -> Activations {
     );
 #endif
 }
+
+#if ROUNDED
+// The third digits of a chunk that has them, by halves.
+fn fine_digits(base: u32, chunk: u32) -> array<vec4<u32>, 2> {
+    let at = base + chunk + 4u * params.chunks;
+    return array(x[at], x[at + params.chunks]);
+}
+#endif
 
 // What of a row of w belongs to a turn: words of codes, and those with the scales.
 #if PAIRS
@@ -144,30 +154,55 @@ fn dots(a: vec4<u32>, b: vec4<u32>, codes_a: vec4<u32>, codes_b: vec4<u32>) -> i
         + dot4I8Packed(b.z, codes_b.z) + dot4I8Packed(b.w, codes_b.w);
 }
 
-fn product(words: Chunk, affine: vec2<f32>, xs: Activations) -> f32 {
-    let a = vec4<u32>(packed(words, 0u), packed(words, 1u), packed(words, 2u), packed(words, 3u));
-    let b = vec4<u32>(packed(words, 4u), packed(words, 5u), packed(words, 6u), packed(words, 7u));
-    let high = dots(xs.high_a, xs.high_b, a, b);
-    let middle = dots(xs.middle_a, xs.middle_b, a, b);
-    let low = dots(xs.low_a, xs.low_b, a, b);
-    let sum = f32(high) * 65536.0 + f32(middle * 256 + low);
-    return affine.x * (xs.about.x * sum) + affine.y * xs.about.y;
+// The codes of a chunk's halves, four a word.
+struct Codes { a: vec4<u32>, b: vec4<u32> }
+fn codes(words: Chunk) -> Codes {
+    return Codes(
+        vec4<u32>(packed(words, 0u), packed(words, 1u), packed(words, 2u), packed(words, 3u)),
+        vec4<u32>(packed(words, 4u), packed(words, 5u), packed(words, 6u), packed(words, 7u)),
+    );
 }
 
-// The same of all chunks of a turn.
+fn product(words: Chunk, affine: vec2<f32>, xs: Activations) -> f32 {
+    let codes = codes(words);
+    let high = dots(xs.high_a, xs.high_b, codes.a, codes.b);
+    let middle = dots(xs.middle_a, xs.middle_b, codes.a, codes.b);
+#if ROUNDED
+    let sum = xs.about.x * f32(high * 256 + middle);
+#else
+    let low = dots(xs.low_a, xs.low_b, codes.a, codes.b);
+    let sum = xs.about.x * (f32(high) * 65536.0 + f32(middle * 256 + low));
+#endif
+#if ASYM
+    return affine.x * sum + affine.y * xs.about.y;
+#else
+    return affine.x * (sum - ZERO * xs.about.y);
+#endif
+}
+
+#if ROUNDED
+// What third digits add, of which a step is so much.
+fn fine_product(row: u32, w: Part, turn: u32, step: f32, low: array<vec4<u32>, 2>) -> f32 {
+    let codes = codes(w.codes);
+    let d = affine_product(w.scales, group_of(row, turn)).x;
+    return d * (step * f32(dots(low[0], low[1], codes.a, codes.b)));
+}
+#endif
+
+// The same of all chunks of a turn, of a row of w.
 #if PAIRS
 struct Turn { a: Activations, b: Activations }
 fn product_of(row: u32, w: Part, turn: u32, xs: Turn) -> f32 {
     // The number of a group tells which half of a word it has: pairs of groups begin a word.
     let group = group_of(row, turn);
-    let first = affine_of(w.scales.x, select(group, 0u, GROUP == 32u));
-    let second = affine_of(w.scales.y, select(group, 1u, GROUP == 32u));
+    let first = affine_product(w.scales.x, select(group, 0u, GROUP == 32u));
+    let second = affine_product(w.scales.y, select(group, 1u, GROUP == 32u));
     return product(w.codes.a, first, xs.a) + product(w.codes.b, second, xs.b);
 }
 #else
 struct Turn { a: Activations }
 fn product_of(row: u32, w: Part, turn: u32, xs: Turn) -> f32 {
-    return product(w.codes, affine_of(w.scales, group_of(row, turn)), xs.a);
+    return product(w.codes, affine_product(w.scales, group_of(row, turn)), xs.a);
 }
 #endif
 
@@ -203,15 +238,24 @@ fn with_turn(found: Found, rows: Rows, w: Parts, turn: u32, base: u32, place: u3
     let xs = Turn(activations(base, place));
     let squares = xs.a.about.z;
 #endif
+    var products: Sums;
+    products.x = product_of(rows.x, w.r0, turn, xs);
+    products.y = product_of(rows.y, w.r1, turn, xs);
 #if ROWS == 4
-    let products = Sums(
-        product_of(rows.x, w.r0, turn, xs),
-        product_of(rows.y, w.r1, turn, xs),
-        product_of(rows.z, w.r2, turn, xs),
-        product_of(rows.w, w.r3, turn, xs),
-    );
-#else
-    let products = Sums(product_of(rows.x, w.r0, turn, xs), product_of(rows.y, w.r1, turn, xs));
+    products.z = product_of(rows.z, w.r2, turn, xs);
+    products.w = product_of(rows.w, w.r3, turn, xs);
+#endif
+#if ROUNDED
+    // Few chunks have a third digit: codes are taken apart once more for those.
+    if (xs.a.about.w > 0.0) {
+        let low = fine_digits(base, place);
+        products.x += fine_product(rows.x, w.r0, turn, xs.a.about.w, low);
+        products.y += fine_product(rows.y, w.r1, turn, xs.a.about.w, low);
+#if ROWS == 4
+        products.z += fine_product(rows.z, w.r2, turn, xs.a.about.w, low);
+        products.w += fine_product(rows.w, w.r3, turn, xs.a.about.w, low);
+#endif
+    }
 #endif
     return Found(found.sums + products, found.squares + squares);
 }

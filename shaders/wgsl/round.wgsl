@@ -1,15 +1,20 @@
-// Activations as integer products want them: 24-bit integers in three signed digits of a byte, which meet the
-// codes of weights in dot4I8Packed. A chunk of 32 has a step of its own, and digits enough that where one
-// activation dwarfs the others, as in language models, these keep their last bits too.
+// Activations as integer products want them: integers in signed digits of a byte, which meet the codes of weights
+// in dot4I8Packed. A chunk of 32 has a step of its own. Two digits are enough where activations are about
+// alike; where one dwarfs the others, as in language models, a third one keeps the last bits of these. Who rounds for
+// itself (a kernel with ROWS) always has three: to look which chunks need them would take it longer.
 //
 // A row of rounded activations in memory, of quads of words:
 //   [digit, half of a chunk, chunk]   the digits, high ones first, of four activations a word
-//   [chunk]                           what a step is worth, the sum, the sum of squares before a norm's weight
+//   [chunk]                           what a step of the first two digits is worth, the sum, the sum of squares before
+//                                     a norm's weight, and what a step of the third is worth: 0 where there is none
 
 const ROUNDED_QUADS: u32 = 7u;   // of a chunk
 
-// The largest that three signed digits hold is 127 · 65,793; a little less leaves room for rounding.
+// The largest that three signed digits hold is 127 · 65,793, and two 127 · 257; a little less leaves room for rounding.
 const STEPS: f32 = 8355000.0;
+const COARSE_STEPS: f32 = 32600.0;
+// Digits are three where the largest activation is this many times the root of the mean square.
+const CREST: f32 = 4.0;
 
 // Half of a chunk, with what it shares with the other half.
 struct RoundedHalf {
@@ -18,11 +23,18 @@ struct RoundedHalf {
     low: vec4<u32>,
     step: f32,
     sum: f32,
+    fine_step: f32,
+}
+
+// How a chunk is rounded: what a number is multiplied with, and the whole numbers that one step of it is.
+struct Steps {
+    inverse: f32,
+    whole: i32,
 }
 
 // Bytes are digits once half of what a digit can be was added to each.
-fn bytes_of(values: vec4<f32>, inverse: f32) -> vec4<u32> {
-    let whole = bitcast<vec4<u32>>(vec4<i32>(round(values * inverse)));
+fn bytes_of(values: vec4<f32>, steps: Steps) -> vec4<u32> {
+    let whole = bitcast<vec4<u32>>(vec4<i32>(round(values * steps.inverse)) * steps.whole);
     return (whole + vec4<u32>(0x00808080u)) ^ vec4<u32>(0x00808080u);
 }
 
@@ -41,24 +53,41 @@ fn round_half(own: mat4x4<f32>, other: mat4x4<f32>) -> RoundedHalf {
     let largest = max(max(sizes.x, sizes.y), max(sizes.z, sizes.w));
     // The reciprocal of less would be infinite: such a chunk counts as zero.
     let is_there = largest > 1.0e-30;
-    let inverse = select(0.0, STEPS / largest, is_there);
-    let q0 = bytes_of(own[0], inverse);
-    let q1 = bytes_of(own[1], inverse);
-    let q2 = bytes_of(own[2], inverse);
-    let q3 = bytes_of(own[3], inverse);
+#if ROWS
+    let is_fine = true;
+#else
+    let relative = 1.0 / select(1.0, largest, is_there);
+    let square = squares_of(scaled(own, relative)) + squares_of(scaled(other, relative));
+    let is_fine = square * (CREST * CREST) < 32.0;
+#endif
+    let count = select(COARSE_STEPS, STEPS, is_fine);
+    let steps = Steps(select(0.0, count / largest, is_there), select(256, 1, is_fine));
+    let q0 = bytes_of(own[0], steps);
+    let q1 = bytes_of(own[1], steps);
+    let q2 = bytes_of(own[2], steps);
+    let q3 = bytes_of(own[3], steps);
     let sums = own[0] + own[1] + own[2] + own[3] + other[0] + other[1] + other[2] + other[3];
     return RoundedHalf(
         digit(q0, q1, q2, q3, 2u),
         digit(q0, q1, q2, q3, 1u),
         digit(q0, q1, q2, q3, 0u),
+#if ROWS
         select(0.0, largest / STEPS, is_there),
+#else
+        select(0.0, largest / count, is_there) * select(1.0, 256.0, is_fine),
+#endif
         dot(sums, vec4<f32>(1.0)),
+        select(0.0, largest / STEPS, is_there && is_fine),
     );
 }
 
 // Each column times the same column of `by`.
 fn scale_columns(values: mat4x4<f32>, by: mat4x4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(values[0] * by[0], values[1] * by[1], values[2] * by[2], values[3] * by[3]);
+}
+
+fn scaled(values: mat4x4<f32>, by: f32) -> mat4x4<f32> {
+    return mat4x4<f32>(values[0] * by, values[1] * by, values[2] * by, values[3] * by);
 }
 
 // The sum of squares.

@@ -43,6 +43,7 @@ fn compute_element(at: u32) {
     y[to + 4u * params.chunks] = rounded.low;
     if (half == 0u) {
         let squares = squares_of(own) + squares_of(other);
-        y[to + 6u * params.chunks] = bitcast<vec4<u32>>(vec4<f32>(rounded.step, rounded.sum, squares, 0.0));
+        let about = vec4<f32>(rounded.step, rounded.sum, squares, rounded.fine_step);
+        y[to + 6u * params.chunks] = bitcast<vec4<u32>>(about);
     }
 }

@@ -177,9 +177,11 @@ fn fetch(chunk: u32) -> Chunk {
 fn packed(words: Chunk, i: u32) -> u32 {
     let half = i & 1u;
     let pair = i >> 1u;
-    let low = (select(words.x, words.y, half == 1u) >> (pair * 2u)) & 0x03030303u;
-    let high = (words.z >> (half * 4u + pair)) & 0x01010101u;
-    return low | (high << 2u);
+    // High bits are shifted at once to where they belong.
+    let low = select(words.x, words.y, half == 1u) >> (pair * 2u);
+    let by = half * 4u + pair;
+    let high = select(words.z << ((2u - by) & 31u), words.z >> ((by - 2u) & 31u), by >= 2u);
+    return (low & 0x03030303u) | (high & 0x04040404u);
 }
 #elif BITS == 2
 alias Chunk = vec2<u32>;
@@ -235,21 +237,19 @@ fn affine_of(word: u32, group: u32) -> vec2<f32> {
 #if ASYM
     return unpack2x16float(word);
 #else
-    let pair = unpack2x16float(word);
-    let d = select(pair.x, pair.y, (group & 1u) == 1u);
-    // The code that stands for zero; two bits have none and straddle it.
-#if BITS == 8
-    return vec2<f32>(d, 0.0);
-#endif
-#if BITS == 4
-    return vec2<f32>(d, -8.0 * d);
-#endif
-#if BITS == 3
-    return vec2<f32>(d, -4.0 * d);
-#endif
-#if BITS == 2
-    return vec2<f32>(d, -1.5 * d);
-#endif
+    let d = unpack2x16float(word >> ((group & 1u) * 16u)).x;
+    return vec2<f32>(d, -ZERO * d);
 #endif
 }
+
+// The code that stands for zero where groups have no minimum; two bits have none and straddle it.
+#if BITS == 8
+const ZERO: f32 = 0.0;
+#elif BITS == 4
+const ZERO: f32 = 8.0;
+#elif BITS == 3
+const ZERO: f32 = 4.0;
+#else
+const ZERO: f32 = 1.5;
+#endif
 #endif

@@ -26,8 +26,13 @@ const fn digits(workgroup: u32) -> Kernel {
     let geometry = Geometry::elements(workgroup);
     Kernel::new("matvec_digits", geometry).for_hardware().with("WIDE", 1).with("ROWS", 2)
 }
-/// The same of `x` that [`ROUND`] has rounded, one row of it or several.
-const ROUNDED_DIGITS: [Kernel; 2] = [rounded_digits(128, 1, 4), rounded_digits(64, 4, 4)];
+/// The same of several rows of `x` that [`ROUND`] has rounded.
+const ROUNDED_DIGITS: Kernel = rounded_digits(64, 4, 4);
+/// Of one row: fewer rows of the matrix to a team where bytes are most of what it waits for, or where there would
+/// be few teams.
+fn rounded_row(outputs: usize, format: Format) -> Kernel {
+    rounded_digits(128, 1, if format.bits() == 8 || outputs < MANY_OUTPUTS { 2 } else { 4 })
+}
 /// One row, in smaller workgroups whose teams have half as many rows of the matrix.
 const SMALL_ROUNDED_DIGITS: Kernel = rounded_digits(64, 1, 2);
 const fn rounded_digits(workgroup: u32, rows_of_x: u32, rows: u32) -> Kernel {
@@ -38,23 +43,15 @@ const fn rounded_digits(workgroup: u32, rows_of_x: u32, rows: u32) -> Kernel {
         .with("ROWS", rows)
         .with("ROUNDED", 1)
 }
-/// Chunks of a row beyond which weights are fetched ahead where [`ROUND`] was there before: with fewer an invocation
-/// takes so few turns that what it costs in registers is more.
-const LONG_ROW: usize = 128;
-
-/// How an invocation goes along a row of so many chunks, as was fastest on an H200: pairs of chunks where there are
-/// such and codes are small, and the next ones ahead where it has to round before, or takes many turns.
+/// How an invocation goes along a row of so many chunks, as was fastest on an H200: the next weights ahead, and pairs
+/// of chunks where it has to round before, there are such and codes are small.
 fn paced(kernel: Kernel, chunks: usize) -> Kernel {
     if kernel.source != DIGITS.source || kernel.geometry.tile[1] > 1 {
         return kernel;
     }
-    let has_pairs = chunks.is_multiple_of(2);
-    let (pairs, ahead) = match (kernel.value("ROUNDED") == 0, kernel.value("BITS")) {
-        (true, bits) => (bits != 4 && has_pairs, true),
-        (false, 8) => (false, chunks > LONG_ROW),
-        (false, _) => (has_pairs, has_pairs && chunks > LONG_ROW),
-    };
-    kernel.switched("PAIRS", pairs).switched("AHEAD", ahead)
+    let pairs =
+        kernel.value("ROUNDED") == 0 && kernel.value("BITS") != 4 && chunks.is_multiple_of(2);
+    kernel.switched("PAIRS", pairs).with("AHEAD", 1)
 }
 
 /// Half a chunk of activations an invocation.
@@ -169,11 +166,10 @@ pub(super) fn fused_kernels(
 fn few_rows([rows, columns, outputs]: [usize; 3], format: Format) -> Vec<Kernel> {
     let chunks = columns.div_ceil(CHUNK);
     let [for_software, floats] = MATVEC.map(|kernel| (rows <= FEW_ROWS).then_some(kernel));
-    let [of_one, of_several] = ROUNDED_DIGITS;
     let digits = match rows {
         1 if outputs < MANY_OUTPUTS && chunks < MANY_CHUNKS => Some(DIGITS),
-        1 => Some(of_one),
-        _ => (rows <= SEVERAL_ROWS).then_some(of_several),
+        1 => Some(rounded_row(outputs, format)),
+        _ => (rows <= SEVERAL_ROWS).then_some(ROUNDED_DIGITS),
     };
     let digits = digits.filter(|_| matches!(format, Format::Grouped { .. }));
     let kernels = [for_software, digits, floats].into_iter().flatten();
@@ -191,7 +187,7 @@ fn other_few_rows(
         return Vec::new();
     }
     let chunks = columns.div_ceil(CHUNK);
-    let [of_one, _] = ROUNDED_DIGITS;
+    let of_one = rounded_row(outputs, format);
     let others = match rows {
         1 if outputs < MANY_OUTPUTS && chunks < MANY_CHUNKS => [Some(of_one), None],
         1 => [Some(DIGITS), None],
@@ -238,7 +234,7 @@ pub(in crate::ops) fn choices() -> Vec<Choice> {
             (1, 2, 1, "a row of pairs, few outputs"),
             (1, 1, MANY_OUTPUTS, "a row, many outputs"),
             (1, 2, MANY_OUTPUTS, "a row of pairs, many outputs"),
-            (1, LONG_ROW + 2, MANY_OUTPUTS, "a long row, many outputs"),
+            (1, MANY_CHUNKS, 1, "a long row, few outputs"),
             (2, 1, 1, "few rows"),
             (2, 2, 1, "few rows of pairs"),
             (FEW_ROWS + 1, 1, 1, "several rows"),
