@@ -9,7 +9,7 @@ use crate::{
     config::{Config, Selection},
     estimate, evaluate, expectations,
     grid::local,
-    groups::Groups,
+    groups::{Caches, Groups},
     infer,
     merge::MergeArgs,
     models, outputs, pack, quantize, reference,
@@ -188,6 +188,10 @@ pub struct CellArgs {
     #[command(flatten)]
     pub groups: Groups,
 
+    /// How key-value caches are stored.
+    #[command(flatten)]
+    pub caches: Caches,
+
     /// At which sizes decoders run, on how many threads, and by which kernels.
     #[command(flatten)]
     pub sizes: Sizes,
@@ -271,10 +275,12 @@ impl CellArgs {
             may_fetch: is_run && !self.no_setup,
             makes: is_run,
         };
+        let precisions: Vec<_> =
+            self.bits.iter().map(|bits| self.groups.precision(*bits)).collect();
         Ok(Config {
             browsers: self.browsers.targets(self.grid.is_some())?,
             cases: selection.cases(ui)?,
-            precisions: self.bits.iter().map(|bits| self.groups.precision(*bits)).collect(),
+            precisions: self.caches.with(&precisions),
             backends: self.backends.clone(),
             sizes: self.sizes.clone(),
             repeat: self.repeat,

@@ -17,7 +17,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Result, bail, ensure};
-use record::{Backend, Browser, Cell, Class, Mix, Precision, Quantizer};
+use record::{Backend, Browser, Cell, Class, KvFormat, Mix, Precision, Quantizer};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -92,6 +92,9 @@ impl Config {
         }
         if precision.quantizer != Quantizer::default() {
             option("quantizer", precision.quantizer.to_string());
+        }
+        if precision.kv != KvFormat::default() {
+            option("kv-bits", precision.kv.to_string());
         }
         if let Some(Mix::Rule { bits, critical }) = precision.mix() {
             option("base-bits", bits.to_string());

@@ -1,7 +1,7 @@
 //! `evaluate`: what few bits have cost a model, by what it expects in a text beside what another expects.
 
 use crate::{
-    groups::Groups,
+    groups::{Caches, Groups},
     quantize::read_text,
     ui::{Ui, Unit},
     weights::Model,
@@ -22,7 +22,9 @@ Examples:
   cargo harness evaluate ./smollm2-q3 --reference smollm2-135m --text text.txt
       a packed model in its own precision, beside the model that it was made of in f32
   cargo harness evaluate smollm2-135m --bits 4 3 2 --text text.txt
-      what rounding to nearest costs at these widths")]
+      what rounding to nearest costs at these widths
+  cargo harness evaluate smollm2-135m --bits 32 --kv-bits 8 k8v4 4 --text text.txt
+      what a key-value cache of few bits costs")]
 pub struct Args {
     /// A model that `run --models` knows, a case folder, a folder as Hugging Face has it, or a .gguf
     /// file; of the classes llama and qwen2.
@@ -39,6 +41,10 @@ pub struct Args {
     /// How grouped weights are stored.
     #[command(flatten)]
     pub groups: Groups,
+
+    /// How key-value caches are stored.
+    #[command(flatten)]
+    pub caches: Caches,
 
     /// A text that neither model was calibrated on, in UTF-8.
     #[arg(long, value_name = "FILE")]
@@ -88,11 +94,12 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
 
 /// Those that are asked for, or the one that the weights are packed in.
 fn precisions(args: &Args, weights: &Weights) -> Vec<Precision> {
-    match (weights.packed_in(), &args.bits[..]) {
+    let precisions = match (weights.packed_in(), &args.bits[..]) {
         (Some(packed), []) => vec![packed.clone()],
         (None, []) => vec![args.groups.precision(Bits::Fixed(4))],
         (_, bits) => bits.iter().map(|bits| args.groups.precision(*bits)).collect(),
-    }
+    };
+    args.caches.with(&precisions)
 }
 
 fn line(model: &str, precision: &Precision, bpw: f64, found: &Fidelity) -> String {

@@ -2,7 +2,7 @@
 
 use crate::suggest;
 use clap::Args;
-use record::{Bits, Mix, Precision, Quantizer, Scheme};
+use record::{Bits, KvFormat, Mix, Precision, Quantizer, Scheme};
 
 /// How weights of few bits are stored, beside their bits.
 #[derive(Clone, Debug, Args)]
@@ -28,6 +28,34 @@ pub struct Groups {
     /// 4, 3 or 2. Weights that `quantize` has mixed are taken as they are.
     #[arg(long, value_name = "BITS", default_value = "8", value_parser = width)]
     pub critical_bits: u8,
+}
+
+/// How a decoder's key-value cache is stored.
+#[derive(Clone, Debug, Args)]
+pub struct Cache {
+    /// Bits of the key-value cache of decoders: 32, 16, 8, k8v4 (keys in 8, values in 4) or 4.
+    #[arg(long, value_name = "BITS", default_value = "32", value_parser = suggest::name::<KvFormat>)]
+    pub kv_bits: KvFormat,
+}
+
+/// The same, several side by side.
+#[derive(Clone, Debug, Args)]
+pub struct Caches {
+    /// Bits of the key-value cache of decoders: 32, 16, 8, k8v4 (keys in 8, values in 4) or 4.
+    #[arg(long, value_name = "BITS", num_args = 1.., value_delimiter = ',', default_value = "32")]
+    #[arg(value_parser = suggest::name::<KvFormat>)]
+    pub kv_bits: Vec<KvFormat>,
+}
+
+impl Caches {
+    /// Each precision with each of the caches.
+    pub fn with(&self, precisions: &[Precision]) -> Vec<Precision> {
+        let with = |precision: &Precision| {
+            let precision = precision.clone();
+            self.kv_bits.iter().map(move |kv| Precision { kv: *kv, ..precision.clone() })
+        };
+        precisions.iter().flat_map(with).collect()
+    }
 }
 
 fn group_size(text: &str) -> Result<u32, String> {

@@ -1,7 +1,7 @@
 //! Which cells a configuration asks for, in the order in which they run. Pure.
 
 use crate::config::Config;
-use record::{Backend, Browser, Cell};
+use record::{Backend, Browser, Cell, Class, KvFormat, Precision};
 
 /// Every cell of `config`: browser by browser and backend by backend, so that one session after the
 /// other serves all its cells. The native backend has no browser, so it runs once, on the host.
@@ -29,7 +29,7 @@ pub fn plan(config: &Config) -> Vec<Cell> {
                 let cell = Cell {
                     class: case.class,
                     case: case.name.clone(),
-                    precision: precision.clone().canonical(),
+                    precision: of_class(precision, case.class),
                     backend,
                     browser: browser.family,
                     axes: browser.axes().into_iter().chain(axes).collect(),
@@ -43,6 +43,12 @@ pub fn plan(config: &Config) -> Vec<Cell> {
     cells
 }
 
+/// A precision as far as it has a meaning for a class: only decoders have a cache.
+fn of_class(precision: &Precision, class: Class) -> Precision {
+    let kv = if class.decodes() { precision.kv } else { KvFormat::default() };
+    Precision { kv, ..precision.clone() }.canonical()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,7 +56,7 @@ mod tests {
         browser::{SessionOptions, Target},
         cases::Case,
     };
-    use record::{Bits, Class, Precision, Scheme, TuningMode};
+    use record::{Bits, Scheme, TuningMode};
     use std::time::Duration;
 
     fn grouped(bits: Bits) -> Precision {
@@ -102,6 +108,17 @@ mod tests {
         let cells = plan(&config());
         assert_eq!(cells[0].precision, Precision::of(Bits::Fixed(16)));
         assert_eq!(cells[1].precision, grouped(Bits::Fixed(4)));
+    }
+
+    #[test]
+    fn only_decoders_have_caches() {
+        let mut config = config();
+        config.precisions = [KvFormat::F32, KvFormat::Q8]
+            .map(|kv| Precision { kv, ..Precision::of(Bits::Fixed(4)) })
+            .to_vec();
+        let cells: Vec<_> = plan(&config).iter().take(3).map(ToString::to_string).collect();
+        let expected = ["bert-tiny 4-bit", "my llama 4-bit", "my llama 4-bit kv=8"];
+        assert_eq!(cells, expected.map(|cell| format!("{cell} webgpu chrome")));
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn compute_row(row: u32, lane: u32, size: u32) {
         sum = sum * rescale + reduce_sum(weight, lane, size);
         acc *= rescale;
         if (group < groups) {
-            acc += weighted(found.kv_base + first * params.kv_token + element, group, groups, count);
+            acc += weighted(found.kv_base + first * params.kv_token, element, group, groups, count);
         }
         largest = top;
         workgroupBarrier();
@@ -77,32 +77,41 @@ fn compute_row(row: u32, lane: u32, size: u32) {
 fn part_of_dot(base: u32, part: u32) -> f32 {
     var sum = 0.0;
     for (var d = part * 4u; d < params.width; d += PARTS * 4u) {
-        let at = base + d;
         if (d + 4u <= params.width) {
-            sum += query[d] * k[at] + query[d + 1u] * k[at + 1u]
-                + query[d + 2u] * k[at + 2u] + query[d + 3u] * k[at + 3u];
+            let four = four_of_key(base, d);
+            sum += query[d] * four.x + query[d + 1u] * four.y
+                + query[d + 2u] * four.z + query[d + 3u] * four.w;
         } else {
             for (var rest = d; rest < params.width; rest++) {
-                sum += query[rest] * k[base + rest];
+                sum += query[rest] * key_of(base, rest);
             }
         }
     }
     return sum;
 }
 
-// The sum over every `groups`-th of `count` keys of weight times value, four keys at a time.
-fn weighted(base: u32, group: u32, groups: u32, count: u32) -> f32 {
+fn four_of_key(base: u32, d: u32) -> vec4<f32> {
+#if K_BITS
+    return key_quad(base, d / 4u);
+#else
+    let at = base + d;
+    return vec4<f32>(k[at], k[at + 1u], k[at + 2u], k[at + 3u]);
+#endif
+}
+
+// The sum over every `groups`-th of `count` keys of weight times an element of the value, four keys at a time.
+fn weighted(base: u32, element: u32, group: u32, groups: u32, count: u32) -> f32 {
     let stride = params.kv_token;
     var sum = 0.0;
     var i = group;
     for (; i + 3u * groups < count; i += 4u * groups) {
-        sum += scores[i] * v[base + i * stride]
-            + scores[i + groups] * v[base + (i + groups) * stride]
-            + scores[i + 2u * groups] * v[base + (i + 2u * groups) * stride]
-            + scores[i + 3u * groups] * v[base + (i + 3u * groups) * stride];
+        sum += scores[i] * value_of(base + i * stride, element)
+            + scores[i + groups] * value_of(base + (i + groups) * stride, element)
+            + scores[i + 2u * groups] * value_of(base + (i + 2u * groups) * stride, element)
+            + scores[i + 3u * groups] * value_of(base + (i + 3u * groups) * stride, element);
     }
     for (; i < count; i += groups) {
-        sum += scores[i] * v[base + i * stride];
+        sum += scores[i] * value_of(base + i * stride, element);
     }
     return sum;
 }

@@ -34,7 +34,7 @@ fn attend(query: Query) {
         let at = query.kv_base + key * params.kv_token;
         var score = 0.0;
         for (var d = 0u; d < width; d++) {
-            score += q[query.base + d] * k[at + d];
+            score += q[query.base + d] * key_of(at, d);
         }
         score *= params.scale;
 #if BIASED
@@ -45,7 +45,7 @@ fn attend(query: Query) {
         let weight = exp(max(score - top, -80.0));
         sum = sum * rescale + weight;
         for (var d = 0u; d < width; d++) {
-            y[query.base + d] = y[query.base + d] * rescale + weight * v[at + d];
+            y[query.base + d] = y[query.base + d] * rescale + weight * value_of(at, d);
         }
         largest = top;
     }

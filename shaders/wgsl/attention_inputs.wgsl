@@ -5,6 +5,7 @@
 // PADDED: keys whose mask is 0 are not seen.
 // BIASED: scores get an addend by head, absolute query and key; batches share groups of them in turn.
 // QUADS: numbers are read and written four at a time, and heads are as wide as a multiple of that.
+// K_BITS and V_BITS: keys and values are rows of a cache in so few bits, and strides count rows.
 // A query that sees no key at all gets zeros.
 
 #if QUADS
@@ -20,7 +21,7 @@ struct Params {
     heads: u32,        // of q
     kv_heads: u32,     // of k and v; heads is a multiple
     width: u32,        // D, at most 256
-    kv_batch: u32,     // strides of k and v in elements
+    kv_batch: u32,     // strides of k and v in elements, or in rows
     kv_head: u32,
     kv_token: u32,
     mask_stride: u32,  // keys in a row of the mask
@@ -33,8 +34,13 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<Numbers>;           // [B, T, H, D]
+#if K_BITS
+@group(0) @binding(2) var<storage, read> k: array<u32>;               // rows
+@group(0) @binding(3) var<storage, read> v: array<u32>;               // rows
+#else
 @group(0) @binding(2) var<storage, read> k: array<Numbers>;           // by strides
 @group(0) @binding(3) var<storage, read> v: array<Numbers>;           // by strides
+#endif
 @group(0) @binding(4) var<storage, read_write> y: array<Numbers>;     // [B, T, H, D]
 #if CACHED
 @group(0) @binding(5) var<storage, read> step: array<u32>;            // [0]: positions before
@@ -44,6 +50,51 @@ struct Params {
 #endif
 #if BIASED
 @group(0) @binding(7) var<storage, read> bias: array<f32>;            // [G, H, R, C]
+#endif
+
+#if K_BITS
+fn row_width() -> u32 {
+    return params.width;
+}
+fn key_word(at: u32) -> u32 {
+    return k[at];
+}
+fn value_word(at: u32) -> u32 {
+    return v[at];
+}
+#include "kv_rows.wgsl"
+#if QUADS
+fn key_of(row: u32, quad: u32) -> vec4<f32> {
+    return key_quad(row, quad);
+}
+fn value_of(row: u32, quad: u32) -> vec4<f32> {
+    return value_quad(row, quad);
+}
+#else
+fn key_of(row: u32, element: u32) -> f32 {
+    return key_quad(row, element / 4u)[element % 4u];
+}
+fn value_of(row: u32, element: u32) -> f32 {
+    return value_quad(row, element / 4u)[element % 4u];
+}
+#endif
+#else
+// Of the key and of the value at `row` these numbers, counted as they are read.
+#if QUADS
+fn key_of(row: u32, quad: u32) -> vec4<f32> {
+    return k[row / 4u + quad];
+}
+fn value_of(row: u32, quad: u32) -> vec4<f32> {
+    return v[row / 4u + quad];
+}
+#else
+fn key_of(row: u32, element: u32) -> f32 {
+    return k[row + element];
+}
+fn value_of(row: u32, element: u32) -> f32 {
+    return v[row + element];
+}
+#endif
 #endif
 
 // Where the query of a row and what it sees lie.

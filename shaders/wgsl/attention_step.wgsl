@@ -5,6 +5,9 @@
 // SPLIT: several workgroups share the keys of a head, and leave to attention_merge.wgsl what each has found:
 // its sum over values, the largest score, and the sum of weights relative to that.
 //
+// K_BITS and V_BITS: the cache has rows of so few bits (see kv_rows.wgsl), those of 4 turned by a Hadamard matrix
+// before; WIDTH is a multiple of 32 then. The token sees itself as later ones will.
+//
 // WIDTH, of a head, is a multiple of 16 up to 128, so that what an invocation reads can be written out.
 
 struct Params {
@@ -22,8 +25,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read> angles: array<vec4<f32>>;         // [positions, D / 2], (cos, sin)
 @group(0) @binding(3) var<storage, read> step: array<u32>;                 // [0]: positions before
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;        // [B, H, D]; SPLIT: [B, H, splits, D + 4]
+#if K_BITS
+@group(0) @binding(5) var<storage, read_write> keys: array<u32>;           // [B, KV, capacity] rows
+@group(0) @binding(6) var<storage, read_write> values: array<u32>;         // [B, KV, capacity] rows
+#else
 @group(0) @binding(5) var<storage, read_write> keys: array<vec4<f32>>;     // [B, KV, capacity, D]
 @group(0) @binding(6) var<storage, read_write> values: array<vec4<f32>>;   // [B, KV, capacity, D]
+#endif
 
 #include "rows.wgsl"
 
@@ -47,46 +55,58 @@ fn turn(a: vec4<f32>, b: vec4<f32>, low: vec4<f32>, high: vec4<f32>) -> mat2x4<f
     return mat2x4<f32>(low * cosines - high * sines, high * cosines + low * sines);
 }
 
-// Every PARTS-th quad of the product of the query and the key at `base`.
-fn part_of_dot(base: u32, part: u32) -> f32 {
-    let at = base + part;
-    var sum = dot(query[part], keys[at]);
+// A quad of the key and of the value in a row of the cache.
+#if K_BITS
+#include "attention_step_rows.wgsl"
+#else
+fn key_at(row: u32, quad: u32) -> vec4<f32> {
+    return keys[row * QUADS + quad];
+}
+fn value_at(row: u32, quad: u32) -> vec4<f32> {
+    return values[row * QUADS + quad];
+}
+#endif
+
+// Every PARTS-th quad of the product of the query and the key in `row`.
+fn part_of_dot(row: u32, part: u32) -> f32 {
+    var sum = dot(query[part], key_at(row, part));
 #if WIDTH > 16
-    sum += dot(query[part + 4u], keys[at + 4u]);
+    sum += dot(query[part + 4u], key_at(row, part + 4u));
 #endif
 #if WIDTH > 32
-    sum += dot(query[part + 8u], keys[at + 8u]);
+    sum += dot(query[part + 8u], key_at(row, part + 8u));
 #endif
 #if WIDTH > 48
-    sum += dot(query[part + 12u], keys[at + 12u]);
+    sum += dot(query[part + 12u], key_at(row, part + 12u));
 #endif
 #if WIDTH > 64
-    sum += dot(query[part + 16u], keys[at + 16u]);
+    sum += dot(query[part + 16u], key_at(row, part + 16u));
 #endif
 #if WIDTH > 80
-    sum += dot(query[part + 20u], keys[at + 20u]);
+    sum += dot(query[part + 20u], key_at(row, part + 20u));
 #endif
 #if WIDTH > 96
-    sum += dot(query[part + 24u], keys[at + 24u]);
+    sum += dot(query[part + 24u], key_at(row, part + 24u));
 #endif
 #if WIDTH > 112
-    sum += dot(query[part + 28u], keys[at + 28u]);
+    sum += dot(query[part + 28u], key_at(row, part + 28u));
 #endif
     return sum;
 }
 
-// The sum over every GROUPS-th of `count` keys of weight times a quad of the value, four keys at a time.
-fn weighted(base: u32, group: u32, count: u32) -> vec4<f32> {
+// The sum over every GROUPS-th of `count` keys from `first` on of weight times a quad of the value, four keys at a
+// time.
+fn weighted(first: u32, quad: u32, group: u32, count: u32) -> vec4<f32> {
     var sum = vec4<f32>(0.0);
     var i = group;
     for (; i + 3u * GROUPS < count; i += 4u * GROUPS) {
-        sum += scores[i] * values[base + i * QUADS]
-            + scores[i + GROUPS] * values[base + (i + GROUPS) * QUADS]
-            + scores[i + 2u * GROUPS] * values[base + (i + 2u * GROUPS) * QUADS]
-            + scores[i + 3u * GROUPS] * values[base + (i + 3u * GROUPS) * QUADS];
+        sum += scores[i] * value_at(first + i, quad)
+            + scores[i + GROUPS] * value_at(first + i + GROUPS, quad)
+            + scores[i + 2u * GROUPS] * value_at(first + i + 2u * GROUPS, quad)
+            + scores[i + 3u * GROUPS] * value_at(first + i + 3u * GROUPS, quad);
     }
     for (; i < count; i += GROUPS) {
-        sum += scores[i] * values[base + i * QUADS];
+        sum += scores[i] * value_at(first + i, quad);
     }
     return sum;
 }
@@ -99,7 +119,7 @@ fn compute_row(index: u32, lane: u32, size: u32) {
     let kv_head = head / group_heads;
     let batch = row / params.heads;
     let position = step[0];
-    let cache = (batch * params.kv_heads + kv_head) * params.capacity * QUADS;
+    let cache = (batch * params.kv_heads + kv_head) * params.capacity;
     let token = batch * (params.heads + 2u * params.kv_heads);
     let key_at = (token + params.heads + kv_head) * QUADS;
 
@@ -122,10 +142,15 @@ fn compute_row(index: u32, lane: u32, size: u32) {
         value[i] = x[key_at + params.kv_heads * QUADS + i];
     }
     workgroupBarrier();
-    if (split == 0u && head % group_heads == 0u && lane < QUADS && position < params.capacity) {
-        keys[cache + position * QUADS + lane] = key[lane];
-        values[cache + position * QUADS + lane] = value[lane];
+    let stores = split == 0u && head % group_heads == 0u && position < params.capacity;
+#if K_BITS
+    store_rows(cache + position, stores, lane);
+#else
+    if (stores && lane < QUADS) {
+        keys[(cache + position) * QUADS + lane] = key[lane];
+        values[(cache + position) * QUADS + lane] = value[lane];
     }
+#endif
 
     // The token sees itself first: the sweep goes on from there over the keys that were there before.
     let quad = lane % QUADS;
@@ -147,11 +172,11 @@ fn compute_row(index: u32, lane: u32, size: u32) {
     let end = min(start + (split + 1u) * share, position);
     for (var first = start + split * share; first < end; first += WG) {
         let count = min(WG, end - first);
-        let base = cache + first * QUADS;
+        let base = cache + first;
         for (var i = lane / PARTS; i < count; i += 2u * SCORED) {
             let far = min(i + SCORED, count - 1u);
-            let near_part = part_of_dot(base + i * QUADS, part);
-            let far_part = part_of_dot(base + far * QUADS, part);
+            let near_part = part_of_dot(base + i, part);
+            let far_part = part_of_dot(base + far, part);
             parts[i * PARTS + part] = near_part;
             if (i + SCORED < count) {
                 parts[far * PARTS + part] = far_part;
@@ -172,7 +197,7 @@ fn compute_row(index: u32, lane: u32, size: u32) {
         sum = sum * rescale + reduce_sum(weight, lane, size);
         acc *= rescale;
         if (group < GROUPS) {
-            acc += weighted(base + quad, group, count);
+            acc += weighted(base, quad, group, count);
         }
         largest = top;
         workgroupBarrier();
@@ -180,11 +205,16 @@ fn compute_row(index: u32, lane: u32, size: u32) {
 
     accs[lane] = acc;
     workgroupBarrier();
+    var total = vec4<f32>(0.0);
     if (lane < QUADS) {
-        var total = vec4<f32>(0.0);
         for (var i = 0u; i < GROUPS; i++) {
             total += accs[i * QUADS + lane];
         }
+    }
+#if V_BITS == 4
+    total = turned_back(total, lane);
+#endif
+    if (lane < QUADS) {
 #if SPLIT
         y[index * (QUADS + 1u) + lane] = total;
 #else

@@ -173,7 +173,7 @@ fn load_products(
         if (inside) {
             let q_row = row + min(first + at, last) * params.heads;
             query = q[q_row * (params.width / 4u) + quad] * params.scale;
-            other = k[(kv_base + min(key + at, last_key) * params.kv_token) / 4u + quad];
+            other = key_of(kv_base + min(key + at, last_key) * params.kv_token, quad);
         }
         queries[lane % SIDE * STRIDE + at] = query;
         others[lane % SIDE * STRIDE + at] = other;
@@ -216,7 +216,7 @@ fn with_values(
     for (var at = place.y; at < TILE; at += ROWS) {
         var value = vec4<f32>(0.0);
         if (quad * 4u < params.width) {
-            value = v[(kv_base + min(key + at, last_key) * params.kv_token) / 4u + quad];
+            value = value_of(kv_base + min(key + at, last_key) * params.kv_token, quad);
         }
         others[at * SIDE + place.x] = value;
     }

@@ -106,6 +106,11 @@ impl Class {
             _ => true,
         }
     }
+
+    /// Whether it writes texts, and so has a key-value cache.
+    pub fn decodes(self) -> bool {
+        self.varies_in(Axis::NewTokens)
+    }
 }
 
 /// A value on each axis that a cell names.

@@ -1,6 +1,6 @@
 //! What came of a cell.
 
-use crate::{Bits, Cost, PassTrace, Reference, Tuning};
+use crate::{Bits, Cost, KvFormat, PassTrace, Precision, Reference, Tuning};
 use serde::{Deserialize, Serialize};
 
 /// The verdict of a cell.
@@ -181,16 +181,14 @@ pub struct Tolerances {
 }
 
 impl Tolerances {
-    /// The tolerances of a bit-width.
-    pub fn of(bits: Bits) -> Tolerances {
+    /// The tolerances of a precision.
+    pub fn of(precision: &Precision) -> Tolerances {
+        // To round weights, or a cache, to 16 bits is a loss like any other.
+        let is_whole = precision.bits == Bits::Fixed(32) && precision.kv == KvFormat::F32;
         Tolerances {
             kernel_rel_l2: 1e-3,
-            reference_rel_l2: match bits {
-                Bits::Fixed(32) => Some(1e-4),
-                // To round weights to 16 bits is a loss like any other.
-                _ => None,
-            },
-            generation_is_exact: bits == Bits::Fixed(32),
+            reference_rel_l2: is_whole.then_some(1e-4),
+            generation_is_exact: is_whole,
         }
     }
 }

@@ -116,7 +116,15 @@ names! {
     "key-value cache" KvFormat {
         /// One number a word.
         #[default]
-        F32 = "f32",
+        F32 = "32",
+        /// Two.
+        F16 = "16",
+        /// Keys and values in eight bits, a scale to 32 numbers of a head.
+        Q8 = "8",
+        /// Keys in eight bits, values in four.
+        K8V4 = "k8v4",
+        /// Keys and values in four bits, turned by a Hadamard matrix before.
+        Q4 = "4",
     }
 }
 
@@ -294,13 +302,14 @@ mod tests {
             (calibrated, "3-bit gptq"),
             (Precision::of(Bits::Adaptive), "adaptive"),
             (ruled, "adaptive plan=3+8"),
+            (Precision { kv: KvFormat::K8V4, ..Precision::of(Bits::Fixed(16)) }, "16-bit kv=k8v4"),
             (grouped, "4-bit asymmetric g64 plan=1a2b3c4d"),
         ] {
             assert_eq!(precision.to_string(), text);
             assert_eq!(text.parse(), Ok(precision));
         }
         assert_eq!("4".parse(), Ok(Precision::of(Bits::Fixed(4))));
-        for wrong in ["", "5", "4 g48", "4 kv=4", "4 best"] {
+        for wrong in ["", "5", "4 g48", "4 kv=5", "4 best"] {
             assert!(wrong.parse::<Precision>().is_err(), "{wrong}");
         }
     }

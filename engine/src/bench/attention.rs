@@ -3,11 +3,11 @@
 use super::{Bench, Calls, Subject, numbers, spread};
 use crate::{
     device::Device,
-    kv::KvCache,
+    kv::{CacheShape, KvCache},
     ops::{Angles, Attention, KeysValues, RopeScaling, attention, kv_append, self_attention},
     tensor::Tensor,
 };
-use record::BenchRow;
+use record::{BenchRow, KvFormat};
 
 /// Whose it is, heads of queries, of keys and values, their width, queries, keys, and whether these lie in
 /// a cache: then a query sees those up to its own.
@@ -95,7 +95,9 @@ async fn of_case(bench: &mut Bench<'_>, case: &Case) {
         [&k, &v].map(|values| device.upload(&[1, keys, kv_heads * width], values.clone()))
     };
     let cache_on = |device: &Device, layers: usize, before: usize| {
-        let cache = KvCache::new(device, layers, 1, kv_heads, width, keys);
+        let format = KvFormat::F32;
+        let shape = CacheShape { format, batch: 1, heads: kv_heads, width, capacity: keys };
+        let cache = KvCache::new(device, layers, shape);
         let [k, v] = kv_on(device);
         (0..layers).for_each(|layer| kv_append(device, &cache, layer, &k, &v));
         cache.advance(device, before);

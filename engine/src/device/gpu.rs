@@ -54,6 +54,8 @@ pub struct Gpu {
     pub(super) watch: Cell<u64>,
     /// Choices between kernels, while somebody asks for them.
     pub(super) faced: RefCell<Option<Vec<Faced>>>,
+    /// What becomes of the caches that a pass makes.
+    pub(super) caches: RefCell<Caches>,
 }
 
 /// Makes pipelines side by side, which wgpu cannot ask a browser for. What was made is found when
@@ -99,6 +101,7 @@ impl Gpu {
             watched: RefCell::default(),
             watch: Cell::new(1),
             faced: RefCell::default(),
+            caches: RefCell::default(),
         })
     }
 

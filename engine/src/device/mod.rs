@@ -5,12 +5,13 @@
 //! to kernels, and `pipelines.rs` keeps its pipelines; `gpu.rs` records work and `queue.rs` submits it when a
 //! value is read; `command_list.rs` keeps the work of one decode step so that each token only replays it;
 //! `modes.rs` has what ends with its scope, poison and laps, `products.rs` who takes over what the CPU
-//! multiplies, `tape.rs` the way back through a pass, and `trace.rs` the list of its ops; `clock.rs` measures
+//! multiplies, `caches.rs` what outlives a pass, `tape.rs` the way back through a pass, and `trace.rs` the list of its ops; `clock.rs` measures
 //! what passes take on the GPU itself, and `spin.rs` brings its clock up before; `problems.rs` hears what the
 //! GPU refuses, and when it is lost.
 
 mod adapter;
 mod bind;
+mod caches;
 mod clock;
 mod command_list;
 mod gpu;
@@ -29,6 +30,7 @@ mod watch;
 
 pub use adapter::InPage;
 pub use bind::Bind;
+pub(crate) use caches::{Caches, Kept, Layers, Store};
 pub use command_list::{CommandList, TimedDispatch};
 pub use gpu::{Gpu, Makers};
 pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tunable};
@@ -72,6 +74,8 @@ pub struct Cpu {
     tape: Option<Rc<Tape>>,
     /// Where ops note their calls.
     notes: Notes,
+    /// What becomes of the caches that a pass makes.
+    caches: Caches,
 }
 
 impl Device {

@@ -3,10 +3,11 @@
 use super::*;
 use crate::{
     device::Gpu,
-    kv::KvCache,
+    kv::{CacheShape, KvCache},
     models::{Model, Outputs},
     published::{GenerationConfig, Suppressed},
 };
+use record::KvFormat;
 use std::cell::{Cell, RefCell};
 
 /// Tokens there are.
@@ -72,7 +73,8 @@ impl Chain {
 impl Decoder for Chain {
     fn begin(&self, device: &Device, _: &Inputs, capacity: usize) -> Result<State> {
         self.begun.borrow_mut().push(capacity);
-        Ok(State::new(KvCache::new(device, 2, 1, 3, 4, capacity)))
+        let shape = CacheShape { format: KvFormat::F32, batch: 1, heads: 3, width: 4, capacity };
+        Ok(State::new(KvCache::new(device, 2, shape)))
     }
 
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {

@@ -7,7 +7,7 @@ use crate::{
     tensor::Tensor,
     weights::{Checkpoint, Dtype, TensorInfo},
 };
-use record::{Bits, Mix, Precision, Quantizer, Scheme};
+use record::{Bits, KvFormat, Mix, Precision, Quantizer, Scheme};
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
@@ -102,6 +102,11 @@ impl<'a> Declaration<'a> {
         {
             self.plan.borrow_mut().skipped.push(info.clone());
         }
+    }
+
+    /// How a decoder's key-value cache is stored.
+    pub fn kv(&self) -> KvFormat {
+        self.precision.kv
     }
 
     /// A matrix that the precision applies to.

@@ -18,7 +18,7 @@ mod yardstick;
 use crate::{
     axes,
     case::Case,
-    device::Device,
+    device::{Caches, Device},
     embedder::Embedder,
     error::{Error, Result},
     models::Model,
@@ -26,7 +26,8 @@ use crate::{
     weights::Metered,
 };
 use record::{
-    Correctness, Event, Load, Outcome, RunRequest, Status, Timing, Tolerances, Tuning, TuningMode,
+    Correctness, Event, KvFormat, Load, Outcome, RunRequest, Status, Timing, Tolerances, Tuning,
+    TuningMode,
 };
 use std::cell::Cell;
 use texts::Texts;
@@ -109,7 +110,15 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     stage.enter("measure");
     passes::measure(&device, model.as_ref(), &case.inputs, request, embedder, &mut timing).await?;
 
-    let outputs = outputs::checked(&device, model.as_ref(), &case).await?;
+    // Of numbers that another device may round the other way, the reference has the same ones.
+    let caches = match precision.kv {
+        KvFormat::F32 => Caches::default(),
+        _ => Caches::kept(),
+    };
+    let keeping = device.with_caches(caches);
+    let outputs = outputs::checked(&keeping, model.as_ref(), &case).await?;
+    let given = keeping.caches().fetch(&device).await?.given();
+    drop(keeping);
     let mut correctness = Correctness::default();
     compare::expected(&outputs.values, &case.expected, &case.inputs, &mut correctness)?;
 
@@ -134,18 +143,18 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     stage.enter("compare");
     let reference = match &device {
         // The same packed weights, multiplied in f32.
-        Device::Cpu(_) => reference_outputs(model.as_ref(), &case).await?,
+        Device::Cpu(_) => reference_outputs(model.as_ref(), &case, given).await?,
         Device::Gpu(gpu) => {
             // The same words, fetched: nobody computes with the GPU's copy any more.
             drop(model);
             gpu.forget();
             let model = open::take(&case.published, held, &device, precision).await?;
-            reference_outputs(model.as_ref(), &case).await?
+            reference_outputs(model.as_ref(), &case, given).await?
         }
     };
     let worst = compare::kernel(&outputs.values, &reference, &mut correctness);
     memory.wasm_heap_bytes = embedder.heap_bytes();
-    let tolerances = Tolerances::of(precision.bits);
+    let tolerances = Tolerances::of(precision);
     let doubts: Vec<String> = misled.into_iter().chain(unequal).collect();
     let (status, reason) = verdict::verdict(&correctness, tolerances, &worst, &doubts);
     Ok(Outcome {
@@ -196,8 +205,12 @@ async fn tuned(
     Ok(Some(tuning))
 }
 
-async fn reference_outputs(model: &dyn Model, case: &Case) -> Result<compare::Values> {
-    outputs::reference(&Device::reference(), model, case).await
+async fn reference_outputs(
+    model: &dyn Model,
+    case: &Case,
+    given: Caches,
+) -> Result<compare::Values> {
+    outputs::reference(&Device::reference().with_caches(given), model, case).await
 }
 
 /// What the device has spent so far on uploads and pipelines; nothing on a CPU.

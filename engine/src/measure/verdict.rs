@@ -41,11 +41,11 @@ pub(super) fn verdict(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::Bits;
+    use record::{Bits, Precision};
 
     fn of(bits: u8, correctness: Correctness) -> (Status, Option<String>) {
         let worst = Worst { output: "logits".to_owned() };
-        verdict(&correctness, Tolerances::of(Bits::Fixed(bits)), &worst, &[])
+        verdict(&correctness, Tolerances::of(&Precision::of(Bits::Fixed(bits))), &worst, &[])
     }
 
     #[test]

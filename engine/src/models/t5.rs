@@ -11,18 +11,21 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    kv::KvCache,
+    kv::{CacheShape, KvCache},
     load::{Declaration, Linear, Slot, Step},
     ops::{self, Activation, Attention, KeysValues},
     quant::Matrix,
     tensor::Tensor,
 };
+use record::KvFormat;
 
 pub(super) struct T5 {
     encoder: Stack,
     decoder: Stack,
     head: Linear,
     heads: HeadShape,
+    /// How keys and values of a text are stored.
+    kv: KvFormat,
     stop: Vec<u32>,
 }
 
@@ -88,7 +91,8 @@ impl T5 {
         let encoder = Stack::declare(config, weights, "encoder", layers, &sizes, encoder)?;
         let decoder = Stack::declare(config, weights, "decoder", decoder_layers, &sizes, decoder)?;
         let head = Linear { weight: head, bias: None };
-        Ok(T5 { encoder, decoder, head, heads: sizes.heads, stop: config.stop_tokens() })
+        let (heads, kv, stop) = (sizes.heads, weights.kv(), config.stop_tokens());
+        Ok(T5 { encoder, decoder, head, heads, kv, stop })
     }
 
     /// The encoder's last hidden state, and the padding of the text.
@@ -125,7 +129,8 @@ impl T5 {
         let batch = encoded.shape()[0];
         let layers = &self.decoder.layers;
         let HeadShape { heads, width, .. } = self.heads;
-        let cache = KvCache::new(device, layers.len(), batch, heads, width, capacity);
+        let cache = CacheShape { format: self.kv, batch, heads, width, capacity };
+        let cache = KvCache::new(device, layers.len(), cache);
         let cross = layers.iter().filter_map(|layer| layer.cross.as_ref());
         Ok(State {
             cross: cross.map(|(_, cross)| cross.keys_values(device, encoded)).collect(),

@@ -8,12 +8,13 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
-    kv::KvCache,
+    kv::{CacheShape, KvCache},
     load::{Conv, ConvShape, Declaration, LayerNorm, Linear, Slot},
     ops::{self, Activation, Attention, KeysValues, Window},
     quant::Matrix,
     tensor::Tensor,
 };
+use record::KvFormat;
 
 /// Of every layer norm: the configuration has no field for it.
 const EPS: f32 = 1e-5;
@@ -32,6 +33,8 @@ pub(super) struct Whisper {
     decoder_norm: LayerNorm,
     head: Linear,
     shape: HeadShape,
+    /// How keys and values of a text are stored.
+    kv: KvFormat,
     stop: Vec<u32>,
 }
 
@@ -107,6 +110,7 @@ impl Whisper {
             decoder_norm,
             head: Linear { weight, bias: None },
             shape,
+            kv: weights.kv(),
             stop: config.stop_tokens(),
         })
     }
@@ -145,7 +149,8 @@ impl Whisper {
             return Err(Error::input("decoder_input_ids", message));
         }
         let (batch, HeadShape { heads, width, .. }) = (encoded.shape()[0], self.shape);
-        let cache = KvCache::new(device, self.decoder.len(), batch, heads, width, capacity);
+        let cache = CacheShape { format: self.kv, batch, heads, width, capacity };
+        let cache = KvCache::new(device, self.decoder.len(), cache);
         let cross = self.decoder.iter().map(|layer| layer.cross.keys_values(device, encoded));
         Ok(State { cross: cross.collect(), ..State::new(cache) })
     }

@@ -56,6 +56,7 @@ pub fn choices() -> Vec<Choice> {
         super::place_rows::choices(),
         super::rms_norm::choices(),
         super::rope::choices(),
+        super::rotate::choices(),
         super::sample::choices(),
         super::similarity::choices(),
         super::softmax::choices(),

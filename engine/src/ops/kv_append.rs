@@ -3,72 +3,121 @@
 use super::{
     Check, Choice, WG,
     host::{Input, write_on_host},
+    rotate::rotate,
 };
 use crate::{
-    device::{Analysis, Bind, Device, Geometry, Kernel},
-    kv::{KvCache, Step, Store},
+    device::{Analysis, Bind, Device, Geometry, Kernel, Store},
+    kv::{CacheShape, KvCache, Rows, Step},
+    quant::CHUNK,
     tensor::Tensor,
     testing::normal,
 };
+use record::KvFormat;
 
 const KERNELS: [Kernel; 1] = [Kernel::new("kv_append", Geometry::elements(WG))];
 
-/// Numbers are copied.
-fn analysis(x: &[usize]) -> Analysis {
-    Analysis::writes(x).reads([x])
+/// Into rows of few bits.
+fn packing(bits: u32) -> [Kernel; 1] {
+    [Kernel::new("kv_pack", Geometry::elements(WG)).with("BITS", bits)]
+}
+
+/// Numbers are copied, or fewer words are written.
+fn analysis(x: &[usize], rows: Rows, width: usize) -> Analysis {
+    let mut analysis = Analysis::writes(x).reads([x]);
+    let stored = x.iter().product::<usize>() / width * rows.words();
+    analysis.cost.written_bytes = stored as u64 * 4;
+    analysis
 }
 
 /// Stores `k` and `v: [B, T, H · D]` in a layer of `cache`, behind what there is.
 pub fn kv_append(device: &Device, cache: &KvCache, layer: usize, k: &Tensor, v: &Tensor) {
     let [_, tokens, _] = k.shape()[..] else { panic!("three axes wanted") };
-    let [heads, width, capacity] = cache.shape();
+    let [_, width, capacity] = cache.shape();
     assert!(cache.len() + tokens <= capacity, "the caller made room");
-    for (store, x) in cache.stores(layer).iter().zip([k, v]) {
-        device.call("kv_append", &[x.shape()], analysis(x.shape()));
-        match (store, device) {
-            (Store::Cpu(values), _) => {
-                append(x, cache.step(), &mut values.borrow_mut(), cache.shape());
-            }
-            (Store::Gpu(store), Device::Gpu(gpu)) => {
-                let step = cache.step().tensor();
-                let Some(kernel) = gpu.choose(KERNELS) else {
-                    let inputs = [Input::Floats(x), Input::Indices(step), Input::Floats(store)];
-                    let shape = cache.shape();
-                    write_on_host(gpu, "kv_append", &inputs, &[store], move |_, x, _| {
-                        let mut values = x[2].f32s().to_vec();
-                        append(&x[0], &Step::fetched(&x[1]), &mut values, shape);
-                        vec![Tensor::from_f32(x[2].shape(), values)]
-                    });
-                    continue;
-                };
-                let params = [x.count(), tokens, heads, width, capacity].map(|n| n as u32);
-                let binds = [Bind::Read(1, x), Bind::Read(2, step), Bind::Write(3, store)];
-                gpu.dispatch(&kernel, &params, &binds, [x.count(), 1]);
-            }
-            (Store::Gpu(_), Device::Cpu(_)) => unreachable!("the device made the cache"),
+    for ((store, rows), x) in cache.stores(layer).iter().zip(cache.rows()).zip([k, v]) {
+        let turned = rows.is_rotated().then(|| rotate(device, x, width));
+        append(device, cache, store, rows, turned.as_ref().unwrap_or(x));
+    }
+}
+
+fn append(device: &Device, cache: &KvCache, store: &Store, rows: Rows, x: &Tensor) {
+    let [heads, width, capacity] = cache.shape();
+    let tokens = x.shape()[1];
+    device.call("kv_append", &[x.shape()], analysis(x.shape(), rows, width));
+    let place = Place { heads, width, capacity, rows, given: cache.is_given() };
+    match (store, device) {
+        (Store::Cpu(words), _) => place.put(x, cache.step().position(), &mut words.borrow_mut()),
+        (Store::Gpu(store), Device::Gpu(gpu)) => {
+            let step = cache.step().tensor();
+            let is_plain = rows.bits() == 32;
+            let kernels = if is_plain { KERNELS } else { packing(rows.bits()) };
+            let Some(kernel) = gpu.choose(kernels) else {
+                let inputs = [Input::Floats(x), Input::Indices(step), Input::Indices(store)];
+                write_on_host(gpu, "kv_append", &inputs, &[store], move |_, x, _| {
+                    let mut words = x[2].u32s().to_vec();
+                    place.put(&x[0], Step::fetched(&x[1]).position(), &mut words);
+                    vec![Tensor::from_u32(x[2].shape(), words)]
+                });
+                return;
+            };
+            let count = match is_plain {
+                true => x.count(),
+                false => x.count() / width * width.div_ceil(2 * CHUNK),
+            };
+            let params = [count, tokens, heads, width, capacity].map(|n| n as u32);
+            let binds = [Bind::Read(1, x), Bind::Read(2, step), Bind::Write(3, store)];
+            gpu.dispatch(&kernel, &params, &binds, [count, 1]);
+        }
+        (Store::Gpu(_), Device::Cpu(_)) => unreachable!("the device made the cache"),
+    }
+}
+
+/// Where rows go in main memory.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub heads: usize,
+    pub width: usize,
+    pub capacity: usize,
+    pub rows: Rows,
+    /// What is there stays where it may be what is stored.
+    pub given: bool,
+}
+
+impl Place {
+    /// Stores `x: [B, T, H, D]` in `words: [B, H, capacity]` rows, from the position on.
+    pub(super) fn put(&self, x: &Tensor, before: usize, words: &mut [u32]) {
+        let tokens = x.shape()[1];
+        for (at, row) in x.f32s().chunks_exact(self.width).enumerate() {
+            let (head, t, b) =
+                (at % self.heads, at / self.heads % tokens, at / (self.heads * tokens));
+            self.put_row(row, b * self.heads + head, before + t, words);
+        }
+    }
+
+    /// Stores a row of a head of all sequences.
+    fn put_row(&self, row: &[f32], head: usize, position: usize, words: &mut [u32]) {
+        let size = self.rows.words();
+        let words = &mut words[(head * self.capacity + position) * size..][..size];
+        if !(self.given && self.rows.agrees(words, row)) {
+            self.rows.write(row, words);
         }
     }
 }
 
-/// Copies `x: [B, T, H, D]` into `values: [B, H, capacity, D]`, from the step's position on.
-fn append(x: &Tensor, step: &Step, values: &mut [f32], [heads, width, capacity]: [usize; 3]) {
-    let tokens = x.shape()[1];
-    for (at, row) in x.f32s().chunks_exact(width).enumerate() {
-        let (head, t, b) = (at % heads, at / heads % tokens, at / (heads * tokens));
-        let position = (b * heads + head) * capacity + step.position() + t;
-        values[position * width..][..width].copy_from_slice(row);
-    }
-}
-
 pub(super) fn choices() -> Vec<Choice> {
-    vec![Choice::new("kv_append", "", KERNELS)]
+    let packed = [16, 8, 4];
+    let packed = packed.map(|bits| Choice::new("kv_append", format!("{bits} bits"), packing(bits)));
+    [vec![Choice::new("kv_append", "", KERNELS)], packed.into()].concat()
 }
 
 /// Padded or not, with a bias or without.
 const MASKS: [[bool; 2]; 4] = [[false, false], [true, false], [false, true], [true, true]];
 
 pub(super) fn checks() -> Vec<Check> {
-    MASKS.map(|masks| check(24, [7, 1, 2], masks)).into()
+    let plain = MASKS.map(|masks| check(KvFormat::F32, 24, [7, 1, 2], masks));
+    let packed = [KvFormat::F16, KvFormat::Q8, KvFormat::K8V4, KvFormat::Q4];
+    let packed = packed.map(|format| check(format, 24, [7, 1, 2], [false, false]));
+    plain.into_iter().chain(packed).collect()
 }
 
 /// With every kernel of cached attention.
@@ -76,18 +125,23 @@ pub(super) fn checks() -> Vec<Check> {
 pub(super) fn all_checks() -> Vec<Check> {
     let few = [80, 200].map(|width| (width, [7, 1, 2]));
     let sizes = few.into_iter().chain([(80, [7, 1, 37])]);
-    sizes.flat_map(|(width, passes)| MASKS.map(|masks| check(width, passes, masks))).collect()
+    let formats = KvFormat::ALL.iter().flat_map(|format| {
+        let sizes = sizes.clone();
+        sizes.flat_map(|(width, passes)| MASKS.map(|masks| check(*format, width, passes, masks)))
+    });
+    formats.collect()
 }
 
 /// Passes of so many tokens one after another.
-fn check(width: usize, passes: [usize; 3], [padded, biased]: [bool; 2]) -> Check {
+fn check(format: KvFormat, width: usize, passes: [usize; 3], [padded, biased]: [bool; 2]) -> Check {
     use super::{Attention, KeysValues, attention};
     let name = format!(
-        "kv_append and cached attention of {passes:?}, padded={padded} biased={biased} of {width}"
+        "kv_append and cached attention of {passes:?}, padded={padded} biased={biased} of {width} in {format} bits"
     );
     let room = passes.iter().sum::<usize>() + 2;
     Check::new(name, move |device: &Device| {
-        let cache = KvCache::new(device, 1, 2, 2, width, room);
+        let shape = CacheShape { format, batch: 2, heads: 2, width, capacity: room };
+        let cache = KvCache::new(device, 1, shape);
         let tensor = |seed, tokens: usize, heads: usize| {
             let count = 2 * tokens * heads * width;
             device.upload(&[2, tokens, heads * width], normal(seed, count))
@@ -139,7 +193,9 @@ mod tests {
             },
             how,
         );
-        let cache = KvCache::new(&device, 1, 1, kv_heads, width, tokens);
+        let format = KvFormat::F32;
+        let shape = CacheShape { format, batch: 1, heads: kv_heads, width, capacity: tokens };
+        let cache = KvCache::new(&device, 1, shape);
         let mut stepwise = Vec::new();
         for t in 0..tokens {
             let row = |values: &[f32], heads: usize| {

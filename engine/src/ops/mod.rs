@@ -34,6 +34,7 @@ mod planted;
 mod project;
 mod rms_norm;
 mod rope;
+mod rotate;
 mod sample;
 mod similarity;
 mod softmax;
@@ -148,6 +149,7 @@ pub fn checks() -> Vec<Check> {
         project::checks(),
         rms_norm::checks(),
         rope::checks(),
+        rotate::checks(),
         sample::checks(),
         similarity::checks(),
         softmax::checks(),

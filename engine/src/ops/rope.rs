@@ -4,13 +4,15 @@
 use super::{
     Check, Choice, WG,
     host::{Input, write_on_host},
+    kv_append::{Place, kv_append},
 };
 use crate::{
-    device::{Analysis, Bind, Device, Geometry, Kernel},
-    kv::{KvCache, Step, Store},
+    device::{Analysis, Bind, Device, Geometry, Gpu, Kernel, Store},
+    kv::{CacheShape, KvCache, Step},
     tensor::Tensor,
     testing::normal,
 };
+use record::KvFormat;
 
 /// How frequencies are stretched for contexts longer than those of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,6 +144,8 @@ fn scaled(i: usize, frequency: f32, scaling: RopeScaling) -> f32 {
 }
 
 const KERNELS: [Kernel; 1] = [Kernel::new("rope", Geometry::elements(WG))];
+/// Keys and values apart, for a cache that stores them in few bits.
+const APART: [Kernel; 1] = [KERNELS[0].with("APART", 1)];
 
 /// Of each pair that turns: four products, a difference and a sum. The table is read from the first
 /// token's position to the last's, a cosine and a sine for each pair of a head.
@@ -173,12 +177,22 @@ pub fn rope(
     assert!(cache.len() + tokens <= capacity, "the caller made room");
     let shapes = [x.shape(), angles.table.shape()];
     let shape = device.call("rope", &shapes, analysis(x.shape(), heads, kv_heads));
-    let how = Heads { batch, tokens, heads, kv_heads, width, capacity };
+    let how = Heads { tokens, heads, kv_heads, width };
+    if !cache.is_plain() {
+        let [queries, keys, values] = apart(device, x, angles, cache, how);
+        kv_append(device, cache, layer, &keys, &values);
+        return queries;
+    }
+    let [rows, _] = cache.rows();
+    let place = Place { heads: kv_heads, width, capacity, rows, given: false };
+    let kv_shape = [batch, tokens, kv_heads * width];
     match (device, cache.stores(layer)) {
         (_, [Store::Cpu(keys), Store::Cpu(values)]) => {
-            let (mut keys, mut values) = (keys.borrow_mut(), values.borrow_mut());
             let before = cache.step().position();
-            let queries = how.turn(x.f32s(), angles.table.f32s(), before, &mut keys, &mut values);
+            let [queries, k, v] = how.turn(x.f32s(), angles.table.f32s(), before);
+            for (store, rows) in [(keys, k), (values, v)] {
+                place.put(&Tensor::from_f32(&kv_shape, rows), before, &mut store.borrow_mut());
+            }
             Tensor::from_f32(&shape, queries)
         }
         (Device::Gpu(gpu), [Store::Gpu(keys), Store::Gpu(values)]) => {
@@ -189,79 +203,109 @@ pub fn rope(
                     Input::Floats(x),
                     Input::Floats(&angles.table),
                     Input::Indices(step),
-                    Input::Floats(keys),
-                    Input::Floats(values),
+                    Input::Indices(keys),
+                    Input::Indices(values),
                 ];
                 write_on_host(gpu, "rope", &inputs, &[&y, keys, values], move |_, x, _| {
                     let before = Step::fetched(&x[2]).position();
-                    let [mut keys, mut values] = [3, 4].map(|at| x[at].f32s().to_vec());
-                    let (x, table) = (&x[0], x[1].f32s());
-                    let queries = how.turn(x.f32s(), table, before, &mut keys, &mut values);
-                    let store = [batch, kv_heads, capacity, width];
-                    vec![
-                        Tensor::from_f32(&shape, queries),
-                        Tensor::from_f32(&store, keys),
-                        Tensor::from_f32(&store, values),
-                    ]
+                    let [queries, k, v] = how.turn(x[0].f32s(), x[1].f32s(), before);
+                    let stored = |at: usize, rows| {
+                        let mut words = x[at].u32s().to_vec();
+                        place.put(&Tensor::from_f32(&kv_shape, rows), before, &mut words);
+                        Tensor::from_u32(x[at].shape(), words)
+                    };
+                    vec![Tensor::from_f32(&shape, queries), stored(3, k), stored(4, v)]
                 });
                 return y;
             };
-            let count = x.count() / 2;
-            let params = [count, tokens, heads, kv_heads, width / 2, capacity].map(|n| n as u32);
-            let binds = [
-                Bind::Read(1, x),
-                Bind::Read(2, &angles.table),
-                Bind::Read(3, step),
-                Bind::Write(4, &y),
-                Bind::Write(5, keys),
-                Bind::Write(6, values),
-            ];
-            gpu.dispatch(&kernel, &params, &binds, [count, 1]);
+            dispatch(gpu, &kernel, x, angles, cache, how, [&y, keys, values]);
             y
         }
         _ => unreachable!("the device made the cache"),
     }
 }
 
+/// Queries, keys and values, those that turn turned: each `[B, T, H · D]`.
+fn apart(device: &Device, x: &Tensor, angles: &Angles, cache: &KvCache, how: Heads) -> [Tensor; 3] {
+    let Heads { heads, kv_heads, width, .. } = how;
+    let [batch, tokens, _] = x.shape()[..] else { panic!("three axes wanted") };
+    let shapes = [heads, kv_heads, kv_heads].map(|heads| [batch, tokens, heads * width]);
+    let named = move |parts: [Vec<f32>; 3]| {
+        let mut parts = parts.into_iter();
+        shapes.map(|shape| Tensor::from_f32(&shape, parts.next().expect("three parts")))
+    };
+    match device {
+        Device::Cpu(_) => named(how.turn(x.f32s(), angles.table.f32s(), cache.step().position())),
+        Device::Gpu(gpu) => {
+            let parts = shapes.map(|shape| gpu.alloc(&shape));
+            let step = cache.step().tensor();
+            match gpu.choose(APART) {
+                Some(kernel) => {
+                    dispatch(gpu, &kernel, x, angles, cache, how, parts.each_ref());
+                }
+                None => {
+                    let inputs =
+                        [Input::Floats(x), Input::Floats(&angles.table), Input::Indices(step)];
+                    write_on_host(gpu, "rope", &inputs, &parts.each_ref(), move |_, x, _| {
+                        let before = Step::fetched(&x[2]).position();
+                        named(how.turn(x[0].f32s(), x[1].f32s(), before)).into()
+                    });
+                }
+            }
+            parts
+        }
+    }
+}
+
+fn dispatch(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    x: &Tensor,
+    angles: &Angles,
+    cache: &KvCache,
+    Heads { tokens, heads, kv_heads, width }: Heads,
+    [queries, keys, values]: [&Tensor; 3],
+) {
+    let count = x.count() / 2;
+    let params = [count, tokens, heads, kv_heads, width / 2, cache.capacity()].map(|n| n as u32);
+    let binds = [
+        Bind::Read(1, x),
+        Bind::Read(2, &angles.table),
+        Bind::Read(3, cache.step().tensor()),
+        Bind::Write(4, queries),
+        Bind::Write(5, keys),
+        Bind::Write(6, values),
+    ];
+    gpu.dispatch(kernel, &params, &binds, [count, 1]);
+}
+
 /// The sizes of a call.
 #[derive(Clone, Copy)]
 struct Heads {
-    batch: usize,
     tokens: usize,
     heads: usize,
     kv_heads: usize,
     width: usize,
-    capacity: usize,
 }
 
 impl Heads {
-    /// The CPU's path, behind `before` positions.
-    fn turn(
-        &self,
-        x: &[f32],
-        table: &[f32],
-        before: usize,
-        keys: &mut [f32],
-        values: &mut [f32],
-    ) -> Vec<f32> {
-        let Heads { batch, tokens, heads, kv_heads, width, capacity } = *self;
-        let mut queries = Vec::with_capacity(batch * tokens * heads * width);
+    /// The CPU's path, behind `before` positions: queries, keys and values, row by row.
+    fn turn(&self, x: &[f32], table: &[f32], before: usize) -> [Vec<f32>; 3] {
+        let Heads { tokens, heads, kv_heads, width } = *self;
         let all_heads = heads + 2 * kv_heads;
+        let rows = x.len() / width / all_heads;
+        let mut parts =
+            [heads, kv_heads, kv_heads].map(|heads| Vec::with_capacity(rows * heads * width));
         for (at, x) in x.chunks_exact(width).enumerate() {
-            let (head, row) = (at % all_heads, at / all_heads);
-            let (position, b) = (before + row % tokens, row / tokens);
-            let slot = |first: usize| ((b * kv_heads + head - first) * capacity + position) * width;
+            let (head, position) = (at % all_heads, before + at / all_heads % tokens);
             if head >= heads + kv_heads {
-                values[slot(heads + kv_heads)..][..width].copy_from_slice(x);
+                parts[2].extend(x);
                 continue;
             }
             let turned = turned(x, &table[position * width..][..width]);
-            match head < heads {
-                true => queries.extend(turned),
-                false => keys[slot(heads)..][..width].copy_from_slice(&turned),
-            }
+            parts[usize::from(head >= heads)].extend(turned);
         }
-        queries
+        parts
     }
 }
 
@@ -274,14 +318,16 @@ fn turned(head: &[f32], turns: &[f32]) -> Vec<f32> {
 }
 
 pub(super) fn choices() -> Vec<Choice> {
-    vec![Choice::new("rope", "", KERNELS)]
+    vec![Choice::new("rope", "", KERNELS), Choice::new("rope", "apart", APART)]
 }
 
 pub(super) fn checks() -> Vec<Check> {
     use super::{Attention, KeysValues, attention};
     // Two passes, so that the second has positions before it; attention sees what was stored.
     vec![Check::new("rope and cached attention", |device| {
-        let cache = KvCache::new(device, 2, 2, 2, 24, 12);
+        let shape =
+            CacheShape { format: KvFormat::F32, batch: 2, heads: 2, width: 24, capacity: 12 };
+        let cache = KvCache::new(device, 2, shape);
         let angles = Angles::new(device, 12, 24, 10_000.0, RopeScaling::Default);
         let how = Attention { kv_heads: 2, causal: true, ..Attention::new(4, 24) };
         let pass = |seed, tokens| {
@@ -303,13 +349,15 @@ mod tests {
     fn position_one_turns_the_first_pair_by_one_radian() {
         let device = Device::cpu();
         let angles = Angles::new(&device, 2, 4, 10_000.0, RopeScaling::Default);
-        let cache = KvCache::new(&device, 1, 1, 1, 4, 2);
+        let shape = CacheShape { format: KvFormat::F32, batch: 1, heads: 1, width: 4, capacity: 2 };
+        let cache = KvCache::new(&device, 1, shape);
         cache.advance(&device, 1);
         let head = [1.0, 1.0, 0.0, 0.0];
         let x = Tensor::from_f32(&[1, 1, 12], [head, head, [5.0, 6.0, 7.0, 8.0]].concat());
         let y = rope(&device, &x, 1, &angles, &cache, 0);
         let expected = [1f32.cos(), 0.01f32.cos(), 1f32.sin(), 0.01f32.sin()];
-        let (keys, values) = cache.cpu(0);
+        let [keys, values] =
+            cache.cpu(0).map(|words| bytemuck::cast_vec::<u32, f32>(words.clone()));
         for turned in [y.f32s(), &keys[4..]] {
             for (got, want) in turned.iter().zip(expected) {
                 assert!((got - want).abs() < 1e-6);

@@ -11,7 +11,7 @@ use crate::{
     browser::{GpuChoice, Launch, SessionOptions},
     bundle,
     exit::Exit,
-    groups::Groups,
+    groups::{Cache, Groups},
     input::Input,
     models::located::Located,
     native,
@@ -21,7 +21,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Context, Result, bail};
-use record::{Answer, Backend, Bits, Browser, Chat, Generation, InferRequest, Request};
+use record::{Answer, Backend, Bits, Browser, Chat, Generation, InferRequest, Precision, Request};
 use screen::Screen;
 use std::{path::PathBuf, time::Duration};
 
@@ -74,6 +74,10 @@ pub struct Args {
     /// How grouped weights are stored.
     #[command(flatten)]
     pub groups: Groups,
+
+    /// How the key-value cache is stored.
+    #[command(flatten)]
+    pub cache: Cache,
 
     /// Threads that compute on the backend wasm [default: as many as there are processors, and eight at
     /// most].
@@ -171,7 +175,7 @@ async fn ask(
     ui: &Ui,
 ) -> Result<Exit> {
     let mut request = InferRequest {
-        precision: args.groups.precision(args.bits),
+        precision: Precision { kv: args.cache.kv_bits, ..args.groups.precision(args.bits) },
         backend,
         threads: args.threads.map(usize::from),
         model_url: model.folder.to_string_lossy().into_owned(),

@@ -190,7 +190,7 @@ fn subtests_of(record: &Record, expected: Option<&'static str>) -> Vec<Subtest> 
         return Vec::new();
     }
     let found = record.outcome.correctness.unwrap_or_default();
-    let bounds = Tolerances::of(record.cell.precision.bits);
+    let bounds = Tolerances::of(&record.cell.precision);
     let mut subtests = Vec::new();
     let mut add = |name, passes: bool, expected: Option<&'static str>, message: Option<String>| {
         let status = if passes { "PASS" } else { "FAIL" };

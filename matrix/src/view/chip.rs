@@ -85,7 +85,7 @@ fn tip(record: &Record, precision: &Precision) -> String {
         lines.push(format!("at attempt {}", record.attempts));
     }
     if let Some(error) = outcome.correctness.and_then(|found| found.kernel_rel_l2) {
-        let bound = Tolerances::of(precision.bits).kernel_rel_l2;
+        let bound = Tolerances::of(precision).kernel_rel_l2;
         let error = figure::small(error);
         lines.push(format!("kernel error {error} rel. L2 (bound {bound})"));
     }

@@ -121,7 +121,7 @@ impl Measured {
 
 impl Accuracy {
     fn of(found: &Correctness, record: &Record) -> Accuracy {
-        let bounds = Tolerances::of(record.cell.precision.bits);
+        let bounds = Tolerances::of(&record.cell.precision);
         let expected = "no expected output to compare with";
         let compared = "not compared in this run";
         Accuracy {

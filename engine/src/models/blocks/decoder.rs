@@ -4,13 +4,14 @@
 use crate::{
     device::Device,
     error::{Error, Result},
-    kv::KvCache,
+    kv::{CacheShape, KvCache},
     load::{Declaration, Linear, Slot, StackedLinear},
     models::{Config, Decoder, Inputs, Model, Outputs, Rows, State},
     ops::{self, Activation, Angles, Attention, Projection, RopeScaling},
     quant::Matrix,
     tensor::Tensor,
 };
+use record::KvFormat;
 
 /// More layers than any published model has.
 const MAX_LAYERS: usize = 1024;
@@ -172,6 +173,8 @@ pub(crate) struct TextDecoder {
     norm: Slot<Tensor>,
     head: Slot<Matrix>,
     spec: Spec,
+    /// How keys and values are stored.
+    kv: KvFormat,
 }
 
 struct Layer {
@@ -236,7 +239,7 @@ impl TextDecoder {
             true => weights.tied(&head, &source, &words)?,
             false => weights.matrix(&head, vocabulary, hidden)?,
         };
-        Ok(TextDecoder { words, layers, norm, head, spec })
+        Ok(TextDecoder { words, layers, norm, head, spec, kv: weights.kv() })
     }
 
     /// Room for `batch` sequences of up to `capacity` tokens.
@@ -246,7 +249,8 @@ impl TextDecoder {
             let message = format!("{capacity} tokens, the model has {positions} positions");
             return Err(Error::input("input_ids", message));
         }
-        let cache = KvCache::new(device, self.layers.len(), batch, kv_heads, width, capacity);
+        let shape = CacheShape { format: self.kv, batch, heads: kv_heads, width, capacity };
+        let cache = KvCache::new(device, self.layers.len(), shape);
         let angles = Angles::new(device, capacity, width, theta, scaling);
         Ok(State { angles: Some(angles), ..State::new(cache) })
     }

@@ -2,6 +2,7 @@
 
 use super::{Attention, Layout, Sizes, seen};
 use crate::{
+    kv::Rows,
     ops::{exp::exp_of_distances, matmul::dots},
     threads,
 };
@@ -15,10 +16,49 @@ thread_local! {
 /// Keys that a query meets at once, so that it is loaded once for all of them.
 const KEYS: usize = 4;
 
+/// Keys, or values.
+#[derive(Clone, Copy)]
+pub(super) enum Numbers<'a> {
+    /// As they are.
+    Plain(&'a [f32]),
+    /// In rows of a cache.
+    Rows(&'a [u32], Rows),
+}
+
+impl<'a> Numbers<'a> {
+    /// Those of a cache, in rows if there are some.
+    pub(super) fn of(words: &'a [u32], rows: Option<Rows>) -> Numbers<'a> {
+        match rows {
+            None => Numbers::Plain(bytemuck::cast_slice(words)),
+            Some(rows) => Numbers::Rows(words, rows),
+        }
+    }
+
+    /// A head at each of these places; rows come into `room`.
+    fn heads<'b, const COUNT: usize>(
+        self,
+        places: [usize; COUNT],
+        width: usize,
+        room: &'b mut [f32],
+    ) -> [&'b [f32]; COUNT]
+    where
+        'a: 'b,
+    {
+        let (words, rows) = match self {
+            Numbers::Plain(numbers) => return places.map(|at| &numbers[at..][..width]),
+            Numbers::Rows(words, rows) => (words, rows),
+        };
+        for (at, room) in places.into_iter().zip(room.chunks_exact_mut(width)) {
+            rows.read(&words[at * rows.words()..], room);
+        }
+        let room = &*room;
+        array::from_fn(|i| &room[i * width..][..width])
+    }
+}
+
 pub(super) fn cpu(
     q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    [k, v]: [Numbers<'_>; 2],
     sizes: &Sizes,
     layout: &Layout,
     how: Attention<'_>,
@@ -39,6 +79,7 @@ pub(super) fn cpu(
         let mut own = SCORES.take();
         own.resize(keys, 0.0);
         let scores = &mut own[..];
+        let mut room = vec![0.0; KEYS * width];
         for (at, y) in (first..).zip(y.chunks_exact_mut(width)) {
             let (head, t, b) = (at % heads, at / heads % tokens, at / (heads * tokens));
             let base = b * layout.batch + head / (heads / kv_heads) * layout.head;
@@ -52,8 +93,8 @@ pub(super) fn cpu(
             for first in seen.clone().step_by(KEYS) {
                 // Beyond the last key the last one again: what comes of it is not taken.
                 let places: [usize; KEYS] = array::from_fn(|i| (first + i).min(seen.end - 1));
-                let products =
-                    products(query, places.map(|key| &k[base + key * layout.token..][..width]));
+                let places = places.map(|key| base + key * layout.token);
+                let products = products(query, k.heads(places, width, &mut room));
                 for (key, product) in (first..seen.end).zip(products) {
                     let visible = mask.is_none_or(|mask| mask[key] > 0.5);
                     let score = product * scale + bias.map_or(0.0, |bias| bias[key]);
@@ -68,14 +109,14 @@ pub(super) fn cpu(
             let sum = exp_of_distances(scores, largest);
             let (fours, rest) = scores.as_chunks::<KEYS>();
             for (first, weights) in seen.clone().step_by(KEYS).zip(fours) {
-                let [a, b, c, d] =
-                    array::from_fn(|i| &v[base + (first + i) * layout.token..][..width]);
+                let places = array::from_fn(|i| base + (first + i) * layout.token);
+                let [a, b, c, d] = v.heads::<KEYS>(places, width, &mut room);
                 for ((((y, a), b), c), d) in y.iter_mut().zip(a).zip(b).zip(c).zip(d) {
                     *y = *y + weights[0] * a + weights[1] * b + weights[2] * c + weights[3] * d;
                 }
             }
             for (key, weight) in (seen.end - rest.len()..).zip(rest) {
-                let v = &v[base + key * layout.token..][..width];
+                let [v] = v.heads([base + key * layout.token], width, &mut room);
                 y.iter_mut().zip(v).for_each(|(y, v)| *y += weight * v);
             }
             let scale = 1.0 / sum;

@@ -136,10 +136,11 @@ fn turned(rows: &[f32], table: &[f32], width: usize, is_back: bool) -> Vec<f32> 
 mod tests {
     use crate::{
         device::{Device, check_gradients},
-        kv::KvCache,
+        kv::{CacheShape, KvCache},
         ops::{Angles, Attention, RopeScaling, self_attention},
         testing::normal,
     };
+    use record::KvFormat;
 
     #[test]
     fn the_gradient_of_attention_is_the_slope() {
@@ -151,7 +152,9 @@ mod tests {
             let columns = (heads + 2 * kv_heads) * width;
             let x = normal(1, batch * tokens * columns);
             check_gradients(&[(&[batch, tokens, columns], x)], |device: &Device, x| {
-                let cache = KvCache::new(device, 1, batch, kv_heads, width, tokens);
+                let format = KvFormat::F32;
+                let shape = CacheShape { format, batch, heads: kv_heads, width, capacity: tokens };
+                let cache = KvCache::new(device, 1, shape);
                 let angles = Angles::new(device, tokens, width, 100.0, scaling);
                 let how =
                     Attention { kv_heads, causal: true, window, ..Attention::new(heads, width) };

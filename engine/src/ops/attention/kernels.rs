@@ -28,6 +28,9 @@ const TILED_WIDTH: usize = 128;
 /// Turns of all its loops after which lavapipe ends every loop of an invocation, and says nothing.
 const MOST_TURNS: usize = 65_535;
 
+/// Bits of keys and of values in caches that do not hold them as they are.
+pub(super) const PACKED: [[u32; 2]; 4] = [[16, 16], [8, 8], [8, 4], [4, 4]];
+
 /// An attention as far as a tuning tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attended {
@@ -40,6 +43,8 @@ pub(super) struct Attended {
     cached: bool,
     padded: bool,
     biased: bool,
+    /// Of keys and of values in a cache of few bits.
+    bits: Option<[u32; 2]>,
 }
 
 impl Attended {
@@ -48,6 +53,7 @@ impl Attended {
         cached: bool,
         batch: usize,
         [tokens, keys, width]: [usize; 3],
+        bits: Option<[u32; 2]>,
     ) -> Attended {
         Attended {
             heads: batch * how.heads,
@@ -58,17 +64,21 @@ impl Attended {
             cached,
             padded: how.mask.is_some(),
             biased: how.bias.is_some(),
+            bits,
         }
     }
 }
 
 impl fmt::Display for Attended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Attended { heads, tokens, keys, width, causal, cached, padded, biased } = *self;
+        let Attended { heads, tokens, keys, width, causal, cached, padded, biased, bits } = *self;
         write!(f, "attention {heads} heads of {width}, ≤{tokens} × ≤{keys}")?;
         let named =
             [(causal, "causal"), (cached, "cached"), (padded, "padded"), (biased, "biased")];
-        named.iter().filter(|(is, _)| *is).try_for_each(|(_, name)| write!(f, ", {name}"))
+        named.iter().filter(|(is, _)| *is).try_for_each(|(_, name)| write!(f, ", {name}"))?;
+        bits.map_or(Ok(()), |[keys, values]| {
+            write!(f, ", keys of {keys} and values of {values} bits")
+        })
     }
 }
 
@@ -78,8 +88,14 @@ pub(super) fn kernels(
     cached: bool,
     invocations: u32,
     [tokens, keys, width]: [usize; 3],
+    bits: Option<[u32; 2]>,
     all: bool,
 ) -> Vec<Kernel> {
+    // A cache of few bits has the kernels of the rules alone, with as many invocations for any query.
+    let (all, invocations) = match bits {
+        None => (all, invocations),
+        Some(_) => (false, MAX_WIDTH as u32),
+    };
     let [causal, padded, biased] = [how.causal, how.mask.is_some(), how.bias.is_some()];
     let seeing = |kernel: Kernel| {
         kernel
@@ -87,6 +103,10 @@ pub(super) fn kernels(
             .switched("CACHED", cached)
             .switched("PADDED", padded)
             .switched("BIASED", biased)
+    };
+    let stored = |kernel: Kernel| match bits {
+        None => kernel,
+        Some([keys, values]) => kernel.with("K_BITS", keys).with("V_BITS", values),
     };
     let alone = Kernel::new("attention_alone", Geometry::elements(8)).for_software();
     let together = |count| Kernel::new("attention", Geometry::rows(count)).or_by_subgroups();
@@ -101,13 +121,13 @@ pub(super) fn kernels(
     let other_counts = others.filter(|count| *count as usize >= width);
     let rules = alone.into_iter().chain(tiles).chain(together(invocations));
     let others = tiles_of_few.into_iter().chain(other_counts.flat_map(together));
-    rules.chain(others.filter(|_| all)).map(seeing).collect()
+    rules.chain(others.filter(|_| all)).map(seeing).map(stored).collect()
 }
 
 /// Every kernel that there is, the calls in which it is chosen.
 pub(super) fn choices() -> Vec<Choice> {
     let some = Tensor::from_f32(&[1], vec![0.0]);
-    let choice = |masks: u32, invocations| {
+    let choice = |masks: u32, invocations, bits: Option<[u32; 2]>| {
         let [causal, cached, padded, biased] = [0, 1, 2, 3].map(|bit| masks >> bit & 1 != 0);
         let how = Attention {
             causal,
@@ -115,16 +135,24 @@ pub(super) fn choices() -> Vec<Choice> {
             bias: biased.then_some(&some),
             ..Attention::new(1, 1)
         };
+        let stored = bits.map(|[k, v]| format!(", keys of {k} and values of {v} bits"));
         let call = format!(
-            "causal={causal} cached={cached} padded={padded} biased={biased}, {invocations} a query"
+            "causal={causal} cached={cached} padded={padded} biased={biased}, {invocations} a query{}",
+            stored.unwrap_or_default()
         );
         Choice::new(
             "attention",
             call,
-            kernels(&how, cached, invocations, [MANY_QUERIES, 1, 4], true),
+            kernels(&how, cached, invocations, [MANY_QUERIES, 1, 4], bits, true),
         )
     };
     // Without the four that would be cached and not causal.
     let masks = (0..16).filter(|masks| masks & 3 != 2);
-    masks.flat_map(|masks| [64, 128, 256].map(|count| choice(masks, count))).collect()
+    let plain = masks.flat_map(|masks| [64, 128, 256].map(|count| choice(masks, count, None)));
+    // Only what is causal is cached.
+    let packed = PACKED.into_iter().flat_map(|bits| {
+        let masks = [3, 7, 11, 15];
+        masks.map(|masks| choice(masks, MAX_WIDTH as u32, Some(bits)))
+    });
+    plain.chain(packed).collect()
 }

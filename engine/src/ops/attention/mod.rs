@@ -15,13 +15,14 @@ pub use step::self_attention;
 use super::{
     Choice,
     host::{Input, on_host},
+    rotate::rotate,
 };
 use crate::{
     device::{Analysis, Bind, Device},
-    kv::KvCache,
+    kv::{KvCache, Rows},
     tensor::Tensor,
 };
-use cpu::cpu;
+use cpu::{Numbers, cpu};
 use kernels::{Attended, TILE, invocations, kernels};
 use std::ops::Range;
 
@@ -83,7 +84,7 @@ impl Attention<'_> {
     }
 }
 
-/// How elements of keys and values are found.
+/// How elements, or rows in few bits, of keys and values are found.
 #[derive(Clone, Copy)]
 struct Layout {
     batch: usize,
@@ -130,6 +131,16 @@ fn analysis(sizes: &Sizes, how: &Attention<'_>) -> Analysis {
 
 /// `[B, T, H · D]` from `q: [B, T, H · D]`.
 pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention<'_>) -> Tensor {
+    let KeysValues::Cached(cache, _) = kv else { return attend(device, q, kv, how) };
+    // Queries meet keys as these are stored, and what comes of values is turned back.
+    let [turns_keys, turns_values] = cache.rows().map(Rows::is_rotated);
+    let [_, width, _] = cache.shape();
+    let turned = turns_keys.then(|| rotate(device, q, width));
+    let y = attend(device, turned.as_ref().unwrap_or(q), kv, how);
+    if turns_values { rotate(device, &y, width) } else { y }
+}
+
+fn attend(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention<'_>) -> Tensor {
     let [batch, tokens, columns] = q.shape()[..] else { panic!("three axes wanted") };
     let width = columns / how.heads;
     assert_eq!((columns % how.heads, how.heads % how.kv_heads), (0, 0));
@@ -143,13 +154,15 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
             (keys, 0, Layout { batch: keys * columns, head: width, token: columns })
         }
         KeysValues::Cached(cache, _) => {
-            let head = cache.capacity() * width;
-            (
-                cache.len() + tokens,
-                cache.len(),
-                Layout { batch: how.kv_heads * head, head, token: width },
-            )
+            let token = if cache.is_plain() { width } else { 1 };
+            let head = cache.capacity() * token;
+            let layout = Layout { batch: how.kv_heads * head, head, token };
+            (cache.len() + tokens, cache.len(), layout)
         }
+    };
+    let rows = match kv {
+        KeysValues::Cached(cache, _) if !cache.is_plain() => Some(cache.rows()),
+        _ => None,
     };
     assert!(how.mask.is_none_or(|mask| mask.shape()[0] == batch && mask.shape()[1] >= keys));
     if let Some(bias) = how.bias {
@@ -164,11 +177,13 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
         Device::Cpu(_) => {
             let values = match kv {
                 KeysValues::Plain { k, v } => {
-                    cpu(q.f32s(), k.f32s(), v.f32s(), &sizes, &layout, how)
+                    let kv = [k, v].map(|numbers| Numbers::Plain(numbers.f32s()));
+                    cpu(q.f32s(), kv, &sizes, &layout, how)
                 }
                 KeysValues::Cached(cache, layer) => {
-                    let (k, v) = cache.cpu(layer);
-                    cpu(q.f32s(), &k, &v, &sizes, &layout, how)
+                    let words = cache.cpu(layer);
+                    let kv = [0, 1].map(|at| Numbers::of(&words[at], rows.map(|rows| rows[at])));
+                    cpu(q.f32s(), kv, &sizes, &layout, how)
                 }
             };
             Tensor::from_f32(&shape, values)
@@ -184,10 +199,15 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
             };
             let invocations = invocations(tokens, most_keys, width);
             let (cached, seen) = (step.is_some(), [tokens, most_keys, width]);
-            let attended = Attended::of(&how, cached, batch, seen);
-            let kernels = kernels(&how, cached, invocations, seen, gpu.wants_all());
+            let bits = rows.map(|rows| rows.map(Rows::bits));
+            let attended = Attended::of(&how, cached, batch, seen, bits);
+            let kernels = kernels(&how, cached, invocations, seen, bits, gpu.wants_all());
             let Some(kernel) = gpu.choose_for(&attended, &kernels) else {
-                let mut inputs = [q, k, v].map(Input::Floats).to_vec();
+                let mut inputs = vec![Input::Floats(q)];
+                inputs.extend([k, v].map(match rows {
+                    None => Input::Floats,
+                    Some(_) => Input::Indices,
+                }));
                 inputs.extend(how.mask.map(Input::Floats));
                 inputs.extend(how.bias.map(Input::Floats));
                 inputs.extend(step.map(Input::Indices));
@@ -201,8 +221,11 @@ pub fn attention(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention
                     let before = next(cached).map_or(0, |step| step.u32s()[0] as usize);
                     let keys = if cached { before + tokens } else { keys };
                     let sizes = Sizes { keys, before, ..sizes };
-                    let [q, k, v] = [0, 1, 2].map(|i| x[i].f32s());
-                    Tensor::from_f32(x[0].shape(), cpu(q, k, v, &sizes, &layout, how))
+                    let kv = [0, 1].map(|at| match rows {
+                        None => Numbers::Plain(x[1 + at].f32s()),
+                        Some(rows) => Numbers::Rows(x[1 + at].u32s(), rows[at]),
+                    });
+                    Tensor::from_f32(x[0].shape(), cpu(x[0].f32s(), kv, &sizes, &layout, how))
                 });
             };
             let blocks = if kernel.value("QUADS") == 0 { tokens } else { tokens.div_ceil(TILE) };

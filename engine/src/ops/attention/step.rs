@@ -4,18 +4,22 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::gradient;
-use super::{Attention, KeysValues, Sizes, analysis, attention};
+use super::{Attention, KeysValues, Sizes, analysis, attention, kernels::PACKED};
 use crate::{
     device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
-    kv::KvCache,
+    kv::{CacheShape, KvCache, Rows},
     ops::{Angles, Check, Choice, choice::up_to, kv_append, rope},
     tensor::Tensor,
     testing::normal,
 };
+use record::KvFormat;
 use std::fmt;
 
 /// Of heads so wide: a multiple of 16, so that what an invocation reads can be written out.
 const WIDTHS: [usize; 8] = [16, 32, 48, 64, 80, 96, 112, 128];
+
+/// Of those, in caches of few bits: whole chunks.
+const PACKED_WIDTHS: [usize; 3] = [32, 64, 128];
 
 /// Keys that a share has room for: where a cache has room for more, several workgroups share a head's.
 const SHARE: usize = 512;
@@ -29,9 +33,24 @@ const FEW_SHARES: usize = 4;
 /// Keys from which on it may.
 const SOME_KEYS: usize = 64;
 
-fn kernels(width: usize, is_split: bool) -> [Kernel; 2] {
+fn kernels(width: usize, bits: Option<[u32; 2]>, is_split: bool) -> [Kernel; 2] {
     let kernel = Kernel::new("attention_step", Geometry::rows(256)).for_hardware();
-    kernel.with("WIDTH", width as u32).switched("SPLIT", is_split).or_by_subgroups()
+    let kernel = kernel.with("WIDTH", width as u32).switched("SPLIT", is_split);
+    let kernel = match bits {
+        None => kernel,
+        Some([keys, values]) => kernel.with("K_BITS", keys).with("V_BITS", values),
+    };
+    kernel.or_by_subgroups()
+}
+
+/// Bits of keys and of values, if they are few.
+fn bits(cache: &KvCache) -> Option<[u32; 2]> {
+    (!cache.is_plain()).then(|| cache.rows().map(Rows::bits))
+}
+
+/// Whether there are kernels for a cache.
+fn is_known(width: usize, bits: Option<[u32; 2]>) -> bool {
+    if bits.is_some() { PACKED_WIDTHS.contains(&width) } else { WIDTHS.contains(&width) }
 }
 
 /// Shares of a head: a recorded step is replayed until a cache is full.
@@ -43,26 +62,35 @@ fn shares(capacity: usize, kernel: &Kernel) -> usize {
     }
 }
 
-/// A step as far as a tuning tells them apart: heads of all sequences, their width, and room for keys.
+/// A step as far as a tuning tells them apart: heads of all sequences, their width, and room for keys; bits of
+/// keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Stepped([usize; 3]);
+struct Stepped([usize; 3], Option<[u32; 2]>);
 
 impl fmt::Display for Stepped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stepped([heads, width, capacity]) = self;
-        write!(f, "self-attention {heads} heads of {width}, ≤{capacity} keys")
+        let Stepped([heads, width, capacity], bits) = self;
+        write!(f, "self-attention {heads} heads of {width}, ≤{capacity} keys")?;
+        bits.map_or(Ok(()), |[keys, values]| write!(f, " of {keys} and values of {values} bits"))
     }
 }
 
 pub(in crate::ops) fn choices() -> Vec<Choice> {
     // Without one, the tokens turn and attend in turn.
     let rope = Kernel::new("rope", Geometry::elements(crate::ops::WG));
-    let choice = |width, is_split| {
-        let call = format!("{width} wide{}", if is_split { ", in shares" } else { "" });
-        Choice::new("self-attention", call, kernels(width, is_split).into_iter().chain([rope]))
+    let choice = |width, bits: Option<[u32; 2]>, is_split| {
+        let stored = bits.map(|[k, v]| format!(", keys of {k} and values of {v} bits"));
+        let stored = stored.unwrap_or_default();
+        let shares = if is_split { ", in shares" } else { "" };
+        let rope = if bits.is_some() { rope.with("APART", 1) } else { rope };
+        let kernels = kernels(width, bits, is_split).into_iter().chain([rope]);
+        Choice::new("self-attention", format!("{width} wide{stored}{shares}"), kernels)
     };
+    let plain = WIDTHS.map(|width| (width, None));
+    let packed = PACKED_WIDTHS.map(|width| PACKED.map(|bits| (width, Some(bits))));
+    let all = plain.into_iter().chain(packed.into_iter().flatten());
     let mut choices = vec![Choice::new("self-attention", "shares as one", [MERGE])];
-    choices.extend(WIDTHS.into_iter().flat_map(|width| [false, true].map(|it| choice(width, it))));
+    choices.extend(all.flat_map(|(width, bits)| [false, true].map(|it| choice(width, bits, it))));
     choices
 }
 
@@ -80,8 +108,8 @@ pub fn self_attention(
         && x.shape()[1] == 1
         && how.mask.is_none()
         && how.bias.is_none()
-        && WIDTHS.contains(&width)
-        && let Some(kernel) = choose(gpu, [x.shape()[0] * how.heads, width, capacity])
+        && is_known(width, bits(cache))
+        && let Some(kernel) = choose(gpu, [x.shape()[0] * how.heads, width, capacity], bits(cache))
     {
         return step(device, gpu, &kernel, x, angles, (cache, layer), how);
     }
@@ -101,7 +129,11 @@ pub fn self_attention(
 }
 
 /// By the rules a head is split where a cache has room for more than a share.
-fn choose(gpu: &Gpu, [heads, width, capacity]: [usize; 3]) -> Option<Kernel> {
+fn choose(
+    gpu: &Gpu,
+    [heads, width, capacity]: [usize; 3],
+    bits: Option<[u32; 2]>,
+) -> Option<Kernel> {
     let is_split = capacity > SHARE;
     let other = (is_split || capacity > SOME_KEYS).then_some(!is_split);
     let can_merge = gpu.choose([MERGE]).is_some();
@@ -109,9 +141,9 @@ fn choose(gpu: &Gpu, [heads, width, capacity]: [usize; 3]) -> Option<Kernel> {
     let wanted = [Some(is_split), other].into_iter().flatten();
     let kernels: Vec<Kernel> = wanted
         .take_while(|split| !split || can_merge)
-        .flat_map(|is_split| kernels(width, is_split))
+        .flat_map(|is_split| kernels(width, bits, is_split))
         .collect();
-    gpu.choose_ahead(&Stepped([heads, width, up_to(capacity, 1)]), &kernels)
+    gpu.choose_ahead(&Stepped([heads, width, up_to(capacity, 1)], bits), &kernels)
 }
 
 fn step(
@@ -164,27 +196,42 @@ fn step(
 /// Prompts, then steps behind them: keys fill several sweeps of a workgroup and parts of one, one share and
 /// several, and what a step stores is what the next one sees.
 pub(in crate::ops) fn checks() -> Vec<Check> {
-    [(64, 300, None), (128, 3, None), (48, 900, None), (32, 1_100, Some(290))]
-        .map(|(width, prompt, window)| check(width, prompt, window))
-        .into()
+    let plain = [(64, 300, None), (128, 3, None), (48, 900, None), (32, 1_100, Some(290))]
+        .map(|(width, prompt, window)| check(KvFormat::F32, width, prompt, window));
+    let packed = [
+        (KvFormat::F16, 64, 40),
+        (KvFormat::Q8, 32, 600),
+        (KvFormat::K8V4, 64, 40),
+        (KvFormat::Q4, 128, 40),
+    ];
+    let packed = packed.map(|(format, width, prompt)| check(format, width, prompt, None));
+    plain.into_iter().chain(packed).collect()
 }
 
 /// Every kernel there is.
 #[cfg(test)]
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
     let prompts = WIDTHS.into_iter().flat_map(|width| [(width, 70), (width, SHARE)]);
-    prompts.map(|(width, prompt)| check(width, prompt, None)).collect()
+    let plain = prompts.map(|(width, prompt)| check(KvFormat::F32, width, prompt, None));
+    let packed = KvFormat::ALL.iter().filter(|format| **format != KvFormat::F32);
+    let packed = packed.flat_map(|format| {
+        let prompts = PACKED_WIDTHS.into_iter().flat_map(|width| [(width, 70), (width, SHARE)]);
+        prompts.map(|(width, prompt)| check(*format, width, prompt, None))
+    });
+    plain.chain(packed).collect()
 }
 
 /// Longer prompts are stored without a pass over them, which on a software adapter takes seconds; one of so
 /// many tokens meets every kernel of many queries that a cache has.
 const ATTENDED: usize = 300;
 
-fn check(width: usize, prompt: usize, window: Option<usize>) -> Check {
-    Check::new(format!("self-attention behind {prompt}, {width} wide"), move |device| {
+fn check(format: KvFormat, width: usize, prompt: usize, window: Option<usize>) -> Check {
+    let name = format!("self-attention behind {prompt}, {width} wide, in {format} bits");
+    Check::new(name, move |device| {
         let (heads, kv_heads, capacity) = (4, 2, prompt + 3);
         let all = (heads + 2 * kv_heads) * width;
-        let cache = KvCache::new(device, 2, 2, kv_heads, width, capacity);
+        let shape = CacheShape { format, batch: 2, heads: kv_heads, width, capacity };
+        let cache = KvCache::new(device, 2, shape);
         let angles =
             Angles::new(device, capacity, width, 10_000.0, crate::ops::RopeScaling::Default);
         let how = Attention { kv_heads, causal: true, window, ..Attention::new(heads, width) };

@@ -2,9 +2,22 @@
 //!
 //! On a GPU the count lies in a small buffer that kernels read and the last kernel of a decode step
 //! raises, so that a recorded step can be replayed without the host in between.
+//!
+//! `rows.rs` has the words that keys and values are stored in.
 
-use crate::{device::Device, tensor::Tensor};
-use std::cell::{Cell, Ref, RefCell};
+mod rows;
+
+pub(crate) use rows::Rows;
+
+use crate::{
+    device::{Device, Layers, Store},
+    tensor::Tensor,
+};
+use record::KvFormat;
+use std::{
+    cell::{Cell, Ref, RefCell},
+    rc::Rc,
+};
 
 /// Positions before the current pass, and tokens emitted so far.
 #[derive(Debug)]
@@ -62,42 +75,51 @@ impl Step {
 /// Keys and values of every layer, with room for `capacity` positions.
 #[derive(Debug)]
 pub struct KvCache {
-    layers: Vec<[Store; 2]>,
+    layers: Rc<Layers>,
     heads: usize,
     width: usize,
     capacity: usize,
+    rows: [Rows; 2],
+    /// Whether another device has filled it, of whose numbers it takes those that may be its own.
+    given: bool,
     step: Step,
 }
 
-/// `[B, H, capacity, D]`.
-#[derive(Debug)]
-pub(crate) enum Store {
-    /// In main memory.
-    Cpu(RefCell<Vec<f32>>),
-    /// On the GPU.
-    Gpu(Tensor),
+/// What a cache has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheShape {
+    /// How numbers are stored.
+    pub format: KvFormat,
+    /// Sequences.
+    pub batch: usize,
+    /// Heads of keys and of values.
+    pub heads: usize,
+    /// Numbers of a head.
+    pub width: usize,
+    /// Positions there is room for.
+    pub capacity: usize,
 }
 
 impl KvCache {
     /// An empty cache.
-    pub fn new(
-        device: &Device,
-        layers: usize,
-        batch: usize,
-        heads: usize,
-        width: usize,
-        capacity: usize,
-    ) -> KvCache {
-        let count = batch * heads * capacity * width;
-        let store = || match device {
-            Device::Cpu(_) => Store::Cpu(RefCell::new(vec![0.0; count])),
+    pub fn new(device: &Device, layers: usize, shape: CacheShape) -> KvCache {
+        let CacheShape { format, batch, heads, width, capacity } = shape;
+        let rows = Rows::of(format, width);
+        let count = batch * heads * capacity;
+        let store = |rows: Rows| match device {
+            Device::Cpu(_) => Store::Cpu(RefCell::new(vec![0; count * rows.words()])),
             Device::Gpu(gpu) => {
-                let shape = [batch, heads, capacity, width];
-                Store::Gpu(Tensor::from_gpu(&shape, gpu.dedicated(count as u64 * 4)))
+                let words = count * rows.words();
+                let shape: &[usize] = match rows.bits() {
+                    32 => &[batch, heads, capacity, width],
+                    _ => &[words],
+                };
+                Store::Gpu(Tensor::from_gpu(shape, gpu.dedicated(words as u64 * 4)))
             }
         };
-        let layers = (0..layers).map(|_| [store(), store()]).collect();
-        KvCache { layers, heads, width, capacity, step: Step::new(device, 0) }
+        let made = || (0..layers).map(|_| rows.map(store)).collect();
+        let (layers, given) = device.caches().next(made);
+        KvCache { layers, heads, width, capacity, rows, given, step: Step::new(device, 0) }
     }
 
     /// Positions it holds, as the host counts them.
@@ -118,7 +140,7 @@ impl KvCache {
     /// Bytes of all layers.
     pub fn bytes(&self) -> u64 {
         let bytes = |store: &Store| match store {
-            Store::Cpu(values) => values.borrow().capacity() as u64 * 4,
+            Store::Cpu(words) => words.borrow().capacity() as u64 * 4,
             Store::Gpu(tensor) => tensor.buffer().capacity(),
         };
         self.layers.iter().flatten().map(bytes).sum()
@@ -134,16 +156,31 @@ impl KvCache {
         [self.heads, self.width, self.capacity]
     }
 
+    /// How keys and how values are stored.
+    pub(crate) fn rows(&self) -> [Rows; 2] {
+        self.rows
+    }
+
+    /// Whether numbers lie in it as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.rows.iter().all(|rows| rows.bits() == 32)
+    }
+
+    /// Whether what another device has stored is to be kept where it may be what is stored now.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given
+    }
+
     /// The keys and the values of a layer.
     pub(crate) fn stores(&self, layer: usize) -> &[Store; 2] {
         &self.layers[layer]
     }
 
-    pub(crate) fn cpu(&self, layer: usize) -> (Ref<'_, Vec<f32>>, Ref<'_, Vec<f32>>) {
-        match &self.layers[layer] {
-            [Store::Cpu(k), Store::Cpu(v)] => (k.borrow(), v.borrow()),
-            _ => panic!("a cache in main memory wanted"),
-        }
+    pub(crate) fn cpu(&self, layer: usize) -> [Ref<'_, Vec<u32>>; 2] {
+        self.layers[layer].each_ref().map(|store| match store {
+            Store::Cpu(words) => words.borrow(),
+            Store::Gpu(_) => panic!("a cache in main memory wanted"),
+        })
     }
 
     pub(crate) fn gpu(&self, layer: usize) -> (&Tensor, &Tensor) {
@@ -164,9 +201,12 @@ mod tests {
     fn a_cache_counts_its_tokens_on_the_host_and_on_the_device() {
         let gpu = pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe");
         for device in [Device::cpu(), Device::Gpu(gpu)] {
-            let cache = KvCache::new(&device, 2, 1, 3, 4, 50);
+            let shape = |format| CacheShape { format, batch: 1, heads: 3, width: 4, capacity: 50 };
+            let cache = KvCache::new(&device, 2, shape(KvFormat::F32));
             assert_eq!((cache.len(), cache.capacity(), cache.shape()), (0, 50, [3, 4, 50]));
             assert_eq!(cache.bytes(), 2 * 2 * 3 * 4 * 50 * 4);
+            let packed = KvCache::new(&device, 2, shape(KvFormat::K8V4));
+            assert_eq!(packed.bytes(), 2 * 3 * 50 * (9 + 5) * 4);
             let on_device = || match &device {
                 Device::Cpu(_) => vec![cache.len() as u32, 0],
                 Device::Gpu(_) => {

@@ -1,0 +1,131 @@
+//! Caches that outlive the pass that filled them: what one device has stored of its keys and values, another one
+//! reads when its outputs are compared. A number that lies between two codes may go to the one here and to the other
+//! there, for no fault of either; beyond that each stores its own.
+
+use super::Device;
+use crate::{error::Result, tensor::Tensor};
+use std::{cell::RefCell, collections::VecDeque, ops::Deref, rc::Rc};
+
+/// The keys and the values of each layer.
+pub(crate) type Layers = Vec<[Store; 2]>;
+
+/// Rows of keys, or of values.
+#[derive(Debug)]
+pub(crate) enum Store {
+    /// In main memory, words as a GPU has them.
+    Cpu(RefCell<Vec<u32>>),
+    /// On the GPU.
+    Gpu(Tensor),
+}
+
+/// What becomes of the caches that a pass makes.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Caches {
+    /// They end with it.
+    #[default]
+    Dropped,
+    /// They are kept, in their order.
+    Kept(Rc<RefCell<Vec<Rc<Layers>>>>),
+    /// They are there already.
+    Given(Rc<RefCell<VecDeque<Rc<Layers>>>>),
+}
+
+/// Caches that were kept, in main memory.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Vec<Vec<[Vec<u32>; 2]>>);
+
+impl Caches {
+    /// To be kept.
+    pub(crate) fn kept() -> Caches {
+        Caches::Kept(Rc::default())
+    }
+
+    /// The next cache, and whether it was filled before.
+    pub(crate) fn next(&self, make: impl Fn() -> Layers) -> (Rc<Layers>, bool) {
+        match self {
+            Caches::Dropped => (Rc::new(make()), false),
+            Caches::Kept(all) => {
+                let made = Rc::new(make());
+                all.borrow_mut().push(Rc::clone(&made));
+                (made, false)
+            }
+            Caches::Given(all) => match all.borrow_mut().pop_front() {
+                Some(given) => (given, true),
+                None => (Rc::new(make()), false),
+            },
+        }
+    }
+
+    /// Those that were kept.
+    pub(crate) async fn fetch(&self, device: &Device) -> Result<Kept> {
+        let Caches::Kept(all) = self else { return Ok(Kept::default()) };
+        let mut kept = Vec::new();
+        for layers in all.borrow().iter() {
+            let mut fetched = Vec::new();
+            for [keys, values] in layers.iter() {
+                fetched.push([words(device, keys).await?, words(device, values).await?]);
+            }
+            kept.push(fetched);
+        }
+        Ok(Kept(kept))
+    }
+}
+
+async fn words(device: &Device, store: &Store) -> Result<Vec<u32>> {
+    match store {
+        Store::Cpu(words) => Ok(words.borrow().clone()),
+        Store::Gpu(tensor) => device.read_u32(tensor).await,
+    }
+}
+
+impl Kept {
+    /// For a device in main memory that makes the same caches in the same order.
+    pub(crate) fn given(self) -> Caches {
+        let store = |words| Store::Cpu(RefCell::new(words));
+        let layers = |layers: Vec<[Vec<u32>; 2]>| -> Layers {
+            layers.into_iter().map(|pair| pair.map(store)).collect()
+        };
+        let all = self.0.into_iter().map(|cache| Rc::new(layers(cache))).collect();
+        Caches::Given(Rc::new(RefCell::new(all)))
+    }
+}
+
+impl Device {
+    /// The device, of which the next pass does so with its caches.
+    pub(crate) fn with_caches(&self, caches: Caches) -> WithCaches {
+        let mut device = self.clone();
+        match &mut device {
+            Device::Cpu(cpu) => cpu.caches = caches,
+            Device::Gpu(gpu) => *gpu.caches.borrow_mut() = caches,
+        }
+        WithCaches(device)
+    }
+
+    /// What becomes of caches that are made on it.
+    pub(crate) fn caches(&self) -> Caches {
+        match self {
+            Device::Cpu(cpu) => cpu.caches.clone(),
+            Device::Gpu(gpu) => gpu.caches.borrow().clone(),
+        }
+    }
+}
+
+/// A device whose caches are kept or given, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct WithCaches(Device);
+
+impl Deref for WithCaches {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        &self.0
+    }
+}
+
+impl Drop for WithCaches {
+    fn drop(&mut self) {
+        if let Device::Gpu(gpu) = &self.0 {
+            gpu.caches.take();
+        }
+    }
+}
