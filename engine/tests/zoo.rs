@@ -11,7 +11,7 @@ use engine::{
     opened_gpu,
     ops::choices,
 };
-use record::{Backend, Bits, Class, Outcome, Precision, Scheme, Status};
+use record::{Backend, Bits, Class, KvFormat, Outcome, Precision, Scheme, Status};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -29,8 +29,11 @@ fn cases() -> Vec<(Class, PathBuf)> {
     cases
 }
 
-fn run(class: Class, folder: &Path, bits: u8, scheme: Scheme, backend: Backend) -> Outcome {
-    let precision = Precision { scheme, ..Precision::of(Bits::Fixed(bits)) };
+fn of(bits: u8) -> Precision {
+    Precision::of(Bits::Fixed(bits))
+}
+
+fn run(class: Class, folder: &Path, precision: Precision, backend: Backend) -> Outcome {
     let mut request = once(class, folder, precision);
     request.cell.backend = backend;
     measured(request)
@@ -40,13 +43,16 @@ fn check(backend: Backend) {
     let cases = cases();
     assert!(cases.len() >= 10, "the zoo is in the repository");
     for (class, folder) in &cases {
-        for bits in [32, 16, 8, 4, 3, 2] {
-            let outcome = run(*class, folder, bits, Scheme::Auto, backend);
+        let widths = [32, 16, 8, 4, 3, 2].map(of);
+        let caches = KvFormat::ALL.iter().filter(|kv| class.decodes() && **kv != KvFormat::F32);
+        let caches = caches.map(|kv| Precision { kv: *kv, ..of(4) });
+        for precision in widths.into_iter().chain(caches) {
+            let outcome = run(*class, folder, precision.clone(), backend);
             let name = folder.display();
             assert_eq!(
                 outcome.status,
                 Status::Pass,
-                "{name} at {bits} bits: {:?} {:?}",
+                "{name} at {precision}: {:?} {:?}",
                 outcome.message.or(outcome.reason),
                 outcome.correctness
             );
@@ -56,7 +62,7 @@ fn check(backend: Backend) {
         }
     }
     let (class, folder) = &cases[0];
-    let outcome = run(*class, folder, 4, Scheme::Asymmetric, backend);
+    let outcome = run(*class, folder, Precision { scheme: Scheme::Asymmetric, ..of(4) }, backend);
     assert_eq!(outcome.status, Status::Pass, "{:?}", outcome.reason);
     assert!(outcome.plan.iter().any(|entry| entry.format == "q4 asymmetric g32"));
 }
@@ -84,16 +90,17 @@ fn every_case_passes_on_the_native_gpu() {
 fn ops_without_a_kernel_run_amid_the_pass() {
     let (class, folder) =
         cases().into_iter().find(|(class, _)| *class == Class::Llama).expect("a decoder");
-    assert_eq!(run(class, &folder, 32, Scheme::Auto, Backend::Native).status, Status::Pass);
+    assert_eq!(run(class, &folder, of(32), Backend::Native).status, Status::Pass);
     let gpu = opened_gpu().expect("the case opened it");
-    let without = ["rms_norm", "rope", "attention", "argmax", "emit_token", "embed"];
+    let without =
+        ["rms_norm", "rope", "rotate", "kv_append", "attention", "argmax", "emit_token", "embed"];
     let before = gpu.terms().clone();
     let kernels = choices().into_iter().filter(|choice| without.contains(&choice.op));
     let refused = kernels.flat_map(|choice| choice.kernels).collect();
     gpu.set_terms(Terms { refused, ..before });
-    for bits in [32, 4] {
-        let outcome = run(class, &folder, bits, Scheme::Auto, Backend::Native);
-        assert_eq!(outcome.status, Status::Pass, "{bits} bits: {outcome:?}");
+    for precision in [of(32), of(4), Precision { kv: KvFormat::Q4, ..of(4) }] {
+        let outcome = run(class, &folder, precision.clone(), Backend::Native);
+        assert_eq!(outcome.status, Status::Pass, "{precision}: {outcome:?}");
     }
     let hosted = gpu.watched().hosted;
     assert!(without.iter().all(|op| hosted.contains(op)), "{hosted:?}");

@@ -184,7 +184,7 @@ fn product(words: Chunk, affine: vec2<f32>, xs: Activations) -> f32 {
 // What third digits add, of which a step is so much.
 fn fine_product(row: u32, w: Part, turn: u32, step: f32, low: array<vec4<u32>, 2>) -> f32 {
     let codes = codes(w.codes);
-    let d = affine_product(w.scales, group_of(row, turn)).x;
+    let d = affine_of(w.scales, group_of(row, turn)).x;
     return d * (step * f32(dots(low[0], low[1], codes.a, codes.b)));
 }
 #endif
@@ -195,14 +195,14 @@ struct Turn { a: Activations, b: Activations }
 fn product_of(row: u32, w: Part, turn: u32, xs: Turn) -> f32 {
     // The number of a group tells which half of a word it has: pairs of groups begin a word.
     let group = group_of(row, turn);
-    let first = affine_product(w.scales.x, select(group, 0u, GROUP == 32u));
-    let second = affine_product(w.scales.y, select(group, 1u, GROUP == 32u));
+    let first = affine_of(w.scales.x, select(group, 0u, GROUP == 32u));
+    let second = affine_of(w.scales.y, select(group, 1u, GROUP == 32u));
     return product(w.codes.a, first, xs.a) + product(w.codes.b, second, xs.b);
 }
 #else
 struct Turn { a: Activations }
 fn product_of(row: u32, w: Part, turn: u32, xs: Turn) -> f32 {
-    return product(w.codes, affine_product(w.scales, group_of(row, turn)), xs.a);
+    return product(w.codes, affine_of(w.scales, group_of(row, turn)), xs.a);
 }
 #endif
 

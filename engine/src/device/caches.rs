@@ -129,3 +129,57 @@ impl Drop for WithCaches {
         }
     }
 }
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+    use crate::{
+        device::Gpu,
+        kv::{CacheShape, KvCache},
+        ops::kv_append,
+        testing::normal,
+    };
+    use record::KvFormat;
+
+    const SHAPE: CacheShape =
+        CacheShape { format: KvFormat::Q8, batch: 1, heads: 2, width: 32, capacity: 4 };
+
+    /// A cache with one token of these keys and values.
+    fn filled(device: &Device, numbers: &[f32]) -> KvCache {
+        let cache = KvCache::new(device, 1, SHAPE);
+        let x = device.upload(&[1, 1, 64], numbers.to_vec());
+        kv_append(device, &cache, 0, &x, &x);
+        cache
+    }
+
+    #[test]
+    fn another_device_takes_what_may_be_its_own_and_nothing_else() {
+        let numbers = normal(3, 64);
+        let close: Vec<f32> = numbers.iter().map(|number| number * 1.001).collect();
+        let far: Vec<f32> = numbers.iter().map(|number| number * 1.1).collect();
+        let gpu = Device::Gpu(pollster::block_on(Gpu::open(None)).expect("a GPU or lavapipe"));
+        for device in [Device::cpu(), gpu] {
+            let keeping = device.with_caches(Caches::kept());
+            filled(&keeping, &numbers);
+            let kept = pollster::block_on(keeping.caches().fetch(&device)).unwrap();
+            drop(keeping);
+            assert!(matches!(device.caches(), Caches::Dropped), "keeping ends with its scope");
+            let own = |numbers| filled(&Device::cpu(), numbers).cpu(0)[0].clone();
+            let Caches::Given(all) = kept.given() else { panic!("given") };
+            let given = |numbers| {
+                let again = all.borrow().front().map(|layers| {
+                    let [Store::Cpu(keys), Store::Cpu(values)] = &layers[0] else { panic!() };
+                    let pair = [keys, values].map(|words| words.borrow().clone());
+                    Kept(vec![vec![pair]]).given()
+                });
+                let device = Device::cpu().with_caches(again.expect("a cache was kept"));
+                let cache = filled(&device, numbers);
+                assert!(cache.is_given());
+                cache.cpu(0)[0].clone()
+            };
+            assert_ne!(own(&close), own(&numbers));
+            assert_eq!(given(&close), own(&numbers));
+            assert_eq!(given(&far), own(&far));
+        }
+    }
+}

