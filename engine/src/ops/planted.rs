@@ -3,6 +3,7 @@
 //! A fault that nothing here would notice is one that nothing would notice on a user's device either.
 //! New kernels, and new branches of old ones, bring theirs.
 
+mod caches;
 mod faults;
 
 use super::{Check, checks, choices};
@@ -10,7 +11,7 @@ use crate::{
     device::{Capabilities, Device, Gpu, Kernel, Terms},
     selftest::{Ran, run_checks},
 };
-use faults::{FAULTS, Fault};
+use faults::Fault;
 use shaders::{Dialect, Files};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -20,9 +21,13 @@ use std::{
 /// What is included and has no entry point of its own, and what no op uses: `bench` judges those itself.
 const ELSEWHERE: &[&str] = &["ceiling_arithmetic", "ceiling_memory", "ceiling_step", "product"];
 
+fn all_faults() -> impl Iterator<Item = &'static Fault> {
+    faults::FAULTS.iter().chain(caches::FAULTS)
+}
+
 #[test]
 fn every_file_has_a_fault() {
-    let planted: BTreeSet<&str> = FAULTS.iter().map(|(file, ..)| *file).collect();
+    let planted: BTreeSet<&str> = all_faults().map(|(file, ..)| *file).collect();
     for name in shaders::names().filter(|name| !ELSEWHERE.contains(name)) {
         assert!(planted.contains(name), "no fault is planted in {name}.wgsl");
     }
@@ -124,7 +129,7 @@ fn unnoticed(faults: impl Iterator<Item = &'static Fault>) -> Vec<String> {
 #[test]
 fn every_fault_is_noticed() {
     let halves = [0, 1]
-        .map(|half| std::thread::spawn(move || unnoticed(FAULTS.iter().skip(half).step_by(2))));
+        .map(|half| std::thread::spawn(move || unnoticed(all_faults().skip(half).step_by(2))));
     let left: Vec<String> =
         halves.into_iter().flat_map(|half| half.join().expect("no panic")).collect();
     assert!(left.is_empty(), "nobody notices\n{}", left.join("\n"));

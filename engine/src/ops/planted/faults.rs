@@ -382,7 +382,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "groups have a minimum",
     ),
     ("weights", "half * 4u + pair", "half * 4u", "high bits at 3 bits"),
-    ("weights", "word ^ 0x80808080u", "word", "signed bytes at 8 bits"),
+    ("weights", "(by - 2u) & 31u", "by & 31u", "high bits at 3 bits that move down"),
     (
         "weights",
         "words.low[i & 3u], words.high[i & 3u]",
