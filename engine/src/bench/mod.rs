@@ -23,7 +23,7 @@ use crate::{
     open,
     probe::engine_info,
     quant::Format,
-    selftest::{CPU_TOLERANCE, GPU_TOLERANCE},
+    selftest,
     tensor::Tensor,
     testing::{rel_l2, uniform},
     timed::{self, Calls, Effort},
@@ -224,10 +224,7 @@ impl<'a> Bench<'a> {
         let output = self.device.read(&[&ran.output]).await?.remove(0);
         let got = (subject.sample)(&output);
         let expected = (subject.expected)();
-        let bound = match self.device {
-            Device::Cpu(_) => CPU_TOLERANCE,
-            Device::Gpu(_) => GPU_TOLERANCE,
-        };
+        let bound = selftest::tolerance(self.device, &ran.kernels);
         let rel_l2 = rel_l2(&got, expected.f32s()).min(f64::MAX);
         row.check = Some(BenchCheck { rel_l2, bound, numbers: got.len() as u64 });
         row.kernels = ran.kernels.iter().map(|kernel| format!("{kernel:?}")).collect();
