@@ -26,16 +26,10 @@ struct RoundedHalf {
     fine_step: f32,
 }
 
-// How a chunk is rounded: what a number is multiplied with, and the whole numbers that one step of it is.
-struct Steps {
-    inverse: f32,
-    whole: i32,
-}
-
 // Bytes are digits once half of what a digit can be was added to each.
-fn bytes_of(values: vec4<f32>, steps: Steps) -> vec4<u32> {
-    let whole = bitcast<vec4<u32>>(vec4<i32>(round(values * steps.inverse)) * steps.whole);
-    return (whole + vec4<u32>(0x00808080u)) ^ vec4<u32>(0x00808080u);
+fn bytes_of(steps: vec4<f32>, whole: i32) -> vec4<u32> {
+    let integers = bitcast<vec4<u32>>(vec4<i32>(steps) * whole);
+    return (integers + vec4<u32>(0x00808080u)) ^ vec4<u32>(0x00808080u);
 }
 
 // Byte `place` of each activation of four quads.
@@ -61,23 +55,43 @@ fn round_half(own: mat4x4<f32>, other: mat4x4<f32>) -> RoundedHalf {
     let is_fine = square * (CREST * CREST) < 32.0;
 #endif
     let count = select(COARSE_STEPS, STEPS, is_fine);
-    let steps = Steps(select(0.0, count / largest, is_there), select(256, 1, is_fine));
-    let q0 = bytes_of(own[0], steps);
-    let q1 = bytes_of(own[1], steps);
-    let q2 = bytes_of(own[2], steps);
-    let q3 = bytes_of(own[3], steps);
+    let inverse = select(0.0, count / largest, is_there);
+    let step = select(0.0, largest / count, is_there);
+    // Two digits are the upper ones of three.
+    let whole = select(256, 1, is_fine);
+    let steps = in_steps(own, inverse);
+    let q0 = bytes_of(steps[0], whole);
+    let q1 = bytes_of(steps[1], whole);
+    let q2 = bytes_of(steps[2], whole);
+    let q3 = bytes_of(steps[3], whole);
+#if ROWS
+    let first_step = step;
     let sums = own[0] + own[1] + own[2] + own[3] + other[0] + other[1] + other[2] + other[3];
+    let sum = dot(sums, vec4<f32>(1.0));
+#else
+    // The sum is what codes are counted from zero by: rounded as they are, or their errors would count eightfold.
+    let first_step = step * select(1.0, 256.0, is_fine);
+    let others = in_steps(other, inverse);
+    let sums = steps[0] + steps[1] + steps[2] + steps[3] + others[0] + others[1] + others[2] + others[3];
+    let sum = dot(sums, vec4<f32>(1.0)) * step;
+#endif
     return RoundedHalf(
         digit(q0, q1, q2, q3, 2u),
         digit(q0, q1, q2, q3, 1u),
         digit(q0, q1, q2, q3, 0u),
-#if ROWS
-        select(0.0, largest / STEPS, is_there),
-#else
-        select(0.0, largest / count, is_there) * select(1.0, 256.0, is_fine),
-#endif
-        dot(sums, vec4<f32>(1.0)),
-        select(0.0, largest / STEPS, is_there && is_fine),
+        first_step,
+        sum,
+        select(0.0, step, is_fine),
+    );
+}
+
+// Numbers as whole steps.
+fn in_steps(values: mat4x4<f32>, inverse: f32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        round(values[0] * inverse),
+        round(values[1] * inverse),
+        round(values[2] * inverse),
+        round(values[3] * inverse),
     );
 }
 

@@ -348,6 +348,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ("round", "(CREST * CREST) < 32.0", "0.0 > 0.0", "where one activation dwarfs the others"),
     ("round", "select(256, 1, is_fine)", "1", "two digits are the upper ones"),
     ("round", "other[2] + other[3]", "other[2]", "the sum of a chunk"),
+    ("round", "others[2] + others[3]", "others[2]", "the sum of a chunk that was rounded before"),
     ("round", "dot(values[3], values[3])", "0.0", "all squares"),
     ("round_rows", "norm[at + 3u]", "norm[at]", "a norm's weight"),
     ("round_rows", "four(row * params.chunks * 8u + second)", "four(second)", "a second row"),
