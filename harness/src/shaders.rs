@@ -248,21 +248,20 @@ mod tests {
         );
         let refuse = |kernel: &str| RefusedKernel { kernel: kernel.to_owned(), why: String::new() };
         // What comes behind the rules' kernels for a tuning; smaller workgroups have no name of their own.
-        let rounded = [4, 2].map(|rows| {
-            format!("matvec_digits HARDWARE=1 WIDE=1 ROWS={rows} ROUNDED=1 BITS=4 GROUP=32 ASYM=0")
-        });
-        let fast_rounded = rounded.each_ref().map(|plain| format!("{plain} SUBGROUPS=1"));
+        let rounded =
+            "matvec_digits HARDWARE=1 WIDE=1 ROWS=2 ROUNDED=1 BITS=4 GROUP=32 ASYM=0 AHEAD=1";
+        let fast_rounded = format!("{rounded} SUBGROUPS=1");
         let refused = [
             &fast,
             plain,
             &fast_in_floats,
             in_floats,
-            &fast_rounded[0],
-            &rounded[0],
+            &fast_rounded,
+            rounded,
             &fast,
             plain,
-            &fast_rounded[1],
-            &rounded[1],
+            &fast_rounded,
+            rounded,
         ];
         let wrong = EngineInfo { refused: refused.map(refuse).into(), ..nothing };
         assert_eq!(
