@@ -59,8 +59,9 @@ impl Caches {
     /// Those that were kept.
     pub(crate) async fn fetch(&self, device: &Device) -> Result<Kept> {
         let Caches::Kept(all) = self else { return Ok(Kept::default()) };
+        let all = all.borrow().clone();
         let mut kept = Vec::new();
-        for layers in all.borrow().iter() {
+        for layers in &all {
             let mut fetched = Vec::new();
             for [keys, values] in layers.iter() {
                 fetched.push([words(device, keys).await?, words(device, values).await?]);
