@@ -5,6 +5,7 @@
 
 mod caches;
 mod faults;
+mod products;
 
 use super::{Check, checks, choices};
 use crate::{
@@ -22,7 +23,7 @@ use std::{
 const ELSEWHERE: &[&str] = &["ceiling_arithmetic", "ceiling_memory", "ceiling_step", "product"];
 
 fn all_faults() -> impl Iterator<Item = &'static Fault> {
-    faults::FAULTS.iter().chain(caches::FAULTS)
+    faults::FAULTS.iter().chain(caches::FAULTS).chain(products::FAULTS)
 }
 
 #[test]

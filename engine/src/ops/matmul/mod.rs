@@ -180,7 +180,7 @@ pub(super) fn dispatch_few(
         }
         binds.push(Bind::Read(7, addend.unwrap_or(x)));
         let rows = shard.rows / halves;
-        let team = team(w.chunks(), kernel);
+        let team = team(w.chunks(), w.rows, kernel);
         let sizes = [rows, team, w.chunks(), w.groups(), w.rows / halves, shard.first, w.columns];
         let is_there = [norm.is_some(), bias.is_some(), addend.is_some()].map(u32::from);
         let eps = norm.map_or(0.0, |(_, eps)| eps).to_bits();
@@ -193,10 +193,10 @@ pub(super) fn dispatch_few(
 }
 
 /// `x: [M, K]` for integer products, times the weight of a norm where there is one: what `round.wgsl`
-/// says, 28 words a chunk.
+/// says, 20 words a chunk.
 fn round(gpu: &Gpu, x: &Tensor, norm: Option<&Tensor>) -> Tensor {
     let (rows, chunks) = (x.rows(), x.columns() / CHUNK);
-    let rounded = gpu.alloc(&[rows, chunks * 28]);
+    let rounded = gpu.alloc(&[rows, chunks * 20]);
     let params = [2 * rows * chunks, chunks, usize::from(norm.is_some())].map(|n| n as u32);
     let binds = [Bind::Read(1, x), Bind::Read(2, norm.unwrap_or(x)), Bind::Write(3, &rounded)];
     gpu.dispatch(&ROUND, &params, &binds, [2 * rows * chunks, 1]);
