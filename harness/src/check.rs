@@ -9,19 +9,23 @@ use anyhow::{Context, Result};
 use record::Browser;
 use std::{
     env,
+    io::{self, Write},
     path::Path,
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, ExitStatus},
     thread,
 };
 
-/// The quickest first, and the tests last, so that their summary is the last that is printed.
-const STEPS: [&[&str]; 5] = [
+/// The quickest first.
+const STEPS: [&[&str]; 4] = [
     &["fmt", "--all", "--check"],
     &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
     &["doc", "--workspace", "--no-deps", "--quiet"],
     &["test", "--workspace", "--lib", "--bins", "--tests", "--no-run", "--quiet"],
-    &["test", "--workspace", "--lib", "--bins", "--tests"],
 ];
+
+/// Those of libraries compute, and those in browsers wait half of their time: they run side by side.
+const LIBRARIES: &[&str] = &["test", "--workspace", "--lib"];
+const PROGRAMS: &[&str] = &["test", "--workspace", "--bins", "--test", "*"];
 
 /// Says for how many minutes the tests kill at random.
 const SOAK: &str = "FEWBIT_SOAK_MINUTES";
@@ -51,33 +55,41 @@ pub fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     };
     setup::ensure(&browsers, ui)?;
     let linters = linters::ensure(&root, ui)?;
-    let cargo = STEPS.map(|step| {
+    let command = |step: &[&str]| {
         let mut command = cargo();
         command.args(step).current_dir(&root).env("RUSTDOCFLAGS", "-D warnings");
         if args.faults && env::var_os(SOAK).is_none() {
             command.env(SOAK, "30");
         }
         command
-    });
-    let mut steps: Vec<Command> = linters.into_iter().chain(cargo).collect();
-    let tests = steps.pop().expect("there are steps");
-    for step in steps {
+    };
+    for step in linters.into_iter().chain(STEPS.map(command)) {
         if let Some(code) = failed(step, ui)? {
             return Ok(code);
         }
     }
     page.join().expect("building the page does not panic")?;
-    Ok(failed(tests, ui)?.unwrap_or(ExitCode::SUCCESS))
+    let mut libraries = command(LIBRARIES);
+    ui.say(format!("{} beside what follows, and shown behind it", line(&libraries)));
+    let libraries = thread::spawn(move || libraries.output());
+    let programs = failed(command(PROGRAMS), ui)?;
+    let libraries = libraries.join().expect("starting tests does not panic")?;
+    io::stderr().write_all(&libraries.stderr)?;
+    io::stdout().write_all(&libraries.stdout)?;
+    Ok(programs.or_else(|| code(libraries.status)).unwrap_or(ExitCode::SUCCESS))
 }
 
 /// Runs a step; how it ended if it failed.
 fn failed(mut step: Command, ui: &Ui) -> Result<Option<ExitCode>> {
     let shown = line(&step);
     ui.say(&shown);
-    let status = step.status().with_context(|| format!("starting {shown}"))?;
-    // A step that a signal ended has no code.
+    Ok(code(step.status().with_context(|| format!("starting {shown}"))?))
+}
+
+/// What a step that failed exited with; one that a signal ended has no code.
+fn code(status: ExitStatus) -> Option<ExitCode> {
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok((!status.success()).then(|| ExitCode::from(code)))
+    (!status.success()).then(|| ExitCode::from(code))
 }
 
 /// A step in a line: a program by its name alone, wherever it is.

@@ -53,8 +53,8 @@ fn round_slab(base: u32, start: u32, count: u32, lane: u32) {
 }
 #endif
 
-// A chunk of x: the digits of its halves, two of rounded rows and else three, and what its row in memory has of it
-// besides.
+// A chunk of x: the digits of its halves, of which rounded rows have a third one where that is needed, and what its
+// row in memory has of it besides.
 struct Activations {
     high_a: vec4<u32>,
     high_b: vec4<u32>,
@@ -76,7 +76,7 @@ fn activations(base: u32, chunk: u32) -> Activations {
         x[at + next],
         x[at + 2u * next],
         x[at + 3u * next],
-        bitcast<vec4<f32>>(x[at + 4u * next]),
+        bitcast<vec4<f32>>(x[at + 6u * next]),
     );
 #else
     return Activations(
@@ -90,6 +90,14 @@ fn activations(base: u32, chunk: u32) -> Activations {
     );
 #endif
 }
+
+#if ROUNDED
+// The third digits of a chunk that has them, by halves.
+fn fine_digits(base: u32, chunk: u32) -> array<vec4<u32>, 2> {
+    let at = base + chunk + 4u * params.chunks;
+    return array(x[at], x[at + params.chunks]);
+}
+#endif
 
 // What of a row of w belongs to a turn: words of codes, and those with the scales.
 #if PAIRS
@@ -166,19 +174,20 @@ fn product(words: Chunk, affine: vec2<f32>, xs: Activations) -> f32 {
     let sum = xs.about.x * (f32(high) * 65536.0 + f32(middle * 256 + low));
 #endif
 #if ASYM
-    var total = affine.x * sum + affine.y * xs.about.y;
+    return affine.x * sum + affine.y * xs.about.y;
 #else
-    var total = affine.x * (sum - ZERO * xs.about.y);
+    return affine.x * (sum - ZERO * xs.about.y);
 #endif
-#if ROUNDED
-    let apart = bitcast<u32>(xs.about.w);
-    if (apart != 0u) {
-        let value = bitcast<f32>(apart & 0xFFFFFFE0u);
-        total += value * (affine.x * code_at(words, apart & 31u) + affine.y);
-    }
-#endif
-    return total;
 }
+
+#if ROUNDED
+// What third digits add, of which a step is so much.
+fn fine_product(row: u32, w: Part, turn: u32, step: f32, low: array<vec4<u32>, 2>) -> f32 {
+    let codes = codes(w.codes);
+    let d = affine_of(w.scales, group_of(row, turn)).x;
+    return d * (step * f32(dots(low[0], low[1], codes.a, codes.b)));
+}
+#endif
 
 // The same of all chunks of a turn, of a row of w.
 #if PAIRS
@@ -235,6 +244,18 @@ fn with_turn(found: Found, rows: Rows, w: Parts, turn: u32, base: u32, place: u3
 #if ROWS == 4
     products.z = product_of(rows.z, w.r2, turn, xs);
     products.w = product_of(rows.w, w.r3, turn, xs);
+#endif
+#if ROUNDED
+    // Few chunks have a third digit: codes are taken apart once more for those.
+    if (xs.a.about.w > 0.0) {
+        let low = fine_digits(base, place);
+        products.x += fine_product(rows.x, w.r0, turn, xs.a.about.w, low);
+        products.y += fine_product(rows.y, w.r1, turn, xs.a.about.w, low);
+#if ROWS == 4
+        products.z += fine_product(rows.z, w.r2, turn, xs.a.about.w, low);
+        products.w += fine_product(rows.w, w.r3, turn, xs.a.about.w, low);
+#endif
+    }
 #endif
     return Found(found.sums + products, found.squares + squares);
 }

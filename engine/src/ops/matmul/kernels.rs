@@ -28,9 +28,10 @@ const fn digits(workgroup: u32) -> Kernel {
 }
 /// The same of several rows of `x` that [`ROUND`] has rounded.
 const ROUNDED_DIGITS: Kernel = rounded_digits(64, 4, 4);
-/// Of one row: fewer rows of the matrix to a team where there would be few teams.
-fn rounded_row(outputs: usize) -> Kernel {
-    rounded_digits(128, 1, if outputs < MANY_OUTPUTS { 2 } else { 4 })
+/// Of one row: fewer rows of the matrix to a team where bytes are most of what it waits for, or where there would
+/// be few teams.
+fn rounded_row(outputs: usize, format: Format) -> Kernel {
+    rounded_digits(128, 1, if format.bits() == 8 || outputs < MANY_OUTPUTS { 2 } else { 4 })
 }
 /// One row, in smaller workgroups whose teams have half as many rows of the matrix.
 const SMALL_ROUNDED_DIGITS: Kernel = rounded_digits(64, 1, 2);
@@ -167,7 +168,7 @@ fn few_rows([rows, columns, outputs]: [usize; 3], format: Format) -> Vec<Kernel>
     let [for_software, floats] = MATVEC.map(|kernel| (rows <= FEW_ROWS).then_some(kernel));
     let digits = match rows {
         1 if outputs < MANY_OUTPUTS && chunks < MANY_CHUNKS => Some(DIGITS),
-        1 => Some(rounded_row(outputs)),
+        1 => Some(rounded_row(outputs, format)),
         _ => (rows <= SEVERAL_ROWS).then_some(ROUNDED_DIGITS),
     };
     let digits = digits.filter(|_| matches!(format, Format::Grouped { .. }));
@@ -186,7 +187,7 @@ fn other_few_rows(
         return Vec::new();
     }
     let chunks = columns.div_ceil(CHUNK);
-    let of_one = rounded_row(outputs);
+    let of_one = rounded_row(outputs, format);
     let others = match rows {
         1 if outputs < MANY_OUTPUTS && chunks < MANY_CHUNKS => [Some(of_one), None],
         1 => [Some(DIGITS), None],
@@ -218,10 +219,11 @@ pub(super) fn team_outputs(kernel: &Kernel) -> usize {
 
 /// Invocations of a team, for rows of so many chunks: at most a turn each, as those without one wait at
 /// every barrier; at least as many as add up by a subgroup of a software adapter, and at most as many as
-/// do on a GPU, or twice as many where rows are long and teams few.
+/// do on a GPU, or twice as many where rows are very long, or long and few.
 pub(super) fn team(chunks: usize, outputs: usize, kernel: &Kernel) -> usize {
     let turns = if kernel.value("PAIRS") != 0 { chunks / 2 } else { chunks };
-    let most = if turns >= MANY_CHUNKS && outputs < MANY_OUTPUTS { 64 } else { 32 };
+    let long = if outputs < MANY_OUTPUTS { MANY_CHUNKS } else { 2 * MANY_CHUNKS };
+    let most = if turns < long { 32 } else { 64 };
     turns.next_power_of_two().clamp(8, most.min(kernel.geometry.workgroup) as usize)
 }
 
