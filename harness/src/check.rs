@@ -72,10 +72,14 @@ pub fn run(args: Args, ui: &Ui) -> Result<ExitCode> {
     let mut libraries = command(LIBRARIES);
     ui.say(format!("{} beside what follows, and shown behind it", line(&libraries)));
     let libraries = thread::spawn(move || libraries.output());
-    let programs = failed(command(PROGRAMS), ui)?;
+    let programs = failed(command(PROGRAMS), ui);
     let libraries = libraries.join().expect("starting tests does not panic")?;
     io::stderr().write_all(&libraries.stderr)?;
     io::stdout().write_all(&libraries.stdout)?;
+    let programs = programs?;
+    if programs.is_some() {
+        ui.warn(format!("{} failed, see above", line(&command(PROGRAMS))));
+    }
     Ok(programs.or_else(|| code(libraries.status)).unwrap_or(ExitCode::SUCCESS))
 }
 

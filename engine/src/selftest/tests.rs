@@ -12,7 +12,7 @@ fn gpu() -> Rc<Gpu> {
 }
 
 /// Every kernel that an op can prefer, and then every one that it falls back to or that a tuning can pick: each is
-/// dispatched and right.
+/// dispatched and right, by one size of groups.
 #[test]
 fn every_kernel_is_right_on_the_native_gpu() {
     let checks = ops::all_checks();

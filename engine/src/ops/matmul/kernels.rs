@@ -219,11 +219,13 @@ pub(super) fn team_outputs(kernel: &Kernel) -> usize {
 
 /// Invocations of a team, for rows of so many chunks: at most a turn each, as those without one wait at
 /// every barrier; at least as many as add up by a subgroup of a software adapter, and at most as many as
-/// do on a GPU, or twice as many where rows are very long, or long and few.
+/// do on a GPU, or twice as many where rows are very long. One row of rounded activations has those wide teams
+/// from half of that length on, where there are few outputs.
 pub(super) fn team(chunks: usize, outputs: usize, kernel: &Kernel) -> usize {
     let turns = if kernel.value("PAIRS") != 0 { chunks / 2 } else { chunks };
-    let long = if outputs < MANY_OUTPUTS { MANY_CHUNKS } else { 2 * MANY_CHUNKS };
-    let most = if turns < long { 32 } else { 64 };
+    let is_rounded_row = kernel.value("ROUNDED") != 0 && kernel.geometry.tile[1] == 1;
+    let very_long = if is_rounded_row && outputs < MANY_OUTPUTS { 256 } else { 512 };
+    let most = if turns < very_long { 32 } else { 64 };
     turns.next_power_of_two().clamp(8, most.min(kernel.geometry.workgroup) as usize)
 }
 
