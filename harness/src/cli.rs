@@ -209,9 +209,10 @@ pub struct CellArgs {
     #[arg(long)]
     pub trace: bool,
 
-    /// Seconds allowed for each cell; a page's self-test before its first has 300 at least.
+    /// Seconds allowed for each cell; a page's self-test before its first has 300 at least [default: 120,
+    /// and 8 more a MB of the model where a software adapter computes].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub timeout: u64,
+    pub timeout: Option<u64>,
 
     /// Seconds allowed for the whole run; what is left then can be run with `--resume`.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -287,7 +288,7 @@ impl CellArgs {
             rounds: self.rounds,
             trace: self.trace,
             tuning_budget: tunings::USUAL_BUDGET,
-            timeout: Duration::from_secs(self.timeout),
+            timeout: self.timeout.map(Duration::from_secs),
             run_timeout: self.run_timeout.map(Duration::from_secs),
             retries: self.retries,
             grid: self.grid.clone(),

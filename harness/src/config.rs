@@ -23,6 +23,13 @@ use std::{
     time::Duration,
 };
 
+/// Enough for a cell, where nothing else is asked for: a machine that is shared takes three times as long as
+/// one that is not.
+pub const LIMIT: Duration = Duration::from_secs(120);
+/// What a cell gets beyond [`LIMIT`] where a software adapter computes: speech of thirty seconds takes one
+/// twenty times as long as the WASM backend, and a cell has a dozen passes.
+const SECONDS_PER_MB: f64 = 8.0;
+
 /// What a run is to do.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -44,8 +51,8 @@ pub struct Config {
     pub trace: bool,
     /// How long a cell may measure kernels before its passes, if it is to.
     pub tuning_budget: Duration,
-    /// Time allowed for one cell.
-    pub timeout: Duration,
+    /// Time allowed for one cell, where it is not as [`Config::limit`] has it.
+    pub timeout: Option<Duration>,
     /// Time allowed for the whole run.
     pub run_timeout: Option<Duration>,
     /// How often a cell that failed is tried again.
@@ -73,6 +80,16 @@ impl Config {
         let id = BrowserId::of(cell);
         let named = self.browsers.iter().find(|target| target.id == id);
         named.cloned().unwrap_or_else(|| Target::from(cell.browser))
+    }
+
+    /// Time allowed for a cell of `case`: what was asked for, or what is enough, which grows with the model
+    /// where the processor plays the GPU.
+    pub fn limit(&self, case: &Case, is_software: bool) -> Duration {
+        self.timeout.unwrap_or_else(|| {
+            let bytes: u64 = case.files.iter().map(|file| file.bytes).sum();
+            let more = if is_software { SECONDS_PER_MB * (bytes as f64 / 1e6) } else { 0.0 };
+            LIMIT + Duration::from_secs_f64(more)
+        })
     }
 
     /// The command that repeats `cell` alone, under the same conditions.
@@ -107,7 +124,9 @@ impl Config {
         if self.rounds > 1 {
             option("rounds", self.rounds.to_string());
         }
-        option("timeout", self.timeout.as_secs().to_string());
+        if let Some(timeout) = self.timeout {
+            option("timeout", timeout.as_secs().to_string());
+        }
         if self.session.gpu != crate::browser::Gpu::Software {
             option("gpu", "hardware".to_owned());
         }

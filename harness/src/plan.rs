@@ -56,7 +56,7 @@ mod tests {
         browser::{SessionOptions, Target},
         cases::Case,
     };
-    use record::{Bits, Scheme, TuningMode};
+    use record::{Bits, CaseFile, Scheme, TuningMode};
     use std::time::Duration;
 
     fn grouped(bits: Bits) -> Precision {
@@ -82,7 +82,7 @@ mod tests {
             rounds: 1,
             trace: false,
             tuning_budget: Duration::ZERO,
-            timeout: Duration::from_secs(120),
+            timeout: None,
             run_timeout: None,
             retries: 0,
             session: SessionOptions::default(),
@@ -160,19 +160,32 @@ mod tests {
     }
 
     #[test]
+    fn a_software_adapter_has_time_for_a_large_model() {
+        let mut config = config();
+        let mut case = config.cases[0].clone();
+        case.files = vec![CaseFile { name: "model.gguf".into(), bytes: 151_000_000 }];
+        assert_eq!(config.limit(&case, false), Duration::from_secs(120));
+        assert_eq!(config.limit(&case, true), Duration::from_secs(120 + 1208));
+        config.timeout = Some(Duration::from_secs(7));
+        assert_eq!(config.limit(&case, true), Duration::from_secs(7), "as it was asked for");
+    }
+
+    #[test]
     fn a_cell_can_be_repeated_alone() {
-        let config = config();
+        let mut config = config();
         let cells = plan(&config);
         assert_eq!(
             config.repro(&cells[0]),
             "cargo harness run --browsers chrome --backends webgpu --bits 16 --repeat 3 \
-             --timeout 120 --models bert-tiny"
+             --models bert-tiny"
         );
         assert_eq!(
             config.repro(&cells[3]),
             "cargo harness run --browsers chrome --backends webgpu --bits 4 --scheme asymmetric \
-             --group-size 64 --repeat 3 --timeout 120 --models 'my llama'"
+             --group-size 64 --repeat 3 --models 'my llama'"
         );
+        config.timeout = Some(Duration::from_secs(7));
+        assert!(config.repro(&cells[0]).contains("--timeout 7 "));
     }
 
     #[test]

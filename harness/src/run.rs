@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{CellArgs, Cli, Command, PlanArgs, RunArgs},
-    config::Config,
+    config::{Config, LIMIT},
     estimate,
     exit::Exit,
     github, outputs, plan,
@@ -191,7 +191,7 @@ pub fn print_plan(args: &PlanArgs, ui: &Ui) -> Result<()> {
                 (cell, case)
             })
             .collect();
-        return estimate::print(&args.estimate, &cells, config.timeout, ui);
+        return estimate::print(&args.estimate, &cells, config.timeout.unwrap_or(LIMIT), ui);
     }
     for cell in &cells {
         ui.result(cell.to_string(), json!(cell));

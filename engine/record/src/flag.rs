@@ -1,9 +1,9 @@
-//! What a reader must know before believing a time.
+//! What a reader must know before believing a figure.
 
 use crate::{Record, names::names};
 
 names! {
-    /// Why the times of a record are to be read with care.
+    /// Why the figures of a record are to be read with care.
     "flag" Flag {
         /// The page was hidden for some of the time.
         Hidden = "hidden page",
@@ -12,6 +12,8 @@ names! {
         /// Most of a pass is a wait for a timer of the browser and no work: the GPU time is what it
         /// took.
         BrowserTimer = "browser's timer",
+        /// The prompt is so long that its beginning was judged, and not all of it.
+        PartJudged = "beginning judged",
     }
 }
 
@@ -22,11 +24,14 @@ const TICKS: f64 = 20.0;
 const WAIT_MS: f64 = 50.0;
 
 impl Record {
-    /// What is to be known before its times are believed.
+    /// What is to be known before its figures are believed.
     pub fn flags(&self) -> Vec<Flag> {
         let mut flags = Vec::new();
         if self.outcome.hidden {
             flags.push(Flag::Hidden);
+        }
+        if self.outcome.correctness.is_some_and(|found| found.judged_positions.is_some()) {
+            flags.push(Flag::PartJudged);
         }
         let Some(timing) = &self.outcome.timing else { return flags };
         let capabilities = self.environment.capabilities.as_ref();
@@ -75,6 +80,8 @@ mod tests {
         assert_eq!(flags(1.5, 1.0, 1.0), [Flag::CoarseTimer]);
         let hidden = record(r#"{"status":"pass","hidden":true}"#, 0.02);
         assert_eq!(hidden.flags(), [Flag::Hidden]);
+        let cut = record(r#"{"status":"pass","correctness":{"judged_positions":341}}"#, 0.02);
+        assert_eq!(cut.flags(), [Flag::PartJudged]);
         let hidden = record(&timing(1.5, 1.0).replacen('{', r#"{"hidden":true,"#, 1), 1.0);
         assert_eq!(hidden.flag_names().as_deref(), Some("hidden page, coarse timer"));
         assert_eq!(record(&timing(3.0, 1.0), 0.02).flag_names(), None);

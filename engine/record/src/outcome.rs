@@ -166,6 +166,10 @@ pub struct Correctness {
     /// Share of the expected continuation that free greedy generation repeats before it first
     /// differs.
     pub generated_match: Option<f64>,
+    /// Positions at the beginning of each prompt whose logits were judged, where not all were: those of a
+    /// long prompt fill the memory of a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged_positions: Option<u32>,
 }
 
 /// What a cell must keep to pass.

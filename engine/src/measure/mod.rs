@@ -22,9 +22,12 @@ use crate::{
     embedder::Embedder,
     error::{Error, Result},
     models::Model,
-    open, threads, tune,
+    open,
+    published::Inputs,
+    threads, tune,
     weights::Metered,
 };
+use outputs::MAX_LOGITS;
 use record::{
     Correctness, Event, KvFormat, Load, Outcome, RunRequest, Status, Timing, Tolerances, Tuning,
     TuningMode,
@@ -116,10 +119,11 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         _ => Caches::kept(),
     };
     let keeping = device.with_caches(caches);
-    let outputs = outputs::checked(&keeping, model.as_ref(), &case).await?;
+    let (judged, judged_positions) = outputs::judged(model.as_ref(), &case, MAX_LOGITS)?;
+    let outputs = outputs::checked(&keeping, model.as_ref(), &judged).await?;
     let given = keeping.caches().fetch(&device).await?.given();
     drop(keeping);
-    let mut correctness = Correctness::default();
+    let mut correctness = Correctness { judged_positions, ..Correctness::default() };
     compare::expected(&outputs.values, &case.expected, &case.inputs, &mut correctness)?;
 
     let mut generated = Vec::new();
@@ -133,7 +137,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         false => Vec::new(),
     };
     // Once more, in buffers that hold what came before: what depends on that is no result.
-    let again = outputs::warm(&device, model.as_ref(), &case).await?;
+    let again = outputs::warm(&device, model.as_ref(), &judged).await?;
     let unequal = compare::unequal(&outputs.values, &again.values);
     let misled = outputs.steps.as_ref().and_then(|steps| compare::choices(&outputs.values, steps));
     if let Device::Gpu(gpu) = &device {
@@ -143,13 +147,13 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     stage.enter("compare");
     let reference = match &device {
         // The same packed weights, multiplied in f32.
-        Device::Cpu(_) => reference_outputs(model.as_ref(), &case, given).await?,
+        Device::Cpu(_) => reference_outputs(model.as_ref(), &judged, given).await?,
         Device::Gpu(gpu) => {
             // The same words, fetched: nobody computes with the GPU's copy any more.
             drop(model);
             gpu.forget();
             let model = open::take(&case.published, held, &device, precision).await?;
-            reference_outputs(model.as_ref(), &case, given).await?
+            reference_outputs(model.as_ref(), &judged, given).await?
         }
     };
     let worst = compare::kernel(&outputs.values, &reference, &mut correctness);
@@ -207,10 +211,10 @@ async fn tuned(
 
 async fn reference_outputs(
     model: &dyn Model,
-    case: &Case,
+    inputs: &Inputs,
     given: Caches,
 ) -> Result<compare::Values> {
-    outputs::reference(&Device::reference().with_caches(given), model, case).await
+    outputs::reference(&Device::reference().with_caches(given), model, inputs).await
 }
 
 /// What the device has spent so far on uploads and pipelines; nothing on a CPU.

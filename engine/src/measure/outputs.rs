@@ -1,11 +1,14 @@
 //! What a verdict is made of: all outputs of a case's inputs and, for a decoder, the logits of each
-//! step of the decode that is timed.
+//! step of the decode that is timed. Of a very long prompt, its beginning is judged.
 
 use super::{
     compare::Values,
     steps::{self, Steps},
 };
-use crate::{case::Case, device::Device, error::Result, models::Model, tensor::Tensor};
+use crate::{
+    case::Case, device::Device, error::Result, models::Model, published::Inputs, tensor::Tensor,
+};
+use std::borrow::Cow;
 
 /// Outputs on the host.
 pub(super) struct Judged {
@@ -15,28 +18,62 @@ pub(super) struct Judged {
     pub(super) steps: Option<Steps>,
 }
 
+/// Logits that are judged, at most: they are held four times, in the memory of a page that has 4 GiB for all.
+pub(super) const MAX_LOGITS: usize = 1 << 24;
+
+/// The inputs whose outputs are judged, and how many positions of each prompt that are, if not all: those of
+/// the case or, where its logits would be more than `max` and nobody expects them, the beginning.
+pub(super) fn judged<'a>(
+    model: &dyn Model,
+    case: &'a Case,
+    max: usize,
+) -> Result<(Cow<'a, Inputs>, Option<u32>)> {
+    let whole = Cow::Borrowed(&case.inputs);
+    let Some(decoder) = model.decoder() else { return Ok((whole, None)) };
+    let ids = case.inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
+    let positions = (max / (ids.batch * decoder.vocabulary())).max(1);
+    // A prompt in which tokens stand for pictures cannot be cut.
+    let is_cut = positions < ids.tokens && decoder.placeholder().is_none();
+    if !is_cut || case.expected.outputs.contains_key("logits") {
+        return Ok((whole, None));
+    }
+    let mask = match decoder.prompt_input() {
+        "input_ids" => "attention_mask",
+        _ => "decoder_attention_mask",
+    };
+    let mut inputs = case.inputs.clone();
+    for name in [decoder.prompt_input(), mask] {
+        inputs.keep_columns(name, positions);
+    }
+    Ok((Cow::Owned(inputs), Some(positions as u32)))
+}
+
 /// Computed in poisoned buffers: a kernel that does not run cannot leave old results behind.
-pub(super) async fn checked(device: &Device, model: &dyn Model, case: &Case) -> Result<Judged> {
+pub(super) async fn checked(device: &Device, model: &dyn Model, inputs: &Inputs) -> Result<Judged> {
     let poison = match device {
         Device::Gpu(gpu) => Some(gpu.poison()),
         Device::Cpu(_) => None,
     };
-    let recorded = record(device, model, case)?;
+    let recorded = record(device, model, inputs)?;
     drop(poison);
     recorded.fetch(device).await
 }
 
 /// The same in buffers as they are.
-pub(super) async fn warm(device: &Device, model: &dyn Model, case: &Case) -> Result<Judged> {
-    record(device, model, case)?.fetch(device).await
+pub(super) async fn warm(device: &Device, model: &dyn Model, inputs: &Inputs) -> Result<Judged> {
+    record(device, model, inputs)?.fetch(device).await
 }
 
 /// The same in f32 by `device`, where the steps of a decoder are rows of one pass without a cache
 /// before it: nothing that a step relies on is taken for granted.
-pub(super) async fn reference(device: &Device, model: &dyn Model, case: &Case) -> Result<Values> {
-    let mut outputs = named(model.forward(device, &case.inputs)?);
+pub(super) async fn reference(
+    device: &Device,
+    model: &dyn Model,
+    inputs: &Inputs,
+) -> Result<Values> {
+    let mut outputs = named(model.forward(device, inputs)?);
     if let Some(decoder) = model.decoder() {
-        outputs.extend(steps::at_once(device, decoder, &case.inputs)?);
+        outputs.extend(steps::at_once(device, decoder, inputs)?);
     }
     let recorded = Recorded { outputs, steps: None };
     Ok(recorded.fetch(device).await?.values)
@@ -50,11 +87,11 @@ struct Recorded {
     steps: Option<steps::OnDevice>,
 }
 
-fn record(device: &Device, model: &dyn Model, case: &Case) -> Result<Recorded> {
-    let mut outputs = named(model.forward(device, &case.inputs)?);
+fn record(device: &Device, model: &dyn Model, inputs: &Inputs) -> Result<Recorded> {
+    let mut outputs = named(model.forward(device, inputs)?);
     let mut steps = None;
     if let Some(decoder) = model.decoder() {
-        let (logits, rest) = steps::one_by_one(device, decoder, &case.inputs)?;
+        let (logits, rest) = steps::one_by_one(device, decoder, inputs)?;
         outputs.extend(logits);
         steps = Some(rest);
     }

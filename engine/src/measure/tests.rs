@@ -212,7 +212,7 @@ fn a_broken_pass_leaves_nothing_to_the_next_cell() {
             Breaks { model: loaded.model, left: std::cell::Cell::new(left) }
         };
         let model = breaks_after(1).await;
-        assert!(outputs::checked(&device, &model, &case).await.is_err());
+        assert!(outputs::checked(&device, &model, &case.inputs).await.is_err());
         assert!(!gpu.is_poisoned());
 
         let model = breaks_after(2).await;

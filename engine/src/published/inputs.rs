@@ -116,6 +116,17 @@ impl Inputs {
         Inputs { ints: cut(&self.ints, row, batch), floats: cut(&self.floats, row, batch) }
     }
 
+    /// Keeps the first `len` columns of integers `[B, T]`, where there are so many.
+    pub fn keep_columns(&mut self, name: &str, len: usize) {
+        if let Some((shape, values)) = self.ints.get_mut(name)
+            && let [_, columns] = &mut shape[..]
+            && *columns > len
+        {
+            *values = values.chunks_exact(*columns).flat_map(|row| &row[..len]).copied().collect();
+            *columns = len;
+        }
+    }
+
     /// Keeps `part` of the first axis of an input of either kind, or drops the input where that is
     /// empty; what does not have that part stays whole.
     pub fn keep(&mut self, name: &str, part: Range<usize>) {

@@ -87,7 +87,7 @@ impl Runner<'_> {
         let info = seat.info();
         let browser = format!("{} {}", info.name, info.version);
         let show = &mut |event: &Event| show(bar, cell, event);
-        let limit = self.config.timeout.max(SELF_TEST);
+        let limit = self.config.timeout.unwrap_or_default().max(SELF_TEST);
         let mut ask = async |seat: &mut Seat, self_test| match seat
             .ask(&Request::Probe { backend, self_test }, limit, show)
             .await?

@@ -1,7 +1,11 @@
 //! One cell after another in one session: its attempts, its verdict, its record.
 
 use super::{Runner, probe::Sound, progress::show, retry, seat::Seat};
-use crate::{browser::BrowserId, session::Fault, ui::Bar};
+use crate::{
+    browser::{BrowserId, Gpu},
+    session::Fault,
+    ui::Bar,
+};
 use record::{
     Answer, Attempt, Backend, Cell, Environment, Outcome, Record, Request, RunRequest,
     SCHEMA_VERSION, Status, Tuning,
@@ -148,7 +152,11 @@ impl Runner<'_> {
             tuning: told.known.clone().map(Box::new),
             tuning_ms: told.budget_ms,
         });
-        match seat.ask(&request, self.config.timeout, &mut |event| show(bar, cell, event)).await? {
+        let adapter = environment.adapter.as_ref().and_then(|adapter| adapter.software);
+        // Firefox does not say what its adapter is; the harness chose it.
+        let is_software = adapter.unwrap_or(self.config.session.gpu == Gpu::Software);
+        let limit = self.config.limit(case, is_software && cell.backend == Backend::Webgpu);
+        match seat.ask(&request, limit, &mut |event| show(bar, cell, event)).await? {
             Answer::Run(mut outcome) => {
                 self.keep_tuning(cell, environment, &told, &mut outcome);
                 Ok(*outcome)

@@ -151,7 +151,7 @@ fn config(args: &Args, ui: &Ui) -> Result<Config> {
         rounds: 1,
         trace: false,
         tuning_budget: budget,
-        timeout: budget + BEYOND,
+        timeout: Some(budget + BEYOND),
         run_timeout: None,
         retries: 0,
         session: SessionOptions {

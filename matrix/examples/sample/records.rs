@@ -199,6 +199,7 @@ fn passed(
             kl: has_logits.then_some(kl),
             top1_agreement: has_logits.then_some(1.0 - (kl / 4.0).min(0.9)),
             generated_match: decodes.then_some(if kl < 0.01 { 1.0 } else { 0.3125 / (1.0 + kl) }),
+            judged_positions: None,
         }),
         memory: Some(Memory {
             weights_fp16_bytes: weights * 2,

@@ -1,9 +1,9 @@
-//! What a reader must know before believing the times of a cell.
+//! What a reader must know before believing the figures of a cell.
 
 use record::{Flag, Record};
 use serde::Serialize;
 
-/// A short word beside a time, and what it means.
+/// A short word beside a figure, and what it means.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct FlagNote {
     /// The word.
@@ -34,6 +34,10 @@ impl From<Flag> for FlagNote {
             Flag::BrowserTimer => {
                 "most of the pass is a wait for a timer of the browser, and no work: the time on the \
                  GPU is what it took"
+            }
+            Flag::PartJudged => {
+                "the prompt is so long that its beginning was judged and not all of it: the record \
+                 says how many positions"
             }
         };
         FlagNote { name: flag.name(), meaning }

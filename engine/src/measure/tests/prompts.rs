@@ -155,3 +155,27 @@ fn suppressed_tokens_are_suppressed_under_forced_decoding_as_well() {
     let found = (told.correctness.generated_match, told.correctness.top1_agreement);
     assert_eq!((told.first, found), (known, (Some(1.0), Some(1.0))));
 }
+
+#[test]
+fn of_a_long_prompt_the_beginning_is_judged_unless_all_of_it_is_expected() {
+    let files = Folder::new(LLAMA).files().unwrap();
+    let mut case = pollster::block_on(Case::open(&Folder::new(LLAMA), &files)).unwrap();
+    case.inputs = batch(&[&[1, 3, 5, 2], &[4, 9, 6, 7]]);
+    let mask = (vec![2, 4], vec![1, 1, 1, 0, 1, 1, 1, 1]);
+    case.inputs.ints.insert("attention_mask".to_owned(), mask);
+    case.expected.outputs.clear();
+    let chain = Chain::new(&Device::cpu());
+    let judged = |chain: &Chain, case: &Case, positions: usize| {
+        let (inputs, cut) = outputs::judged(chain, case, 2 * positions * VOCABULARY).unwrap();
+        (inputs.ints["input_ids"].1.clone(), inputs.ints["attention_mask"].clone(), cut)
+    };
+    let (ids, mask, cut) = judged(&chain, &case, 3);
+    assert_eq!((ids, cut), (vec![1, 3, 5, 4, 9, 6], Some(3)));
+    assert_eq!(mask, (vec![2, 3], vec![1, 1, 1, 1, 1, 1]));
+    assert_eq!(judged(&chain, &case, 4).2, None);
+    let mut pictures = Chain::new(&Device::cpu());
+    pictures.placeholder = Some(7);
+    assert_eq!(judged(&pictures, &case, 3).2, None, "places of pictures would be cut off");
+    case.expected.outputs.insert("logits".to_owned(), (vec![], vec![]));
+    assert_eq!(judged(&chain, &case, 3).0.len(), 8, "they are held to what is expected");
+}

@@ -31,8 +31,16 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
     let mut checks = crate::ops::kv_append::all_checks();
     checks.extend(step::all_checks());
-    // More keys than a software adapter's invocation can go through alone.
-    checks.push(check("to many keys".to_owned(), [600, 600, 1, 1, 64], [true, false], 0, None));
+    // Nearly as many keys as a software adapter's invocation can go through alone, and more.
+    for keys in [1996, 2000] {
+        checks.push(check(
+            format!("to {keys} keys"),
+            [8, keys, 1, 1, 256],
+            [false, false],
+            0,
+            None,
+        ));
+    }
     // Few queries, and more than a tile of them.
     for (tokens, width) in [(5, 16), (5, 80), (5, 200), (40, 20), (40, 128)] {
         for masks in 0..8usize {

@@ -19,8 +19,14 @@ pub(super) fn invocations(tokens: usize, keys: usize, width: usize) -> u32 {
     wanted.next_power_of_two().clamp(64, MAX_WIDTH) as u32
 }
 
-/// Queries that a workgroup takes together, and queries of a sequence from which on that pays.
-pub(super) const TILE: usize = 32;
+/// Queries of a head that a row of work of `kernel` is.
+pub(super) fn queries(kernel: &Kernel) -> usize {
+    if kernel.source == TILES { TILE } else { 1 }
+}
+
+/// Its workgroups take queries together: so many, and queries of a sequence from which on that pays.
+const TILES: &str = "attention_tiles";
+const TILE: usize = 32;
 const MANY_QUERIES: usize = 16;
 /// Widest head of which it can.
 const TILED_WIDTH: usize = 128;
@@ -108,13 +114,16 @@ pub(super) fn kernels(
         None => kernel,
         Some([keys, values]) => kernel.with("K_BITS", keys).with("V_BITS", values),
     };
+    let is_quads = width.is_multiple_of(4);
     let alone = Kernel::new("attention_alone", Geometry::elements(8)).for_software();
     let together = |count| Kernel::new("attention", Geometry::rows(count)).or_by_subgroups();
-    // An invocation alone goes twice over the elements of each key, and of its output.
-    let turns = keys * (2 * width + 1) + 2 * width;
-    let alone = (turns < MOST_TURNS).then_some(alone);
-    let tiles = Kernel::new("attention_tiles", Geometry::rows(128)).for_hardware().with("QUADS", 1);
-    let can_be_tiled = tokens > 1 && width <= TILED_WIDTH && width.is_multiple_of(4);
+    // An invocation alone goes twice over the quads of four keys, and of its output; that a loop is over takes a
+    // turn as well.
+    let twice = 2 * (width / 4 + 1);
+    let turns = keys.div_ceil(4) * (twice + 1) + twice + 1;
+    let alone = (is_quads && turns < MOST_TURNS).then_some(alone.with("QUADS", 1));
+    let tiles = Kernel::new(TILES, Geometry::rows(128)).for_hardware().with("QUADS", 1);
+    let can_be_tiled = tokens > 1 && width <= TILED_WIDTH && is_quads;
     let [tiles, tiles_of_few] = [tokens >= MANY_QUERIES, tokens < MANY_QUERIES]
         .map(|it| (it && can_be_tiled).then_some(tiles));
     let others = [64, 128, 256].into_iter().filter(|count| *count != invocations);

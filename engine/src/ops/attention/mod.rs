@@ -23,7 +23,7 @@ use crate::{
     tensor::Tensor,
 };
 use cpu::{Numbers, cpu};
-use kernels::{Attended, TILE, invocations, kernels};
+use kernels::{Attended, invocations, kernels, queries};
 use std::ops::Range;
 
 /// Widest head the GPU kernel holds.
@@ -228,7 +228,7 @@ fn attend(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention<'_>) -
                     Tensor::from_f32(x[0].shape(), cpu(x[0].f32s(), kv, &sizes, &layout, how))
                 });
             };
-            let blocks = if kernel.value("QUADS") == 0 { tokens } else { tokens.div_ceil(TILE) };
+            let blocks = tokens.div_ceil(queries(&kernel));
             let rows = batch * blocks * how.heads;
             let mut params = [
                 rows,
