@@ -218,7 +218,7 @@ mod tests {
             lines(&choice, terms.choose(choice.kernels.iter().copied()), &terms)
         };
         let call = "matmul (q4 symmetric g32, a row, few outputs)";
-        let plain = "matvec_digits HARDWARE=1 WIDE=1 ROWS=2 BITS=4 GROUP=32 ASYM=0 AHEAD=1";
+        let plain = "matvec_digits HARDWARE=1 WIDE=1 ROWS=2 BITS=4 GROUP=32 ASYM=0";
         let fast = format!("{plain} SUBGROUPS=1");
         let in_floats = "matvec WIDE=1 ROWS=4 BITS=4 GROUP=32 ASYM=0";
         let fast_in_floats = format!("{in_floats} SUBGROUPS=1");
@@ -248,8 +248,7 @@ mod tests {
         );
         let refuse = |kernel: &str| RefusedKernel { kernel: kernel.to_owned(), why: String::new() };
         // What comes behind the rules' kernels for a tuning; smaller workgroups have no name of their own.
-        let rounded =
-            "matvec_digits HARDWARE=1 WIDE=1 ROWS=2 ROUNDED=1 BITS=4 GROUP=32 ASYM=0 AHEAD=1";
+        let rounded = "matvec_row HARDWARE=1 WIDE=1 ROWS=2 ROUNDED=1 BITS=4 GROUP=32 ASYM=0";
         let fast_rounded = format!("{rounded} SUBGROUPS=1");
         let refused = [
             &fast,

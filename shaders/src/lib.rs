@@ -53,6 +53,7 @@ sources![
     "ceiling_memory",
     "ceiling_step",
     "copy_columns",
+    "digits",
     "elements",
     "embed",
     "emit_token",
@@ -73,6 +74,8 @@ sources![
     "matmul_teams",
     "matvec",
     "matvec_digits",
+    "matvec_row",
+    "matvec_rows",
     "max_pool",
     "mean_pool",
     "norm",
@@ -89,6 +92,7 @@ sources![
     "sample",
     "similarity",
     "softmax",
+    "turns",
     "weights",
 ];
 

@@ -67,6 +67,20 @@ fn rows_from(first: u32) -> Rows {
 #endif
 }
 
+// The same where rows past the end may be read: what lies there, and no further than the buffer.
+fn rows_behind(first: u32) -> Rows {
+#if GATED
+#if ROWS == 2
+    return Rows(first, first + params.rows);
+#else
+    let gates = vec2<u32>(first, first + 1u);
+    return Rows(gates, gates + params.rows);
+#endif
+#else
+    return Rows(first) + COUNTING;
+#endif
+}
+
 // What the sums begin with, of which one of a team has the biases.
 fn biases(rows: Rows, member: u32) -> Sums {
     if (params.has_bias == 0u || member != 0u) {

@@ -1,7 +1,7 @@
 // What a product with a matrix of weights reads and writes; its parameters are at binding 0.
 
 #if ROUNDED
-@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [M, 7 · chunks], see round.wgsl
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [M, 5 · chunks], see round.wgsl
 #else
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [M, K / 4]
 #endif

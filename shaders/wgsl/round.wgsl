@@ -1,89 +1,154 @@
 // Activations as integer products want them: integers in signed digits of a byte, which meet the codes of weights
-// in dot4I8Packed. A chunk of 32 has a step of its own. Two digits are enough where activations are about
-// alike; where one dwarfs the others, as in language models, a third one keeps the last bits of these. Who rounds for
-// itself (a kernel with ROWS) always has three: to look which chunks need them would take it longer.
+// in dot4I8Packed. A chunk of 32 has a step of its own.
+//
+// Rows that are rounded once for many workgroups have two digits. Where one activation dwarfs the others of its
+// chunk, as in language models, steps that fit it would be too coarse for these: it is kept apart, as the number that
+// it is, and only what that leaves of it is rounded. Who rounds for itself (a kernel with ROWS) has three digits
+// instead: to look for such chunks would take it longer.
 //
 // A row of rounded activations in memory, of quads of words:
 //   [digit, half of a chunk, chunk]   the digits, high ones first, of four activations a word
-//   [chunk]                           what a step of the first two digits is worth, the sum, the sum of squares before
-//                                     a norm's weight, and what a step of the third is worth: 0 where there is none
+//   [chunk]                           what a step is worth, the sum, the sum of squares before a norm's weight, and
+//                                     the activation that is kept apart with its place, as value_apart and place_of
+//                                     have it, or 0
 
-const ROUNDED_QUADS: u32 = 7u;   // of a chunk
+const ROUNDED_QUADS: u32 = 5u;   // of a chunk
 
-// The largest that three signed digits hold is 127 · 65,793, and two 127 · 257; a little less leaves room for rounding.
+#if ROWS
+// The largest that three signed digits hold is 127 · 65,793; a little less leaves room for rounding.
 const STEPS: f32 = 8355000.0;
-const COARSE_STEPS: f32 = 32600.0;
-// Digits are three where the largest activation is this many times the root of the mean square.
+#else
+// The same of two: 127 · 257.
+const STEPS: f32 = 32600.0;
+// An activation is kept apart where it is this many times the root of the mean square.
 const CREST: f32 = 4.0;
+#endif
 
 // Half of a chunk, with what it shares with the other half.
 struct RoundedHalf {
     high: vec4<u32>,
     middle: vec4<u32>,
+#if ROWS
     low: vec4<u32>,
+#else
+    apart: u32,
+#endif
     step: f32,
     sum: f32,
-    fine_step: f32,
 }
 
 // Bytes are digits once half of what a digit can be was added to each.
-fn bytes_of(steps: vec4<f32>, whole: i32) -> vec4<u32> {
-    let integers = bitcast<vec4<u32>>(vec4<i32>(steps) * whole);
+fn bytes_of(steps: vec4<f32>) -> vec4<u32> {
+    let integers = bitcast<vec4<u32>>(vec4<i32>(steps));
     return (integers + vec4<u32>(0x00808080u)) ^ vec4<u32>(0x00808080u);
 }
 
-// Byte `place` of each activation of four quads.
-fn digit(q0: vec4<u32>, q1: vec4<u32>, q2: vec4<u32>, q3: vec4<u32>, place: u32) -> vec4<u32> {
+// The bytes of four quads of activations, and byte `place` of each.
+struct Bytes { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32> }
+fn bytes_of_quads(steps: mat4x4<f32>) -> Bytes {
+    return Bytes(bytes_of(steps[0]), bytes_of(steps[1]), bytes_of(steps[2]), bytes_of(steps[3]));
+}
+fn digit(bytes: Bytes, place: u32) -> vec4<u32> {
     let by = vec4<u32>(8u * place);
-    return vec4<u32>(pack4xU8(q0 >> by), pack4xU8(q1 >> by), pack4xU8(q2 >> by), pack4xU8(q3 >> by));
+    return vec4<u32>(
+        pack4xU8(bytes.a >> by),
+        pack4xU8(bytes.b >> by),
+        pack4xU8(bytes.c >> by),
+        pack4xU8(bytes.d >> by),
+    );
 }
 
+fn largest_of(values: mat4x4<f32>) -> f32 {
+    let sizes = max(max(abs(values[0]), abs(values[1])), max(abs(values[2]), abs(values[3])));
+    return max(max(sizes.x, sizes.y), max(sizes.z, sizes.w));
+}
+
+fn sum_of(values: mat4x4<f32>) -> f32 {
+    return dot(values[0] + values[1] + values[2] + values[3], vec4<f32>(1.0));
+}
+
+#if ROWS
 // Rounds the columns of `own`, a quad each; `other` is the other half.
 fn round_half(own: mat4x4<f32>, other: mat4x4<f32>) -> RoundedHalf {
-    let sizes = max(
-        max(max(abs(own[0]), abs(own[1])), max(abs(own[2]), abs(own[3]))),
-        max(max(abs(other[0]), abs(other[1])), max(abs(other[2]), abs(other[3]))),
-    );
-    let largest = max(max(sizes.x, sizes.y), max(sizes.z, sizes.w));
+    let largest = max(largest_of(own), largest_of(other));
     // The reciprocal of less would be infinite: such a chunk counts as zero.
     let is_there = largest > 1.0e-30;
-#if ROWS
-    let is_fine = true;
+    let steps = in_steps(own, select(0.0, STEPS / largest, is_there));
+    let step = select(0.0, largest / STEPS, is_there);
+    let sum = sum_of(own) + sum_of(other);
+    let bytes = bytes_of_quads(steps);
+    return RoundedHalf(digit(bytes, 2u), digit(bytes, 1u), digit(bytes, 0u), step, sum);
+}
 #else
-    let relative = 1.0 / select(1.0, largest, is_there);
-    let square = squares_of(scaled(own, relative)) + squares_of(scaled(other, relative));
-    let is_fine = square * (CREST * CREST) < 32.0;
-#endif
-    let count = select(COARSE_STEPS, STEPS, is_fine);
-    let inverse = select(0.0, count / largest, is_there);
-    let step = select(0.0, largest / count, is_there);
-    // Two digits are the upper ones of three.
-    let whole = select(256, 1, is_fine);
-    let steps = in_steps(own, inverse);
-    let q0 = bytes_of(steps[0], whole);
-    let q1 = bytes_of(steps[1], whole);
-    let q2 = bytes_of(steps[2], whole);
-    let q3 = bytes_of(steps[3], whole);
-#if ROWS
-    let first_step = step;
-    let sums = own[0] + own[1] + own[2] + own[3] + other[0] + other[1] + other[2] + other[3];
-    let sum = dot(sums, vec4<f32>(1.0));
-#else
+// Rounds the columns of `own`, a quad each; `other` is the other half, the second where it matters.
+fn round_half(own: mat4x4<f32>, other: mat4x4<f32>) -> RoundedHalf {
+    let largest = max(largest_of(own), largest_of(other));
+    let value = value_apart(own, other, largest);
+    let place = place_of(own, largest, 0.0) + place_of(other, largest, 16.0);
+    let apart = select(0u, bitcast<u32>(value) | u32(place), value != 0.0);
+
+    let own_rest = without(own, largest, value);
+    let other_rest = without(other, largest, value);
+    let largest_rest = max(largest_of(own_rest), largest_of(other_rest));
+    // The reciprocal of less would be infinite: such a chunk counts as zero.
+    let is_there = largest_rest > 1.0e-30;
+    let inverse = select(0.0, STEPS / largest_rest, is_there);
+    let step = select(0.0, largest_rest / STEPS, is_there);
+    let steps = in_steps(own_rest, inverse);
     // The sum is what codes are counted from zero by: rounded as they are, or their errors would count eightfold.
-    let first_step = step * select(1.0, 256.0, is_fine);
-    let others = in_steps(other, inverse);
-    let sums = steps[0] + steps[1] + steps[2] + steps[3] + others[0] + others[1] + others[2] + others[3];
-    let sum = dot(sums, vec4<f32>(1.0)) * step;
-#endif
-    return RoundedHalf(
-        digit(q0, q1, q2, q3, 2u),
-        digit(q0, q1, q2, q3, 1u),
-        digit(q0, q1, q2, q3, 0u),
-        first_step,
-        sum,
-        select(0.0, step, is_fine),
+    let sum = (sum_of(steps) + sum_of(in_steps(other_rest, inverse))) * step + value;
+    let bytes = bytes_of_quads(steps);
+    return RoundedHalf(digit(bytes, 1u), digit(bytes, 0u), apart, step, sum);
+}
+
+// The largest activation of a chunk where it dwarfs the others, or 0. Its five lowest bits are left to them: they are
+// of no weight in such a number, and say where it stands. No other can be as large, as it has more than half of all
+// squares.
+fn value_apart(own: mat4x4<f32>, other: mat4x4<f32>, largest: f32) -> f32 {
+    let is_there = largest > 1.0e-30;
+    let relative = 1.0 / select(1.0, largest, is_there);
+    let squares = squares_of(scaled(own, relative)) + squares_of(scaled(other, relative));
+    if (!is_there || squares * (CREST * CREST) >= 32.0) {
+        return 0.0;
+    }
+    let value = sum_of(only(own, largest)) + sum_of(only(other, largest));
+    return bitcast<f32>(bitcast<u32>(value) & 0xFFFFFFE0u);
+}
+
+// What is as large as `largest`, all else zero.
+fn only(values: mat4x4<f32>, largest: f32) -> mat4x4<f32> {
+    let none = vec4<f32>(0.0);
+    let size = vec4<f32>(largest);
+    return mat4x4<f32>(
+        select(none, values[0], abs(values[0]) == size),
+        select(none, values[1], abs(values[1]) == size),
+        select(none, values[2], abs(values[2]) == size),
+        select(none, values[3], abs(values[3]) == size),
     );
 }
+
+// Its place, of a half whose first is at `base`; 0 where it is not in it.
+fn place_of(values: mat4x4<f32>, largest: f32, base: f32) -> f32 {
+    let size = vec4<f32>(largest);
+    let places = vec4<f32>(base) + vec4<f32>(0.0, 1.0, 2.0, 3.0);
+    return dot(vec4<f32>(abs(values[0]) == size), places)
+        + dot(vec4<f32>(abs(values[1]) == size), places + 4.0)
+        + dot(vec4<f32>(abs(values[2]) == size), places + 8.0)
+        + dot(vec4<f32>(abs(values[3]) == size), places + 12.0);
+}
+
+// What is left to be rounded where `value` of the largest is kept apart.
+fn without(values: mat4x4<f32>, largest: f32, value: f32) -> mat4x4<f32> {
+    let size = vec4<f32>(largest);
+    let by = vec4<f32>(value);
+    return mat4x4<f32>(
+        values[0] - by * vec4<f32>(abs(values[0]) == size),
+        values[1] - by * vec4<f32>(abs(values[1]) == size),
+        values[2] - by * vec4<f32>(abs(values[2]) == size),
+        values[3] - by * vec4<f32>(abs(values[3]) == size),
+    );
+}
+#endif
 
 // Numbers as whole steps.
 fn in_steps(values: mat4x4<f32>, inverse: f32) -> mat4x4<f32> {

@@ -9,7 +9,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;              // [M, K / 4]
 @group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;           // [K / 4], if has_norm
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<u32>>;        // [M, 7 · chunks]
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<u32>>;        // [M, 5 · chunks]
 #include "elements.wgsl"
 #include "round.wgsl"
 
@@ -40,10 +40,9 @@ fn compute_element(at: u32) {
     let to = row * params.chunks * ROUNDED_QUADS + half * params.chunks + chunk;
     y[to] = rounded.high;
     y[to + 2u * params.chunks] = rounded.middle;
-    y[to + 4u * params.chunks] = rounded.low;
     if (half == 0u) {
         let squares = squares_of(own) + squares_of(other);
-        let about = vec4<f32>(rounded.step, rounded.sum, squares, rounded.fine_step);
-        y[to + 6u * params.chunks] = bitcast<vec4<u32>>(about);
+        let about = vec4<f32>(rounded.step, rounded.sum, squares, bitcast<f32>(rounded.apart));
+        y[to + 4u * params.chunks] = bitcast<vec4<u32>>(about);
     }
 }

@@ -14,6 +14,7 @@
 //   fetch(chunk)               the words of a chunk, of which
 //   packed(words, i)           makes a word of four codes, below 16 bits; those of 8 bits have a sign
 //   unpack(words, chunk, i)    makes the codes
+//   code_at(words, place)      is a single code, of any place in a chunk
 //
 //   fetch_pair(pair)           the words of two chunks, counted in pairs
 //
@@ -135,6 +136,10 @@ fn packed(words: Chunk, i: u32) -> u32 {
 fn unpack(words: Chunk, chunk: u32, i: u32) -> vec4<f32> {
     return signed4(packed(words, i));
 }
+fn code_at(words: Chunk, place: u32) -> f32 {
+    let word = select(words.low, words.high, vec4<bool>(place >= 16u))[(place >> 2u) & 3u];
+    return f32(extractBits(bitcast<i32>(word), (place & 3u) * 8u, 8u));
+}
 #elif BITS == 4
 alias Chunk = vec4<u32>;
 fn fetch(chunk: u32) -> Chunk {
@@ -147,6 +152,9 @@ fn fetch_pair(pair: u32) -> Pair {
 #endif
 fn packed(words: Chunk, i: u32) -> u32 {
     return (words[i & 3u] >> ((i >> 2u) * 4u)) & 0x0F0F0F0Fu;
+}
+fn code_at(words: Chunk, place: u32) -> f32 {
+    return f32((words[(place >> 2u) & 3u] >> ((place & 3u) * 8u + (place >> 4u) * 4u)) & 15u);
 }
 #elif BITS == 3
 alias Chunk = vec3<u32>;
@@ -171,6 +179,14 @@ fn packed(words: Chunk, i: u32) -> u32 {
     let high = select(words.z << ((2u - by) & 31u), words.z >> ((by - 2u) & 31u), by >= 2u);
     return (low & 0x03030303u) | (high & 0x04040404u);
 }
+fn code_at(words: Chunk, place: u32) -> f32 {
+    let half = (place >> 2u) & 1u;
+    let pair = place >> 3u;
+    let in_byte = (place & 3u) * 8u;
+    let low = (select(words.x, words.y, half == 1u) >> (in_byte + pair * 2u)) & 3u;
+    let high = (words.z >> (in_byte + half * 4u + pair)) & 1u;
+    return f32(low | (high << 2u));
+}
 #elif BITS == 2
 alias Chunk = vec2<u32>;
 #if PAIRS
@@ -186,6 +202,10 @@ fn fetch(chunk: u32) -> Chunk {
 fn packed(words: Chunk, i: u32) -> u32 {
     let word = select(words.x, words.y, (i & 1u) == 1u);
     return (word >> ((i >> 1u) * 2u)) & 0x03030303u;
+}
+fn code_at(words: Chunk, place: u32) -> f32 {
+    let word = select(words.x, words.y, (place & 4u) != 0u);
+    return f32((word >> ((place & 3u) * 8u + (place >> 3u) * 2u)) & 3u);
 }
 #else
 alias Chunk = u32;

@@ -113,6 +113,7 @@ fn unnoticed(faults: impl Iterator<Item = &'static Fault>) -> Vec<String> {
         Checked::of(|all| Capabilities { software: false, ..all }, tuned_with("BROAD")),
         Checked::of(|all| Capabilities { software: false, ..all }, tuned_with("DEEP")),
         Checked::of(|all| Capabilities { software: false, ..all }, tuned_with("LATE")),
+        Checked::of(|all| Capabilities { software: false, ..all }, tuned_with("PAIRS")),
     ];
     let mut unnoticed = Vec::new();
     for (file, before, after, why) in faults {

@@ -163,14 +163,18 @@ pub(in crate::ops) fn shards() -> impl Iterator<Item = (Format, usize)> {
 /// Products in which one activation of a chunk is a hundred times the others and meets a weight of
 /// zero: what is left comes from the others, for which a single digit of 15 bits is too coarse.
 fn outliers(device: &Device, bits: u8) -> Vec<Tensor> {
-    // An odd and an even number of chunks; the first and, of two that are taken at once, a second one.
-    [96, 128].into_iter().flat_map(|k| outliers_in(device, bits, k)).collect()
+    // An odd and an even number of chunks; the first and, of two that are taken at once, a second one. One row that is
+    // so long that it is rounded before.
+    [(96, &[1, 3, 69][..]), (128, &[1, 3, 69]), (4096, &[1])]
+        .into_iter()
+        .flat_map(|(k, rows)| outliers_in(device, bits, k, rows))
+        .collect()
 }
 
-fn outliers_in(device: &Device, bits: u8, k: usize) -> Vec<Tensor> {
+fn outliers_in(device: &Device, bits: u8, k: usize, rows: &[usize]) -> Vec<Tensor> {
     let n = 40;
     let format = Format::Grouped { bits, asymmetric: false, group: 32 };
-    let large = |column: usize| column % 96 == 17;
+    let large = |column: usize| [17, 70].contains(&(column % 96));
     let mut weights = normal(5, n * k);
     weights.iter_mut().enumerate().filter(|(i, _)| large(i % k)).for_each(|(_, w)| *w = 0.0);
     let w = pack(device, n, k, format, n, &weights);
@@ -179,5 +183,5 @@ fn outliers_in(device: &Device, bits: u8, k: usize) -> Vec<Tensor> {
         x.iter_mut().enumerate().filter(|(i, _)| large(i % k)).for_each(|(_, x)| *x = 100.0);
         matmul(device, &device.upload(&[m, k], x), &w, None)
     };
-    vec![product(1), product(3), product(69)]
+    rows.iter().map(|m| product(*m)).collect()
 }

@@ -26,32 +26,40 @@ const fn digits(workgroup: u32) -> Kernel {
     let geometry = Geometry::elements(workgroup);
     Kernel::new("matvec_digits", geometry).for_hardware().with("WIDE", 1).with("ROWS", 2)
 }
-/// The same of several rows of `x` that [`ROUND`] has rounded.
-const ROUNDED_DIGITS: Kernel = rounded_digits(64, 4, 4);
-/// Of one row: fewer rows of the matrix to a team where bytes are most of what it waits for, or where there would
-/// be few teams.
+/// Several rows of `x` that [`ROUND`] has rounded.
+const ROUNDED_ROWS: Kernel =
+    rounded("matvec_rows", 4, Geometry { workgroup: 64, tile: [64, 4], folded: true });
+/// One row that it has: fewer rows of the matrix to a team where bytes are most of what it waits for, or where there
+/// would be few teams.
 fn rounded_row(outputs: usize, format: Format) -> Kernel {
-    rounded_digits(128, 1, if format.bits() == 8 || outputs < MANY_OUTPUTS { 2 } else { 4 })
+    let rows = if format.bits() == 8 || outputs < MANY_OUTPUTS { 2 } else { 4 };
+    rounded(ROW, rows, Geometry::elements(128))
 }
-/// One row, in smaller workgroups whose teams have half as many rows of the matrix.
-const SMALL_ROUNDED_DIGITS: Kernel = rounded_digits(64, 1, 2);
-const fn rounded_digits(workgroup: u32, rows_of_x: u32, rows: u32) -> Kernel {
-    let tile = [workgroup, rows_of_x];
-    Kernel::new("matvec_digits", Geometry { workgroup, tile, folded: true })
+/// The same in smaller workgroups.
+const SMALL_ROUNDED_ROW: Kernel = rounded(ROW, 2, Geometry::elements(64));
+const ROW: &str = "matvec_row";
+const fn rounded(source: &'static str, rows: u32, geometry: Geometry) -> Kernel {
+    Kernel::new(source, geometry)
         .for_hardware()
         .with("WIDE", 1)
         .with("ROWS", rows)
         .with("ROUNDED", 1)
 }
-/// How an invocation goes along a row of so many chunks, as was fastest on an H200: the next weights ahead, and pairs
-/// of chunks where it has to round before, there are such and codes are small.
-fn paced(kernel: Kernel, chunks: usize) -> Kernel {
-    if kernel.source != DIGITS.source || kernel.geometry.tile[1] > 1 {
-        return kernel;
-    }
-    let pairs =
-        kernel.value("ROUNDED") == 0 && kernel.value("BITS") != 4 && chunks.is_multiple_of(2);
-    kernel.switched("PAIRS", pairs).with("AHEAD", 1)
+/// How an invocation goes along a row of so many chunks, as was fastest on an H200: by pairs, where there are such,
+/// where it has to round before and codes are not of four bits, or where many long rows have two bits or three.
+fn paced(kernel: Kernel, chunks: usize, format: Format) -> Kernel {
+    let gains = match kernel.source {
+        "matvec_digits" => format.bits() != 4,
+        _ => can_be_paired(&kernel, format) && chunks >= MANY_CHUNKS,
+    };
+    if gains && chunks.is_multiple_of(2) { paired(kernel, format) } else { kernel }
+}
+fn can_be_paired(kernel: &Kernel, format: Format) -> bool {
+    kernel.source == ROW && kernel.value("ROWS") == 4 && format.bits() <= 3
+}
+fn paired(kernel: Kernel, format: Format) -> Kernel {
+    let has_minima = matches!(format, Format::Grouped { asymmetric: true, group: 32, .. });
+    kernel.with("PAIRS", 1).switched("SHARED", !has_minima)
 }
 
 /// Half a chunk of activations an invocation.
@@ -60,7 +68,7 @@ pub(super) const ROUND: Kernel = Kernel::new("round_rows", Geometry::elements(64
 /// Rows of the matrix from which on so many workgroups would round `x` that it is done once before.
 const MANY_OUTPUTS: usize = 8192;
 /// Chunks of a row from which on that is so with any number of outputs.
-const MANY_CHUNKS: usize = 256;
+const MANY_CHUNKS: usize = 128;
 
 /// For software adapters a small square of outputs a workgroup, 4 × 4 of them an invocation.
 const SMALL: Kernel =
@@ -169,11 +177,13 @@ fn few_rows([rows, columns, outputs]: [usize; 3], format: Format) -> Vec<Kernel>
     let digits = match rows {
         1 if outputs < MANY_OUTPUTS && chunks < MANY_CHUNKS => Some(DIGITS),
         1 => Some(rounded_row(outputs, format)),
-        _ => (rows <= SEVERAL_ROWS).then_some(ROUNDED_DIGITS),
+        _ => (rows <= SEVERAL_ROWS).then_some(ROUNDED_ROWS),
     };
     let digits = digits.filter(|_| matches!(format, Format::Grouped { .. }));
     let kernels = [for_software, digits, floats].into_iter().flatten();
-    kernels.flat_map(|kernel| paced(format.define(kernel), chunks).or_by_subgroups()).collect()
+    kernels
+        .flat_map(|kernel| paced(format.define(kernel), chunks, format).or_by_subgroups())
+        .collect()
 }
 
 /// Others in integers, a row of `x` after another. A gate has many outputs, for which small workgroups are none
@@ -187,15 +197,20 @@ fn other_few_rows(
         return Vec::new();
     }
     let chunks = columns.div_ceil(CHUNK);
-    let of_one = rounded_row(outputs, format);
-    let others = match rows {
-        1 if outputs < MANY_OUTPUTS && chunks < MANY_CHUNKS => [Some(of_one), None],
-        1 => [Some(DIGITS), None],
-        _ => [Some(DIGITS), Some(of_one)],
-    };
-    let small = [SMALL_DIGITS, SMALL_ROUNDED_DIGITS].into_iter().filter(|_| !gated);
-    let others = others.into_iter().flatten().chain(small);
-    others.flat_map(|kernel| paced(format.define(kernel), chunks).or_by_subgroups()).collect()
+    let row = format.define(rounded_row(outputs, format));
+    let is_own = rows > 1 || outputs >= MANY_OUTPUTS || chunks >= MANY_CHUNKS;
+    let own = [DIGITS, SMALL_DIGITS].map(|kernel| paced(format.define(kernel), chunks, format));
+    let mut others = Vec::new();
+    if rows == 1 && is_own && can_be_paired(&row, format) && chunks.is_multiple_of(2) {
+        // The pace that the rules do not take.
+        others.push(if chunks < MANY_CHUNKS { paired(row, format) } else { row });
+    }
+    others.push(if is_own { own[0] } else { paced(row, chunks, format) });
+    if !gated {
+        others.push(own[1]);
+        others.extend((rows == 1).then(|| format.define(SMALL_ROUNDED_ROW)));
+    }
+    others.into_iter().flat_map(Kernel::or_by_subgroups).collect()
 }
 
 /// Whether a kernel is one of [`fused_kernels`], whose teams have rows.
@@ -220,11 +235,11 @@ pub(super) fn team_outputs(kernel: &Kernel) -> usize {
 /// Invocations of a team, for rows of so many chunks: at most a turn each, as those without one wait at
 /// every barrier; at least as many as add up by a subgroup of a software adapter, and at most as many as
 /// do on a GPU, or twice as many where rows are very long. One row of rounded activations has those wide teams
-/// from half of that length on, where there are few outputs.
+/// from a quarter of that length on, where there are few outputs.
 pub(super) fn team(chunks: usize, outputs: usize, kernel: &Kernel) -> usize {
     let turns = if kernel.value("PAIRS") != 0 { chunks / 2 } else { chunks };
-    let is_rounded_row = kernel.value("ROUNDED") != 0 && kernel.geometry.tile[1] == 1;
-    let very_long = if is_rounded_row && outputs < MANY_OUTPUTS { 256 } else { 512 };
+    let is_early = kernel.source == ROW && outputs < MANY_OUTPUTS;
+    let very_long = if is_early { MANY_CHUNKS } else { 512 };
     let most = if turns < very_long { 32 } else { 64 };
     turns.next_power_of_two().clamp(8, most.min(kernel.geometry.workgroup) as usize)
 }

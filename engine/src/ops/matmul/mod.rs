@@ -193,10 +193,10 @@ pub(super) fn dispatch_few(
 }
 
 /// `x: [M, K]` for integer products, times the weight of a norm where there is one: what `round.wgsl`
-/// says, 28 words a chunk.
+/// says, 20 words a chunk.
 fn round(gpu: &Gpu, x: &Tensor, norm: Option<&Tensor>) -> Tensor {
     let (rows, chunks) = (x.rows(), x.columns() / CHUNK);
-    let rounded = gpu.alloc(&[rows, chunks * 28]);
+    let rounded = gpu.alloc(&[rows, chunks * 20]);
     let params = [2 * rows * chunks, chunks, usize::from(norm.is_some())].map(|n| n as u32);
     let binds = [Bind::Read(1, x), Bind::Read(2, norm.unwrap_or(x)), Bind::Write(3, &rounded)];
     gpu.dispatch(&ROUND, &params, &binds, [2 * rows * chunks, 1]);
