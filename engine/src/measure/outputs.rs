@@ -19,7 +19,7 @@ pub(super) struct Judged {
 }
 
 /// Logits that are judged, at most: they are held four times, in the memory of a page that has 4 GiB for all.
-pub(super) const MAX_LOGITS: usize = 1 << 24;
+pub(super) const MAX_LOGITS: usize = 1 << 22;
 
 /// The inputs whose outputs are judged, and how many positions of each prompt that are, if not all: those of
 /// the case or, where its logits would be more than `max` and nobody expects them, the beginning.
