@@ -198,14 +198,15 @@ fn other_few_rows(
     }
     let chunks = columns.div_ceil(CHUNK);
     let row = format.define(rounded_row(outputs, format));
-    let is_own = rows > 1 || outputs >= MANY_OUTPUTS || chunks >= MANY_CHUNKS;
+    // The rules have `x` rounded before, and what is left is to round for oneself, or the other way round.
+    let is_before = rows > 1 || outputs >= MANY_OUTPUTS || chunks >= MANY_CHUNKS;
     let own = [DIGITS, SMALL_DIGITS].map(|kernel| paced(format.define(kernel), chunks, format));
     let mut others = Vec::new();
-    if rows == 1 && is_own && can_be_paired(&row, format) && chunks.is_multiple_of(2) {
+    if rows == 1 && is_before && can_be_paired(&row, format) && chunks.is_multiple_of(2) {
         // The pace that the rules do not take.
         others.push(if chunks < MANY_CHUNKS { paired(row, format) } else { row });
     }
-    others.push(if is_own { own[0] } else { paced(row, chunks, format) });
+    others.push(if is_before { own[0] } else { paced(row, chunks, format) });
     if !gated {
         others.push(own[1]);
         others.extend((rows == 1).then(|| format.define(SMALL_ROUNDED_ROW)));
