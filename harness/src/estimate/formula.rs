@@ -114,12 +114,13 @@ impl Estimate {
     }
 }
 
-/// Whether one of these kernels multiplies four bytes at once.
+/// Whether one of these kernels, or a file that it includes, multiplies four bytes at once.
 fn multiplies_bytes(kernels: &[String]) -> bool {
     let files = Files::default();
     kernels.iter().any(|kernel| {
-        let file = kernel.split_whitespace().next().unwrap_or_default();
-        files.text(file).is_some_and(|text| text.contains("dot4I8Packed"))
+        let own = kernel.split_whitespace().next().unwrap_or_default();
+        let all = files.of(own, &[]).unwrap_or_default();
+        all.iter().filter_map(|file| files.text(file)).any(|text| text.contains("dot4I8Packed("))
     })
 }
 
