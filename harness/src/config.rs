@@ -26,8 +26,8 @@ use std::{
 /// Enough for a cell, where nothing else is asked for: a machine that is shared takes three times as long as
 /// one that is not.
 pub const LIMIT: Duration = Duration::from_secs(120);
-/// What a cell gets beyond [`LIMIT`] where a software adapter computes: speech of thirty seconds takes one
-/// twenty times as long as the WASM backend, and a cell has a dozen passes.
+/// What a cell gets beyond [`LIMIT`] where a software adapter computes: thirty seconds of speech take SwiftShader thirty
+/// times as long as the WASM backend, and a cell has a dozen passes.
 const SECONDS_PER_MB: f64 = 8.0;
 
 /// What a run is to do.

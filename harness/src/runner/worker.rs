@@ -155,7 +155,8 @@ impl Runner<'_> {
         let adapter = environment.adapter.as_ref().and_then(|adapter| adapter.software);
         // Firefox does not say what its adapter is; the harness chose it.
         let is_software = adapter.unwrap_or(self.config.session.gpu == Gpu::Software);
-        let limit = self.config.limit(case, is_software && cell.backend == Backend::Webgpu);
+        let on_gpu = matches!(cell.backend, Backend::Webgpu | Backend::Native);
+        let limit = self.config.limit(case, on_gpu && is_software);
         match seat.ask(&request, limit, &mut |event| show(bar, cell, event)).await? {
             Answer::Run(mut outcome) => {
                 self.keep_tuning(cell, environment, &told, &mut outcome);
