@@ -17,7 +17,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Result, bail, ensure};
-use record::{Backend, Browser, Cell, Class, KvFormat, Mix, Precision, Quantizer};
+use record::{Backend, Browser, Cell, Class, KvFormat, Mix, Precision, Quantizer, Window};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -112,6 +112,10 @@ impl Config {
         }
         if precision.kv != KvFormat::default() {
             option("kv-bits", precision.kv.to_string());
+        }
+        if let Some(Window { latest, sinks }) = precision.window {
+            option("window", latest.to_string());
+            option("sinks", sinks.to_string());
         }
         if let Some(Mix::Rule { bits, critical }) = precision.mix() {
             option("base-bits", bits.to_string());

@@ -24,7 +24,9 @@ Examples:
   cargo harness evaluate smollm2-135m --bits 4 3 2 --text text.txt
       what rounding to nearest costs at these widths
   cargo harness evaluate smollm2-135m --bits 32 --kv-bits 8 k8v4 4 --text text.txt
-      what a key-value cache of few bits costs")]
+      what a key-value cache of few bits costs
+  cargo harness evaluate smollm2-135m --bits 32 --window 512 --context 4096 --text text.txt
+      what it costs to keep the latest tokens of a longer text alone")]
 pub struct Args {
     /// A model that `run --models` knows, a case folder, a folder as Hugging Face has it, or a .gguf
     /// file; of the classes llama and qwen2.
@@ -58,7 +60,7 @@ pub struct Args {
     /// Tokens that are read at a time, each in the light of those before it.
     #[arg(long, value_name = "N", default_value = "512")]
     #[arg(value_parser = clap::value_parser!(u32).range(8..))]
-    pub window: u32,
+    pub context: u32,
 
     /// Fetch nothing, and stop if a model is not on this machine.
     #[arg(long)]
@@ -72,7 +74,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let weights = open(&args.model)?;
     let name = args.reference.as_ref().unwrap_or(&args.model);
     let reference = open(name)?;
-    let windows = windows(&reference, &text, args.tokens as usize, args.window as usize)
+    let windows = windows(&reference, &text, args.tokens as usize, args.context as usize)
         .with_context(|| format!("the text in {}", args.text.display()))?;
     let whole = Precision::of(Bits::Fixed(32));
     for precision in precisions(args, &weights) {
@@ -85,7 +87,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
         let bpw = weights.plan(&precision)?.memory().bpw;
         let value = json!({
             "model": args.model, "reference": name, "precision": precision, "bpw": bpw,
-            "text": args.text, "window": windows.length, "fidelity": found,
+            "text": args.text, "context": windows.length, "fidelity": found,
         });
         ui.result(line(&args.model, &precision, bpw, &found), value);
     }

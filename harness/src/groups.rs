@@ -2,7 +2,7 @@
 
 use crate::suggest;
 use clap::Args;
-use record::{Bits, KvFormat, Mix, Precision, Quantizer, Scheme};
+use record::{Bits, KvFormat, Mix, Precision, Quantizer, Scheme, Window};
 
 /// How weights of few bits are stored, beside their bits.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +36,21 @@ pub struct Cache {
     /// Bits of the key-value cache of decoders: 32, 16, 8, k8v4 (keys in 8, values in 4) or 4.
     #[arg(long, value_name = "BITS", default_value = "32", value_parser = suggest::name::<KvFormat>)]
     pub kv_bits: KvFormat,
+
+    /// Latest tokens that it keeps, beside the first ones; or off, which keeps all.
+    #[arg(long, value_name = "TOKENS", default_value = "off", value_parser = latest)]
+    pub window: Latest,
+
+    /// First tokens that it keeps where there is a window.
+    #[arg(long, value_name = "TOKENS", default_value_t = Window::SINKS)]
+    pub sinks: u32,
+}
+
+impl Cache {
+    /// The precision with this cache.
+    pub fn with(&self, precision: Precision) -> Precision {
+        Precision { kv: self.kv_bits, window: self.window.beside(self.sinks), ..precision }
+    }
 }
 
 /// The same, several side by side.
@@ -45,6 +60,34 @@ pub struct Caches {
     #[arg(long, value_name = "BITS", num_args = 1.., value_delimiter = ',', default_value = "32")]
     #[arg(value_parser = suggest::name::<KvFormat>)]
     pub kv_bits: Vec<KvFormat>,
+
+    /// Latest tokens that it keeps, beside the first ones: a text may be longer; or off, which keeps all.
+    #[arg(long, value_name = "TOKENS", num_args = 1.., value_delimiter = ',', default_value = "off")]
+    #[arg(value_parser = latest)]
+    pub window: Vec<Latest>,
+
+    /// First tokens that it keeps where there is a window.
+    #[arg(long, value_name = "TOKENS", default_value_t = Window::SINKS)]
+    pub sinks: u32,
+}
+
+/// Latest tokens that a cache keeps, if it does not keep all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latest(Option<u32>);
+
+impl Latest {
+    /// The same with so many of the first.
+    fn beside(self, sinks: u32) -> Option<Window> {
+        self.0.map(|latest| Window { latest, sinks })
+    }
+}
+
+fn latest(text: &str) -> Result<Latest, String> {
+    match (text, text.parse()) {
+        ("off", _) => Ok(Latest(None)),
+        (_, Ok(tokens @ 1..)) => Ok(Latest(Some(tokens))),
+        _ => Err("a number of tokens, or off".to_owned()),
+    }
 }
 
 impl Caches {
@@ -52,7 +95,15 @@ impl Caches {
     pub fn with(&self, precisions: &[Precision]) -> Vec<Precision> {
         let with = |precision: &Precision| {
             let precision = precision.clone();
-            self.kv_bits.iter().map(move |kv| Precision { kv: *kv, ..precision.clone() })
+            let windows = self.window.iter().map(|latest| latest.beside(self.sinks));
+            windows.flat_map(move |window| {
+                let precision = precision.clone();
+                self.kv_bits.iter().map(move |kv| Precision {
+                    kv: *kv,
+                    window,
+                    ..precision.clone()
+                })
+            })
         };
         precisions.iter().flat_map(with).collect()
     }

@@ -45,8 +45,11 @@ pub fn plan(config: &Config) -> Vec<Cell> {
 
 /// A precision as far as it has a meaning for a class: only decoders have a cache.
 fn of_class(precision: &Precision, class: Class) -> Precision {
-    let kv = if class.decodes() { precision.kv } else { KvFormat::default() };
-    Precision { kv, ..precision.clone() }.canonical()
+    let (kv, window) = match class.decodes() {
+        true => (precision.kv, precision.window),
+        false => (KvFormat::default(), None),
+    };
+    Precision { kv, window, ..precision.clone() }.canonical()
 }
 
 #[cfg(test)]

@@ -26,7 +26,11 @@ var<workgroup> codes: array<u32, 2u * QUADS>;
 #if V_BITS == 4
 const SIZE: f32 = 0.17677669529663687;   // 1 / √32
 // Blocks of 32 numbers that are to be turned.
+#if RING
+var<workgroup> turning: array<vec4<f32>, 4u * QUADS>;
+#else
 var<workgroup> turning: array<vec4<f32>, 3u * QUADS>;
+#endif
 
 // A quad of them turned by the Hadamard matrix, quads first.
 fn turned_block(first: u32, quad: u32) -> vec4<f32> {
@@ -80,6 +84,9 @@ fn store_rows(row: u32, stores: bool, lane: u32) {
         turning[quad] = value[quad];
         turning[QUADS + quad] = key[quad];
         turning[2u * QUADS + quad] = query[quad];
+#if RING
+        turning[3u * QUADS + quad] = query[QUADS + quad];
+#endif
     }
     workgroupBarrier();
     if (lane < QUADS) {
@@ -87,6 +94,9 @@ fn store_rows(row: u32, stores: bool, lane: u32) {
 #if K_BITS == 4
         key[quad] = turned_block(QUADS, quad);
         query[quad] = turned_block(2u * QUADS, quad);
+#if RING
+        query[QUADS + quad] = turned_block(3u * QUADS, quad);
+#endif
 #endif
     }
     workgroupBarrier();

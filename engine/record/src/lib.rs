@@ -21,6 +21,7 @@ mod precision;
 mod request;
 mod trace;
 mod tuning;
+mod window;
 
 pub use bench::{
     BenchCheck, BenchReport, BenchRequest, BenchRow, CallTime, Ceiling, CeilingKind, Share, TimedBy,
@@ -46,6 +47,7 @@ pub use precision::{Bits, KvFormat, Precision, Quantizer, Scheme};
 pub use request::{Answer, CaseFile, Event, PageReport, Request, RunRequest, SelfCheck};
 pub use trace::{CallTrace, PassTrace};
 pub use tuning::{TriedKernel, TunedCall, Tuning, TuningMode};
+pub use window::Window;
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

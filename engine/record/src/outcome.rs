@@ -1,6 +1,6 @@
 //! What came of a cell.
 
-use crate::{Bits, Cost, KvFormat, PassTrace, Precision, Reference, Tuning};
+use crate::{Bits, Cost, PassTrace, Precision, Reference, Tuning};
 use serde::{Deserialize, Serialize};
 
 /// The verdict of a cell.
@@ -187,8 +187,8 @@ pub struct Tolerances {
 impl Tolerances {
     /// The tolerances of a precision.
     pub fn of(precision: &Precision) -> Tolerances {
-        // To round weights, or a cache, to 16 bits is a loss like any other.
-        let is_whole = precision.bits == Bits::Fixed(32) && precision.kv == KvFormat::F32;
+        // To round weights, or a cache, to 16 bits is a loss like any other, and so is to forget tokens.
+        let is_whole = precision.bits == Bits::Fixed(32) && precision.has_whole_cache();
         Tolerances {
             kernel_rel_l2: 1e-3,
             reference_rel_l2: is_whole.then_some(1e-4),

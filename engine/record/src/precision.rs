@@ -3,6 +3,7 @@
 use crate::{
     mix::Mix,
     names::{UnknownName, names},
+    window::Window,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr};
@@ -150,6 +151,9 @@ pub struct Precision {
     /// How the key-value cache is stored.
     #[serde(default, skip_serializing_if = "is_default")]
     pub kv: KvFormat,
+    /// Which tokens it keeps; all where there is none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub window: Option<Window>,
 }
 
 const fn default_group() -> u32 {
@@ -175,6 +179,7 @@ impl Precision {
             quantizer: Quantizer::Rtn,
             plan: None,
             kv: KvFormat::F32,
+            window: None,
         }
     }
 
@@ -182,7 +187,7 @@ impl Precision {
     /// quantiser, one width is no mix, and one value keeps such cells comparable between runs.
     pub fn canonical(self) -> Precision {
         if !self.bits.is_grouped() {
-            return Precision { kv: self.kv, ..Precision::of(self.bits) };
+            return Precision { kv: self.kv, window: self.window, ..Precision::of(self.bits) };
         }
         let is_told = |mix: &Mix| self.bits == Bits::Adaptive && *mix != Mix::default();
         Precision { plan: self.plan.filter(is_told), ..self }
@@ -191,6 +196,11 @@ impl Precision {
     /// How widths are mixed, if they are.
     pub fn mix(&self) -> Option<Mix> {
         (self.bits == Bits::Adaptive).then(|| self.plan.clone().unwrap_or_default())
+    }
+
+    /// Whether the key-value cache holds every number of every token as it is.
+    pub fn has_whole_cache(&self) -> bool {
+        self.kv == KvFormat::F32 && self.window.is_none()
     }
 
     /// What sets it apart from others of the same bits, with a space before each part.
@@ -210,6 +220,9 @@ impl Precision {
         }
         if !is_default(&self.kv) {
             parts.push(format!("kv={}", self.kv));
+        }
+        if let Some(window) = self.window {
+            parts.push(format!("window={window}"));
         }
         parts.iter().map(|part| format!(" {part}")).collect()
     }
@@ -251,6 +264,8 @@ impl FromStr for Precision {
                 precision.plan = Some(plan.parse()?);
             } else if let Some(kv) = word.strip_prefix("kv=") {
                 precision.kv = kv.parse()?;
+            } else if let Some(window) = word.strip_prefix("window=") {
+                precision.window = Some(window.parse()?);
             } else {
                 return Err(UnknownName {
                     kind: "part of a precision",
@@ -303,6 +318,14 @@ mod tests {
             (Precision::of(Bits::Adaptive), "adaptive"),
             (ruled, "adaptive plan=3+8"),
             (Precision { kv: KvFormat::K8V4, ..Precision::of(Bits::Fixed(16)) }, "16-bit kv=k8v4"),
+            (
+                Precision {
+                    kv: KvFormat::Q8,
+                    window: Some(Window { latest: 512, sinks: 4 }),
+                    ..Precision::of(Bits::Fixed(4))
+                },
+                "4-bit kv=8 window=512+4",
+            ),
             (grouped, "4-bit asymmetric g64 plan=1a2b3c4d"),
         ] {
             assert_eq!(precision.to_string(), text);
@@ -318,6 +341,8 @@ mod tests {
     fn whole_floats_have_no_groups() {
         let given = "16-bit asymmetric g128".parse::<Precision>().unwrap();
         assert_eq!(given.canonical(), Precision::of(Bits::Fixed(16)));
+        let windowed = "16-bit kv=8 window=64+4".parse::<Precision>().unwrap();
+        assert_eq!(windowed.clone().canonical(), windowed);
         let grouped = "4-bit asymmetric g128".parse::<Precision>().unwrap();
         assert_eq!(grouped.clone().canonical(), grouped);
     }

@@ -3,41 +3,50 @@
 use super::{Bench, Calls, Subject, numbers, spread};
 use crate::{
     device::Device,
-    kv::{CacheShape, KvCache},
+    kv::{CacheShape, KvCache, Rows},
     ops::{Angles, Attention, KeysValues, RopeScaling, attention, kv_append, self_attention},
     tensor::Tensor,
 };
 use record::{BenchRow, KvFormat};
 
-/// Whose it is, heads of queries, of keys and values, their width, queries, keys, and whether these lie in
-/// a cache: then a query sees those up to its own.
-type Case = (&'static str, [usize; 3], usize, usize, bool);
+/// Whose it is, heads of queries, of keys and values, their width, queries, keys, and in which cache these lie, if they
+/// lie in one: then a query sees those up to its own.
+type Case = (&'static str, [usize; 3], usize, usize, Option<KvFormat>);
+
+const NONE: Option<KvFormat> = None;
+const WHOLE: Option<KvFormat> = Some(KvFormat::F32);
 
 const TINYLLAMA: [usize; 3] = [32, 4, 64];
 const LLAMA_7B: [usize; 3] = [32, 32, 128];
 const BERT: [usize; 3] = [12, 12, 64];
 const CASES: &[Case] = &[
-    ("TinyLlama, one token", TINYLLAMA, 1, 128, true),
-    ("TinyLlama, one token", TINYLLAMA, 1, 1024, true),
-    ("TinyLlama, one token", TINYLLAMA, 1, 4096, true),
-    ("TinyLlama, one token", TINYLLAMA, 1, 16_384, true),
-    ("Llama-2-7B, one token", LLAMA_7B, 1, 128, true),
-    ("Llama-2-7B, one token", LLAMA_7B, 1, 1024, true),
-    ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, true),
-    ("Whisper base, one token to a recording", [8, 8, 64], 1, 1500, false),
-    ("TinyLlama, a prompt", TINYLLAMA, 128, 128, true),
-    ("TinyLlama, a prompt", TINYLLAMA, 512, 512, true),
-    ("BERT, a text", BERT, 128, 128, false),
-    ("BERT, a text", BERT, 512, 512, false),
-    ("ViT, a picture", BERT, 197, 197, false),
-    ("Whisper base, a recording", [8, 8, 64], 1500, 1500, false),
+    ("TinyLlama, one token", TINYLLAMA, 1, 128, WHOLE),
+    ("TinyLlama, one token", TINYLLAMA, 1, 1024, WHOLE),
+    ("TinyLlama, one token", TINYLLAMA, 1, 4096, WHOLE),
+    ("TinyLlama, one token", TINYLLAMA, 1, 16_384, WHOLE),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 128, WHOLE),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 1024, WHOLE),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, WHOLE),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, Some(KvFormat::F16)),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, Some(KvFormat::Q8)),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, Some(KvFormat::K8V4)),
+    ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, Some(KvFormat::Q4)),
+    ("Whisper base, one token to a recording", [8, 8, 64], 1, 1500, NONE),
+    ("TinyLlama, a prompt", TINYLLAMA, 128, 128, WHOLE),
+    ("TinyLlama, a prompt", TINYLLAMA, 512, 512, WHOLE),
+    ("BERT, a text", BERT, 128, 128, NONE),
+    ("BERT, a text", BERT, 512, 512, NONE),
+    ("ViT, a picture", BERT, 197, 197, NONE),
+    ("Whisper base, a recording", [8, 8, 64], 1500, 1500, NONE),
 ];
 /// What a software adapter does in seconds.
 const QUICK: &[Case] = &[
-    ("SmolLM2-135M, one token", [9, 3, 64], 1, 128, true),
-    ("SmolLM2-135M, one token", [9, 3, 64], 1, 1024, true),
-    ("SmolLM2-135M, a prompt", [9, 3, 64], 64, 64, true),
-    ("MiniLM, a text", [12, 12, 32], 128, 128, false),
+    ("SmolLM2-135M, one token", [9, 3, 64], 1, 128, WHOLE),
+    ("SmolLM2-135M, one token", [9, 3, 64], 1, 1024, WHOLE),
+    ("SmolLM2-135M, one token", [9, 3, 64], 1, 1024, Some(KvFormat::Q8)),
+    ("SmolLM2-135M, one token", [9, 3, 64], 1, 1024, Some(KvFormat::Q4)),
+    ("SmolLM2-135M, a prompt", [9, 3, 64], 64, 64, WHOLE),
+    ("MiniLM, a text", [12, 12, 32], 128, 128, NONE),
 ];
 
 /// Queries whose outputs are judged.
@@ -58,17 +67,22 @@ pub(super) async fn measure(bench: &mut Bench<'_>) {
 }
 
 async fn of_case(bench: &mut Bench<'_>, case: &Case) {
-    let &(who, [heads, kv_heads, width], tokens, keys, cached) = case;
+    let &(who, [heads, kv_heads, width], tokens, keys, format) = case;
+    let cached = format.is_some();
     let row = BenchRow {
         op: "attention".to_owned(),
         call: format!("{who}, {keys} keys"),
         shape: format!("{tokens}×{keys}, {heads}/{kv_heads} heads of {width}"),
+        format: format
+            .filter(|kv| Some(*kv) != WHOLE)
+            .map_or_else(String::new, |kv| format!("kv {kv}")),
         ..BenchRow::default()
     };
     if bench.is_late(&row) {
         return;
     }
-    let bytes = 2 * (keys * kv_heads * width * 4) as u64;
+    let words: usize = Rows::of(format.unwrap_or_default(), width).map(Rows::words).iter().sum();
+    let bytes = (keys * kv_heads * words * 4) as u64;
     let Some(copies) = bench.copies(bytes) else {
         return bench
             .skip(row, format!("a cache takes {bytes} bytes, more than there is room for"));
@@ -95,7 +109,7 @@ async fn of_case(bench: &mut Bench<'_>, case: &Case) {
         [&k, &v].map(|values| device.upload(&[1, keys, kv_heads * width], values.clone()))
     };
     let cache_on = |device: &Device, layers: usize, before: usize| {
-        let format = KvFormat::F32;
+        let format = format.unwrap_or_default();
         let shape = CacheShape { format, batch: 1, heads: kv_heads, width, capacity: keys };
         let cache = KvCache::new(device, layers, shape);
         let [k, v] = kv_on(device);

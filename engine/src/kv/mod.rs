@@ -3,10 +3,13 @@
 //! On a GPU the count lies in a small buffer that kernels read and the last kernel of a decode step
 //! raises, so that a recorded step can be replayed without the host in between.
 //!
-//! `rows.rs` has the words that keys and values are stored in.
+//! `rows.rs` has the words that keys and values are stored in, `ring.rs` which place a token gets in a cache that is
+//! shorter than its text.
 
+mod ring;
 mod rows;
 
+pub(crate) use ring::Ring;
 pub(crate) use rows::Rows;
 
 use crate::{
@@ -80,6 +83,8 @@ pub struct KvCache {
     width: usize,
     capacity: usize,
     rows: [Rows; 2],
+    /// Where places are taken again.
+    ring: Option<Ring>,
     /// Whether another device has filled it, of whose numbers it takes those that may be its own.
     given: bool,
     step: Step,
@@ -119,7 +124,13 @@ impl KvCache {
         };
         let made = || (0..layers).map(|_| rows.map(store)).collect();
         let (layers, given) = device.caches().next(made);
-        KvCache { layers, heads, width, capacity, rows, given, step: Step::new(device, 0) }
+        let (step, ring) = (Step::new(device, 0), None);
+        KvCache { layers, heads, width, capacity, rows, ring, given, step }
+    }
+
+    /// The same for texts that are longer than it: of their tokens it keeps the first `sinks` and the latest.
+    pub(crate) fn as_ring(self, sinks: usize) -> KvCache {
+        KvCache { ring: Some(Ring::new(sinks, self.capacity)), ..self }
     }
 
     /// Positions it holds, as the host counts them.
@@ -130,6 +141,11 @@ impl KvCache {
     /// Positions it has room for.
     pub fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Where tokens lie if it is shorter than its text.
+    pub(crate) fn ring(&self) -> Option<Ring> {
+        self.ring
     }
 
     /// Where the next pass begins.

@@ -7,7 +7,7 @@ use crate::{
     tensor::Tensor,
     weights::{Checkpoint, Dtype, TensorInfo},
 };
-use record::{Bits, KvFormat, Mix, Precision, Quantizer, Scheme};
+use record::{Bits, KvFormat, Mix, Precision, Quantizer, Scheme, Window};
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
@@ -107,6 +107,22 @@ impl<'a> Declaration<'a> {
     /// How a decoder's key-value cache is stored.
     pub fn kv(&self) -> KvFormat {
         self.precision.kv
+    }
+
+    /// Which tokens it keeps.
+    pub fn window(&self) -> Option<Window> {
+        self.precision.window
+    }
+
+    /// Refuses what only caches of rotary decoders can do.
+    pub(crate) fn keeps_all_tokens(&self) -> Result<()> {
+        match self.precision.window {
+            None => Ok(()),
+            Some(window) => Err(Error::unsupported(format!(
+                "a cache of {window} tokens: positions of this class are no rotations, so a token that was \
+                 dropped would leave a gap"
+            ))),
+        }
     }
 
     /// A matrix that the precision applies to.

@@ -61,7 +61,11 @@ fn script(decoder: &dyn Decoder, inputs: &Inputs) -> Result<Script> {
     let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
     // A prompt in which tokens stand for pictures cannot be cut; one that fills all positions is, so
     // that there is one for a step.
-    let longest = if decoder.placeholder().is_some() { ids.tokens } else { MAX_PROMPT };
+    let longest = match (decoder.placeholder(), decoder.kept()) {
+        (Some(_), _) => ids.tokens,
+        // Behind it places are taken again.
+        (None, kept) => kept.map_or(MAX_PROMPT, |kept| kept.max(MAX_PROMPT)),
+    };
     let length = ids.tokens.min(longest).min(decoder.positions().saturating_sub(1)).max(1);
     let steps = STEPS.min(decoder.positions().saturating_sub(length)).max(1);
     let prompt = ids.values[..length].to_vec();
@@ -90,7 +94,8 @@ pub(super) fn one_by_one(
     inputs: &Inputs,
 ) -> Result<(Vec<(String, Tensor)>, OnDevice)> {
     let Script { inputs, prompt, tokens } = script(decoder, inputs)?;
-    let capacity = prompt.len() + tokens.len();
+    // A cache that drops old tokens does so in the steps that are timed, whether or not it does here.
+    let capacity = (prompt.len() + tokens.len()).max(decoder.kept().map_or(0, |kept| kept + 1));
     let state = decoder.begin(device, &inputs, capacity)?;
     let rows = Rows { last: true, mask: None };
     let input = device.upload_u32(&[1, prompt.len()], prompt.clone());

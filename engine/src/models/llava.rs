@@ -261,6 +261,10 @@ impl Decoder for Llava {
         self.decoder.step(device, state, ids, rows)
     }
 
+    fn kept(&self) -> Option<usize> {
+        self.decoder.kept()
+    }
+
     fn positions(&self) -> usize {
         self.decoder.positions()
     }

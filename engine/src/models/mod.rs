@@ -97,6 +97,11 @@ pub trait Decoder {
         None
     }
 
+    /// Tokens that a cache keeps, where it does not keep all.
+    fn kept(&self) -> Option<usize> {
+        None
+    }
+
     /// Most tokens that a text may have, its prompt included.
     fn positions(&self) -> usize {
         usize::MAX

@@ -98,6 +98,7 @@ impl Whisper {
             true => weights.tied("proj_out.weight", &source, &words)?,
             false => weights.matrix("proj_out.weight", vocabulary, width)?,
         };
+        weights.keeps_all_tokens()?;
         Ok(Whisper {
             mel_bins,
             convolutions,

@@ -281,16 +281,16 @@ fn dispatch(
 
 /// The sizes of a call.
 #[derive(Clone, Copy)]
-struct Heads {
-    tokens: usize,
-    heads: usize,
-    kv_heads: usize,
-    width: usize,
+pub(super) struct Heads {
+    pub tokens: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub width: usize,
 }
 
 impl Heads {
     /// The CPU's path, behind `before` positions: queries, keys and values, row by row.
-    fn turn(&self, x: &[f32], table: &[f32], before: usize) -> [Vec<f32>; 3] {
+    pub(super) fn turn(&self, x: &[f32], table: &[f32], before: usize) -> [Vec<f32>; 3] {
         let Heads { tokens, heads, kv_heads, width } = *self;
         let all_heads = heads + 2 * kv_heads;
         let rows = x.len() / width / all_heads;
@@ -310,7 +310,7 @@ impl Heads {
 }
 
 /// A head turned by cosines and sines.
-fn turned(head: &[f32], turns: &[f32]) -> Vec<f32> {
+pub(super) fn turned(head: &[f32], turns: &[f32]) -> Vec<f32> {
     let (first, second) = head.split_at(head.len() / 2);
     let pairs = || first.iter().zip(second).zip(turns.chunks_exact(2));
     let firsts = pairs().map(|((a, b), turn)| a * turn[0] - b * turn[1]);

@@ -46,6 +46,11 @@ pub(super) fn rotate(device: &Device, x: &Tensor, width: usize) -> Tensor {
     }
 }
 
+/// The same of numbers in main memory.
+pub(super) fn rotated(x: &[f32], width: usize) -> Vec<f32> {
+    cpu(x, block(width))
+}
+
 fn cpu(x: &[f32], block: usize) -> Vec<f32> {
     let scale = 1.0 / (block as f32).sqrt();
     let mut y: Vec<f32> = x.iter().map(|x| x * scale).collect();

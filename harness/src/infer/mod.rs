@@ -21,7 +21,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Context, Result, bail};
-use record::{Answer, Backend, Bits, Browser, Chat, Generation, InferRequest, Precision, Request};
+use record::{Answer, Backend, Bits, Browser, Chat, Generation, InferRequest, Request};
 use screen::Screen;
 use std::{path::PathBuf, time::Duration};
 
@@ -175,7 +175,7 @@ async fn ask(
     ui: &Ui,
 ) -> Result<Exit> {
     let mut request = InferRequest {
-        precision: Precision { kv: args.cache.kv_bits, ..args.groups.precision(args.bits) },
+        precision: args.cache.with(args.groups.precision(args.bits)),
         backend,
         threads: args.threads.map(usize::from),
         model_url: model.folder.to_string_lossy().into_owned(),

@@ -129,7 +129,7 @@ fn known(
         fits(&harms, &args.mix.widths, precision).with_context(context)?;
         return Ok(harms);
     }
-    let part = text.map(|text| text.spread((args.mix.harm_tokens / args.window).max(1) as usize));
+    let part = text.map(|text| text.spread((args.mix.harm_tokens / args.context).max(1) as usize));
     let sample: &Inputs = match (&part, weights.inputs()) {
         (Some(part), _) => part.inputs(),
         (None, Some(inputs)) => inputs,

@@ -59,7 +59,7 @@ pub struct Args {
     /// Tokens that are read at a time, each in the light of those before it.
     #[arg(long, value_name = "N", default_value = "256")]
     #[arg(value_parser = clap::value_parser!(u32).range(8..))]
-    pub window: u32,
+    pub context: u32,
 
     /// Where the packed weights go: a file that ends in .safetensors, or a new folder, into which the
     /// model's other files are copied.
@@ -162,7 +162,7 @@ fn calibrated(
 ) -> Result<()> {
     let plan = weights.plan(precision)?;
     let matrices = plan.entries.iter().filter(|entry| entry.is_matrix() && entry.bytes > 0);
-    let [text, rest] = text.split((args.calibration_tokens / args.window).max(1) as usize);
+    let [text, rest] = text.split((args.calibration_tokens / args.context).max(1) as usize);
     let refinement = Refinement {
         steps: args.refine_steps,
         rate: args.refine_rate,
@@ -195,7 +195,7 @@ fn tokens(args: &Args) -> usize {
         Quantizer::Gptq => args.calibration_tokens,
         Quantizer::Rtn => args.mix.harm_tokens,
     };
-    wanted as usize + args.refine_steps * (args.refine_sequences * args.window) as usize
+    wanted as usize + args.refine_steps * (args.refine_sequences * args.context) as usize
 }
 
 /// The calibration text as the model reads it.
@@ -203,13 +203,13 @@ fn read(args: &Args, weights: &Weights, file: &Path) -> Result<Windows> {
     let text = read_text(file)?;
     // Of a text that is only sampled, all of it is of interest.
     let tokens = tokens(args).max(args.calibration_tokens as usize);
-    windows(weights, &text, tokens, args.window as usize)
+    windows(weights, &text, tokens, args.context as usize)
         .with_context(|| format!("the text in {}", file.display()))
 }
 
 /// A text that the model writes itself.
 fn written(args: &Args, weights: &Weights, ui: &Ui) -> Result<Windows> {
-    let window = args.window as usize;
+    let window = args.context as usize;
     let sequences = (tokens(args) / window).max(1);
     let bar = ui.bar("writing a text", Some((sequences * window) as u64), Unit::Steps);
     let heard = bar.clone();

@@ -11,7 +11,7 @@ use crate::{
     quant::Matrix,
     tensor::Tensor,
 };
-use record::KvFormat;
+use record::{KvFormat, Window};
 
 /// More layers than any published model has.
 const MAX_LAYERS: usize = 1024;
@@ -165,6 +165,27 @@ fn positive(field: &str, value: f64) -> Result<f64> {
     }
 }
 
+/// Tokens of a text whose cache drops old ones: their angles are in a table.
+const MOST_POSITIONS: usize = 1 << 20;
+
+/// Whether a cache may keep these tokens alone.
+fn can_keep(window: Window, spec: &Spec) -> Result<()> {
+    let kept = window.tokens();
+    if kept > spec.positions {
+        let message = format!(
+            "a cache of {kept} tokens, the model has {} positions: use a smaller --window",
+            spec.positions
+        );
+        return Err(Error::unsupported(message));
+    }
+    match spec.windows.iter().flatten().min() {
+        Some(own) if *own < kept => Err(Error::unsupported(format!(
+            "a cache of {kept} tokens, the model's own layers see {own}: use a smaller --window"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// A decoder with its head. As a model it reads text alone; models that read more put their
 /// own rows between [`TextDecoder::embed`] and [`TextDecoder::logits`].
 pub(crate) struct TextDecoder {
@@ -175,6 +196,8 @@ pub(crate) struct TextDecoder {
     spec: Spec,
     /// How keys and values are stored.
     kv: KvFormat,
+    /// Which tokens a cache keeps, all where there is none.
+    window: Option<Window>,
 }
 
 struct Layer {
@@ -239,18 +262,28 @@ impl TextDecoder {
             true => weights.tied(&head, &source, &words)?,
             false => weights.matrix(&head, vocabulary, hidden)?,
         };
-        Ok(TextDecoder { words, layers, norm, head, spec, kv: weights.kv() })
+        let (kv, window) = (weights.kv(), weights.window());
+        if let Some(window) = window {
+            can_keep(window, &spec)?;
+        }
+        Ok(TextDecoder { words, layers, norm, head, spec, kv, window })
     }
 
     /// Room for `batch` sequences of up to `capacity` tokens.
     pub(crate) fn state(&self, device: &Device, batch: usize, capacity: usize) -> Result<State> {
-        let Spec { kv_heads, width, theta, scaling, positions, .. } = self.spec;
+        let Spec { kv_heads, width, theta, scaling, .. } = self.spec;
+        let positions = self.positions();
         if capacity > positions {
             let message = format!("{capacity} tokens, the model has {positions} positions");
             return Err(Error::input("input_ids", message));
         }
-        let shape = CacheShape { format: self.kv, batch, heads: kv_heads, width, capacity };
-        let cache = KvCache::new(device, self.layers.len(), shape);
+        let ring = self.window.filter(|window| window.tokens() < capacity);
+        let room = ring.map_or(capacity, Window::tokens);
+        let shape = CacheShape { format: self.kv, batch, heads: kv_heads, width, capacity: room };
+        let mut cache = KvCache::new(device, self.layers.len(), shape);
+        if let Some(window) = ring {
+            cache = cache.as_ring(window.sinks as usize);
+        }
         let angles = Angles::new(device, capacity, width, theta, scaling);
         Ok(State { angles: Some(angles), ..State::new(cache) })
     }
@@ -304,8 +337,17 @@ impl Decoder for TextDecoder {
         self.logits(device, state, self.embed(device, ids), rows)
     }
 
+    fn kept(&self) -> Option<usize> {
+        self.window.map(Window::tokens)
+    }
+
+    /// Where old tokens make room a text never ends: distances in the cache are those that were trained.
     fn positions(&self) -> usize {
-        self.spec.positions
+        if self.window.is_some() {
+            MOST_POSITIONS.max(self.spec.positions)
+        } else {
+            self.spec.positions
+        }
     }
 
     fn vocabulary(&self) -> usize {

@@ -56,12 +56,14 @@ impl<'a> Numbers<'a> {
     }
 }
 
+/// With `sinks` there are queries of their own for so many keys from the first.
 pub(super) fn cpu(
     q: &[f32],
     [k, v]: [Numbers<'_>; 2],
     sizes: &Sizes,
     layout: &Layout,
     how: Attention<'_>,
+    sinks: Option<(&[f32], usize)>,
 ) -> Vec<f32> {
     let Sizes { batch, tokens, width, keys, before } = *sizes;
     let Attention { heads, kv_heads, scale, .. } = how;
@@ -94,7 +96,15 @@ pub(super) fn cpu(
                 // Beyond the last key the last one again: what comes of it is not taken.
                 let places: [usize; KEYS] = array::from_fn(|i| (first + i).min(seen.end - 1));
                 let places = places.map(|key| base + key * layout.token);
-                let products = products(query, k.heads(places, width, &mut room));
+                let met = k.heads(places, width, &mut room);
+                let mut products = products(query, met);
+                if let Some((queries, count)) = sinks
+                    && first < count
+                {
+                    let theirs = self::products(&queries[at * width..][..width], met);
+                    products[..(count - first).min(KEYS)]
+                        .copy_from_slice(&theirs[..(count - first).min(KEYS)]);
+                }
                 for (key, product) in (first..seen.end).zip(products) {
                     let visible = mask.is_none_or(|mask| mask[key] > 0.5);
                     let score = product * scale + bias.map_or(0.0, |bias| bias[key]);

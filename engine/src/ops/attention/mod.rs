@@ -5,6 +5,7 @@ mod cpu;
 #[cfg(not(target_arch = "wasm32"))]
 mod gradient;
 mod kernels;
+mod ring;
 mod step;
 
 #[cfg(test)]
@@ -178,12 +179,12 @@ fn attend(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention<'_>) -
             let values = match kv {
                 KeysValues::Plain { k, v } => {
                     let kv = [k, v].map(|numbers| Numbers::Plain(numbers.f32s()));
-                    cpu(q.f32s(), kv, &sizes, &layout, how)
+                    cpu(q.f32s(), kv, &sizes, &layout, how, None)
                 }
                 KeysValues::Cached(cache, layer) => {
                     let words = cache.cpu(layer);
                     let kv = [0, 1].map(|at| Numbers::of(&words[at], rows.map(|rows| rows[at])));
-                    cpu(q.f32s(), kv, &sizes, &layout, how)
+                    cpu(q.f32s(), kv, &sizes, &layout, how, None)
                 }
             };
             Tensor::from_f32(&shape, values)
@@ -225,7 +226,7 @@ fn attend(device: &Device, q: &Tensor, kv: KeysValues<'_>, how: Attention<'_>) -
                         None => Numbers::Plain(x[1 + at].f32s()),
                         Some(rows) => Numbers::Rows(x[1 + at].u32s(), rows[at]),
                     });
-                    Tensor::from_f32(x[0].shape(), cpu(x[0].f32s(), kv, &sizes, &layout, how))
+                    Tensor::from_f32(x[0].shape(), cpu(x[0].f32s(), kv, &sizes, &layout, how, None))
                 });
             };
             let blocks = tokens.div_ceil(queries(&kernel));

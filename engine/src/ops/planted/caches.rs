@@ -6,6 +6,12 @@ pub(super) const FAULTS: &[Fault] = &[
     ("attention_step_rows", "codes[quad + 4u] << 4u", "codes[quad + 4u]", "a high half of a byte"),
     ("attention_step_rows", "first + quad - own + i", "first + i", "each block turns for itself"),
     ("attention_step_rows", "chunk + 1u", "chunk", "the second scale of a word"),
+    (
+        "attention_step_rows",
+        "turned_block(3u * QUADS",
+        "turned_block(0u * QUADS",
+        "a query for sinks",
+    ),
     ("attention_step_rows", "turning[lane] = total", "turning[lane] = -total", "outputs turn back"),
     ("attention_step_rows", "first + chunk * 8u", "first", "each chunk has its extreme"),
     ("bytes", "word ^ 0x80808080u", "word", "signed bytes"),
