@@ -20,7 +20,7 @@ const BOTTOM: f64 = 44.0;
 /// Bits that can have a line.
 const BITS: [f64; 11] = [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 16.0, 32.0];
 /// What a label below the plot takes.
-const TICK: f64 = 44.0;
+const TICK: f64 = 60.0;
 /// Marks that differ in shape, so that engines can be told apart without colour.
 const SHAPES: [&str; 4] = [
     "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
@@ -241,7 +241,7 @@ fn decades(scale: &Scale) -> impl Iterator<Item = f64> + use<> {
 }
 
 /// A decade as a plain number of nats.
-pub(super) fn decade_text(decade: f64) -> String {
+fn decade_text(decade: f64) -> String {
     match decade {
         least if least <= LEAST.log10() => "≤ 1e-6".to_owned(),
         small if small < 0.0 => format!("{:.*}", -small as usize, 10f64.powf(small)),

@@ -1,7 +1,7 @@
 //! How a divergence grows along a text: a small line for each cache that is not whole, and beside it what the weights
 //! cost alone.
 
-use super::{Evaluation, LEAST, chart::decade_text, nats};
+use super::{Evaluation, LEAST, divergence, nats};
 use serde::Serialize;
 
 /// The plot: left, top, right, bottom.
@@ -20,7 +20,7 @@ pub struct Depth {
     pub path: String,
     /// That of the same weights with a whole cache; empty where nobody measured them.
     pub whole: String,
-    /// Labels of the lowest and the highest line.
+    /// The least and the most of all that is drawn.
     pub ends: [String; 2],
     /// Tokens of a sequence.
     pub context: usize,
@@ -34,8 +34,9 @@ pub(super) fn depths(evaluations: &[&Evaluation]) -> Vec<Depth> {
         |it: &Evaluation| evaluations.iter().find(|other| it.differs_in_cache_from(other)).copied();
     let drawn = told.iter().copied().chain(told.iter().filter_map(|it| beside(it)));
     let all: Vec<f64> = drawn.flat_map(heights).filter(|height| height.is_finite()).collect();
-    let least = all.iter().copied().fold(f64::INFINITY, f64::min).floor();
-    let most = all.iter().copied().fold(f64::NEG_INFINITY, f64::max).ceil().max(least + 1.0);
+    let least = all.iter().copied().fold(f64::INFINITY, f64::min);
+    // What hardly changes is drawn as such.
+    let most = all.iter().copied().fold(f64::NEG_INFINITY, f64::max).max(least + 0.5);
     if all.is_empty() {
         return Vec::new();
     }
@@ -45,7 +46,7 @@ pub(super) fn depths(evaluations: &[&Evaluation]) -> Vec<Depth> {
         words: words(it),
         path: path(it, [least, most]),
         whole: beside(it).map(|whole| path(whole, [least, most])).unwrap_or_default(),
-        ends: [least, most].map(decade_text),
+        ends: [least, most].map(|decade| divergence(10f64.powf(decade))),
         context: it.text.context,
     };
     told.into_iter().map(line).collect()
@@ -102,7 +103,7 @@ mod tests {
         let lines = depths(&[&whole, &few]);
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!(line.words, "0.100 nats in the first 8 tokens, 1.00 nats in the last 8");
-        assert_eq!(line.ends, ["0.01", "1"]);
+        assert_eq!(line.ends, ["0.0800", "1.00"]);
         assert_eq!((line.path.matches('M').count(), line.path.matches('L').count()), (2, 1));
         assert_eq!(line.whole.matches('L').count(), 1);
         assert!(line.path.ends_with(" 8.0"), "the most is at the top: {}", line.path);
