@@ -46,7 +46,9 @@ impl Beside {
             .with_context(context)?;
         serde_json::to_writer(&mut file, report).with_context(context)?;
         file.write_all(b"\n").and_then(|()| file.as_file().sync_all()).with_context(context)?;
-        let path = file.path().with_extension(END);
+        let name = file.path().with_extension(END);
+        // As `read` names it: that of a temporary file is absolute in any case.
+        let path = self.folder.join(name.file_name().unwrap_or_default());
         file.persist(&path).with_context(context)?;
         Ok(path)
     }

@@ -17,8 +17,8 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
-/// Bits that can have a line.
-const BITS: [f64; 11] = [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 16.0, 32.0];
+/// Bits that can have a line, those that are wanted most first.
+const BITS: [f64; 11] = [4.0, 8.0, 2.0, 16.0, 32.0, 3.0, 6.0, 5.0, 1.0, 2.5, 1.5];
 /// What a label below the plot takes.
 const TICK: f64 = 60.0;
 /// Marks that differ in shape, so that engines can be told apart without colour.
@@ -252,12 +252,13 @@ fn decade_text(decade: f64) -> String {
 /// Lines for bits, as many as labels have room.
 fn bits(scale: &Scale, across: impl Fn(f64) -> f64) -> Vec<Tick> {
     let [low, high] = scale.bits;
-    let mut end = f64::NEG_INFINITY;
+    let mut taken: Vec<f64> = Vec::new();
     let inside = BITS.iter().filter(|bits| (low..=high).contains(&bits.log2()));
     let ticks = inside.filter_map(|bits| {
         let at = across(bits.log2());
-        (at - end >= TICK).then(|| {
-            end = at;
+        let has_room = taken.iter().all(|other| (at - other).abs() >= TICK);
+        has_room.then(|| {
+            taken.push(at);
             Tick { at: format!("{at:.1}"), text: format!("{bits} bits") }
         })
     });

@@ -20,7 +20,7 @@ pub struct Depth {
     pub path: String,
     /// That of the same weights with a whole cache; empty where nobody measured them.
     pub whole: String,
-    /// The least and the most of all that is drawn.
+    /// The least and the most of all that these caches cost.
     pub ends: [String; 2],
     /// Tokens of a sequence.
     pub context: usize,
@@ -32,8 +32,8 @@ pub(super) fn depths(evaluations: &[&Evaluation]) -> Vec<Depth> {
     let told: Vec<&Evaluation> = evaluations.iter().filter(told).copied().collect();
     let beside =
         |it: &Evaluation| evaluations.iter().find(|other| it.differs_in_cache_from(other)).copied();
-    let drawn = told.iter().copied().chain(told.iter().filter_map(|it| beside(it)));
-    let all: Vec<f64> = drawn.flat_map(heights).filter(|height| height.is_finite()).collect();
+    let heights = told.iter().flat_map(|it| heights(it));
+    let all: Vec<f64> = heights.filter(|height| height.is_finite()).collect();
     let least = all.iter().copied().fold(f64::INFINITY, f64::min);
     // What hardly changes is drawn as such.
     let most = all.iter().copied().fold(f64::NEG_INFINITY, f64::max).max(least + 0.5);
@@ -60,7 +60,8 @@ fn heights(it: &Evaluation) -> impl Iterator<Item = f64> {
     })
 }
 
-/// A line through the middles of the stretches. What is no number interrupts it.
+/// A line through the middles of the stretches. What is no number interrupts it, and what is beyond the scale lies on its
+/// edge.
 fn path(it: &Evaluation, [least, most]: [f64; 2]) -> String {
     let [left, top, right, bottom] = PLOT;
     let end = it.fidelity.by_position.last().map_or(1, |stretch| stretch.end.max(1));
@@ -70,7 +71,7 @@ fn path(it: &Evaluation, [least, most]: [f64; 2]) -> String {
         if height.is_finite() {
             let middle = (stretch.first as f64 + stretch.end as f64) / 2.0 / end as f64;
             let x = left + (right - left) * middle;
-            let y = bottom - (bottom - top) * (height - least) / (most - least);
+            let y = bottom - (bottom - top) * (height.clamp(least, most) - least) / (most - least);
             path += &format!("{}{x:.1} {y:.1}", if is_new { 'M' } else { 'L' });
         }
         is_new = !height.is_finite();
@@ -103,7 +104,7 @@ mod tests {
         let lines = depths(&[&whole, &few]);
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!(line.words, "0.100 nats in the first 8 tokens, 1.00 nats in the last 8");
-        assert_eq!(line.ends, ["0.0800", "1.00"]);
+        assert_eq!(line.ends, ["0.100", "1.00"]);
         assert_eq!((line.path.matches('M').count(), line.path.matches('L').count()), (2, 1));
         assert_eq!(line.whole.matches('L').count(), 1);
         assert!(line.path.ends_with(" 8.0"), "the most is at the top: {}", line.path);

@@ -8,14 +8,14 @@ const LINE: f64 = 13.0;
 const MARK: f64 = 6.0;
 /// How far labels are from their marks: close by, else a little away, with a line between them.
 const DISTANCES: [f64; 4] = [9.0, 20.0, 34.0, 50.0];
-/// Where a label is tried, seen from its mark.
+/// Where a label is tried, seen from its mark: first where a front that falls to the right leaves room.
 const DIRECTIONS: [(f64, f64); 8] = [
-    (1.0, 0.0),
     (0.8, -0.8),
-    (0.8, 0.8),
+    (1.0, 0.0),
     (-1.0, 0.0),
-    (-0.8, -0.8),
     (-0.8, 0.8),
+    (0.8, 0.8),
+    (-0.8, -0.8),
     (0.0, -1.0),
     (0.0, 1.0),
 ];

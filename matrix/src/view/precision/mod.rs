@@ -151,8 +151,19 @@ fn section(all: &[&Evaluation]) -> Section {
         texts: groups.iter().map(|group| on_text(group)).collect(),
         rows: all.iter().map(|it| row(it, is_best(it))).collect(),
         memory: memory(all),
-        plans: all.iter().filter_map(|it| Plan::of(it)).collect(),
+        plans: plans(all),
     }
+}
+
+/// The mixes; those that differ in their caches or texts alone are one.
+fn plans(all: &[&Evaluation]) -> Vec<Plan> {
+    let mut distinct: Vec<&Evaluation> = Vec::new();
+    for it in all {
+        if !distinct.iter().any(|known| known.matrices == it.matrices) {
+            distinct.push(it);
+        }
+    }
+    distinct.into_iter().filter_map(Plan::of).collect()
 }
 
 fn on_text(group: &[&Evaluation]) -> OnText {
@@ -200,5 +211,5 @@ fn divergence(kl: f64) -> String {
 
 /// The same with its unit.
 fn nats(kl: f64) -> String {
-    format!("{} nats", divergence(kl))
+    format!("{} nats", divergence(kl).replace('<', "less than"))
 }

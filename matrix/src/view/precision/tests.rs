@@ -7,6 +7,7 @@ fn evaluations() -> Vec<Evaluation> {
     let mut mixed = own("adaptive", 5.1, 0.08);
     mixed.matrices =
         vec![matrix("model.layers.0.mlp.up_proj.weight", 4), matrix("lm_head.weight", 8)];
+    few.matrices.clone_from(&mixed.matrices);
     let mut elsewhere = own("2", 2.5, 0.01);
     elsewhere.text.name = "other.txt".to_owned();
     let all = [own("8", 8.5, 0.001), own("4", 4.5, 0.09), few, mixed, elsewhere];
