@@ -4,10 +4,11 @@
 //! the lowest line, which is labelled for it. A page has each chart twice, for wide and for narrow screens.
 
 use super::{
-    Evaluation, LEAST,
+    Evaluation,
     front::front,
-    labels::{Area, place},
+    labels::{Area, Placed, place},
     nats,
+    scale::{Scale, Tick},
 };
 use crate::view::figure;
 use serde::Serialize;
@@ -17,10 +18,6 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
-/// Bits that can have a line, those that are wanted most first.
-const BITS: [f64; 11] = [4.0, 8.0, 2.0, 16.0, 32.0, 3.0, 6.0, 5.0, 1.0, 2.5, 1.5];
-/// What a label below the plot takes.
-const TICK: f64 = 60.0;
 /// Marks that differ in shape, so that engines can be told apart without colour.
 const SHAPES: [&str; 4] = [
     "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
@@ -55,15 +52,6 @@ pub struct Drawing {
     pub marks: Vec<Mark>,
     /// Marks whose labels have no room.
     pub unlabelled: usize,
-}
-
-/// A labelled line.
-#[derive(Clone, Debug, Serialize)]
-pub struct Tick {
-    /// Its place along its axis.
-    pub at: String,
-    /// Its label.
-    pub text: String,
 }
 
 /// An evaluation.
@@ -116,9 +104,10 @@ impl Chart {
             |it: &&&Evaluation| it.bpw.is_finite() && it.bpw > 0.0 && it.fidelity.kl.is_finite();
         let drawn: Vec<&Evaluation> = evaluations.iter().filter(is_drawn).copied().collect();
         let engines = engines(&drawn);
-        let scale = Scale::of(&drawn)?;
-        let drawings =
-            [[760.0, 400.0], [360.0, 340.0]].map(|size| draw(&drawn, &engines, &scale, size));
+        if drawn.is_empty() {
+            return None;
+        }
+        let drawings = [[760.0, 400.0], [360.0, 340.0]].map(|size| draw(&drawn, &engines, size));
         let legend = engines.iter().enumerate().map(|(at, name)| Key {
             shape: SHAPES[at % SHAPES.len()],
             series: at % SHAPES.len(),
@@ -142,44 +131,10 @@ fn engines(drawn: &[&Evaluation]) -> Vec<String> {
     [own.join(", ")].into_iter().chain(peers).collect()
 }
 
-/// What the axes reach from and to: bits as logarithms to the base of 2, nats to that of 10.
-struct Scale {
-    bits: [f64; 2],
-    decades: [f64; 2],
-}
-
-impl Scale {
-    fn of(drawn: &[&Evaluation]) -> Option<Scale> {
-        let reach = |values: &mut dyn Iterator<Item = f64>| {
-            values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| {
-                [low.min(value), high.max(value)]
-            })
-        };
-        let [narrowest, widest] = reach(&mut drawn.iter().map(|it| it.bpw.log2()));
-        let [least, most] = reach(&mut drawn.iter().map(|it| height(it)));
-        let bits = [narrowest - 0.25, widest + 0.25];
-        let decades = [least.floor(), most.ceil().max(least.floor() + 1.0)];
-        (!drawn.is_empty()).then_some(Scale { bits, decades })
-    }
-}
-
-/// Where a divergence stands, in decades.
-fn height(it: &Evaluation) -> f64 {
-    it.fidelity.kl.max(LEAST).log10()
-}
-
-fn draw(
-    drawn: &[&Evaluation],
-    engines: &[String],
-    scale: &Scale,
-    [width, tall]: [f64; 2],
-) -> Drawing {
+fn draw(drawn: &[&Evaluation], engines: &[String], [width, tall]: [f64; 2]) -> Drawing {
     let plot = Area { left: LEFT, top: TOP, right: width - RIGHT, bottom: tall - BOTTOM };
-    let part = |[low, high]: [f64; 2], value: f64| (value - low) / (high - low);
-    let across = |bits: f64| plot.left + (plot.right - plot.left) * part(scale.bits, bits);
-    let down = |decade: f64| plot.bottom - (plot.bottom - plot.top) * part(scale.decades, decade);
-    let places: Vec<(f64, f64)> =
-        drawn.iter().map(|it| (across(it.bpw.log2()), down(height(it)))).collect();
+    let scale = Scale::of(drawn, plot);
+    let places: Vec<(f64, f64)> = drawn.iter().map(|it| scale.place(it)).collect();
     let labels: Vec<String> = drawn.iter().map(|it| it.label()).collect();
     let placed = place(&places, &labels, Area { right: width - 2.0, ..plot });
     let front = front(drawn);
@@ -189,24 +144,7 @@ fn draw(
     });
     let marks = drawn.iter().zip(&places).zip(placed.iter().zip(labels));
     let marks = marks.map(|((it, (x, y)), (placed, text))| {
-        let own = if it.is_peer() {
-            engines.iter().skip(1).position(|name| *name == it.engine)
-        } else {
-            None
-        };
-        let series = own.map_or(0, |at| at + 1) % SHAPES.len();
-        let label = placed.map(|placed| {
-            let Area { left, right, top, bottom } = placed.area;
-            let middle = (top + bottom) / 2.0;
-            let near = x.clamp(left, right);
-            let leader = format!("M{x:.1} {y:.1}L{near:.1} {middle:.1}");
-            Label {
-                x: format!("{left:.1}"),
-                y: format!("{middle:.1}"),
-                text,
-                leader: if placed.is_led { leader } else { String::new() },
-            }
-        });
+        let series = series(it, engines);
         Mark {
             x: format!("{x:.1}"),
             y: format!("{y:.1}"),
@@ -214,55 +152,39 @@ fn draw(
             series,
             is_hollow: !it.cache.is_whole,
             tip: tip(it),
-            label,
+            label: placed.map(|placed| label(text, (*x, *y), placed)),
         }
     });
     Drawing {
         size: [width as u32, tall as u32],
         plot: [plot.left, plot.top, plot.right, plot.bottom].map(|at| at as u32),
-        nats: decades(scale)
-            .map(|decade| Tick { at: format!("{:.1}", down(decade)), text: decade_text(decade) })
-            .collect(),
-        bits: bits(scale, across),
+        nats: scale.nats(),
+        bits: scale.bits(),
         front: path.collect(),
         unlabelled: placed.iter().filter(|placed| placed.is_none()).count(),
         marks: marks.collect(),
     }
 }
 
+/// The number of an engine among them, of which the first is this one.
+fn series(it: &Evaluation, engines: &[String]) -> usize {
+    let peer = engines.iter().skip(1).position(|name| it.is_peer() && *name == it.engine);
+    peer.map_or(0, |at| at + 1) % SHAPES.len()
+}
+
+fn label(text: String, (x, y): (f64, f64), Placed { area, is_led }: Placed) -> Label {
+    let Area { left, right, top, bottom } = area;
+    let middle = (top + bottom) / 2.0;
+    let leader = match is_led {
+        true => format!("M{x:.1} {y:.1}L{:.1} {middle:.1}", x.clamp(left, right)),
+        false => String::new(),
+    };
+    Label { x: format!("{left:.1}"), y: format!("{middle:.1}"), text, leader }
+}
+
 fn tip(it: &Evaluation) -> String {
     let (bpw, divergence) = (figure::bpw(it.bpw), nats(it.fidelity.kl));
     format!("{} by {}: {bpw} bits a weight, {divergence}", it.name(), it.engine)
-}
-
-fn decades(scale: &Scale) -> impl Iterator<Item = f64> + use<> {
-    let [low, high] = scale.decades;
-    (low as i64..=high as i64).map(|decade| decade as f64)
-}
-
-/// A decade as a plain number of nats.
-fn decade_text(decade: f64) -> String {
-    match decade {
-        least if least <= LEAST.log10() => "≤ 1e-6".to_owned(),
-        small if small < 0.0 => format!("{:.*}", -small as usize, 10f64.powf(small)),
-        other => format!("{:.0}", 10f64.powf(other)),
-    }
-}
-
-/// Lines for bits, as many as labels have room.
-fn bits(scale: &Scale, across: impl Fn(f64) -> f64) -> Vec<Tick> {
-    let [low, high] = scale.bits;
-    let mut taken: Vec<f64> = Vec::new();
-    let inside = BITS.iter().filter(|bits| (low..=high).contains(&bits.log2()));
-    let ticks = inside.filter_map(|bits| {
-        let at = across(bits.log2());
-        let has_room = taken.iter().all(|other| (at - other).abs() >= TICK);
-        has_room.then(|| {
-            taken.push(at);
-            Tick { at: format!("{at:.1}"), text: format!("{bits} bits") }
-        })
-    });
-    ticks.collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The context of the precision page: what each precision of a model costs on a text, and what it takes.
 //!
-//! [`evaluation`] is what the page is made of, [`front`] which of them no other beats; [`chart`] with [`labels`] draws
-//! divergence against bits, [`memory`] bars, [`depth`] divergence along a text, [`plan`] the widths of a mix. Models are
-//! told apart by what they are compared with, and divergences are compared only on one text read in one way.
+//! `evaluation` is what the page is made of, `front` which of them no other beats; [`chart`] draws divergence against
+//! bits, with the axes of [`scale`] and names where `labels` finds room; [`memory`] has bars, [`depth`] divergence along a
+//! text, [`plan`] the widths of a mix. Models are told apart by what they are compared with, and divergences are compared
+//! only on one text read in one way.
 
 pub mod chart;
 pub mod depth;
@@ -13,6 +14,7 @@ pub mod memory;
 pub mod plan;
 #[cfg(test)]
 mod sample;
+pub mod scale;
 #[cfg(test)]
 mod tests;
 
