@@ -66,3 +66,4 @@ pub mod weights;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{answer_blocking, opened_gpu};
+pub use probe::engine_info;

@@ -80,7 +80,8 @@ fn reason_of(webnn: &Webnn) -> String {
     format!("navigator.ml.createContext: {}", errors.join("; "))
 }
 
-pub(crate) fn engine_info(device: Option<&Device>) -> EngineInfo {
+/// Which engine this is, and with a device what its kernels have at their disposal.
+pub fn engine_info(device: Option<&Device>) -> EngineInfo {
     EngineInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: option_env!("ENGINE_COMMIT").unwrap_or("unknown").to_owned(),

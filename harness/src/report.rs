@@ -3,12 +3,12 @@
 use crate::{
     outputs,
     outputs::OutputArgs,
-    store::{self, Source},
+    store::{self, Evaluations, Source},
     ui::Ui,
 };
 use anyhow::Result;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What `report` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,11 +19,17 @@ Examples:
   cargo harness report --list
       the runs that are stored
   cargo harness report --records nightly.jsonl --output-matrix nightly.html
-      a run that was recorded elsewhere")]
+      a run that was recorded elsewhere
+  cargo harness report --output-precision precision.html
+      also what few bits cost, as far as `evaluate` has measured it")]
 pub struct ReportArgs {
     /// Where records and reports are.
     #[command(flatten)]
     pub outputs: OutputArgs,
+
+    /// Write a page with all evaluations that `evaluate` has kept.
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub output_precision: Option<PathBuf>,
 
     /// Read this file of JSON lines instead of the database.
     #[arg(long, value_name = "FILE", conflicts_with = "db")]
@@ -40,6 +46,9 @@ pub struct ReportArgs {
 
 /// Renders a stored run, or lists the runs.
 pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {
+    if let Some(path) = &args.output_precision {
+        precision(args, path, ui)?;
+    }
     let source = Source::open(args.outputs.db.as_deref(), args.records.as_deref(), ui)?;
     let runs = source.runs()?;
     if args.list {
@@ -49,8 +58,21 @@ pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {
         }
         return Ok(());
     }
+    if args.output_precision.is_some() && args.run.is_none() && runs.is_empty() {
+        ui.say("no run is stored yet, so there are no other pages");
+        return Ok(());
+    }
     let run_id = store::select(&runs, args.run.as_deref().unwrap_or("latest"), ui)?;
     let records = source.records(&run_id)?;
     let devices = store::devices(args.outputs.db.as_deref(), &records);
     outputs::write(&records, &devices, &args.outputs, ui)
+}
+
+/// The page of evaluations, which belong to no run.
+fn precision(args: &ReportArgs, path: &Path, ui: &Ui) -> Result<()> {
+    let (evaluations, broken) = Evaluations::of(args.outputs.db.as_deref())?.all();
+    broken.iter().for_each(|error| ui.warn(format!("{error:#}")));
+    outputs::html::precision(&evaluations, path)?;
+    ui.say(format!("wrote {}", path.display()));
+    Ok(())
 }

@@ -1,4 +1,5 @@
-//! Records to self-contained HTML: the compatibility matrix and the performance report.
+//! Records to self-contained HTML: the compatibility matrix and the performance report. Two more pages are made of
+//! other reports: of single ops, and of what few bits cost.
 //!
 //! The folder follows the data: [`grid`] sorts records into rows, columns and boxes and knows
 //! nothing of HTML; [`view`] turns a grid into plain structs of text that the templates print as
@@ -73,4 +74,10 @@ pub fn performance(records: &[Record]) -> Result<view::Performance<'_>, Error> {
 /// most, and calls beside it.
 pub fn bench(runs: &[view::bench::BenchRun]) -> view::bench::Bench {
     view::bench::Bench::of(runs)
+}
+
+/// The page of what few bits cost as one HTML file, which is written by its `Display`: for each model the divergence of
+/// every evaluation against its bits, and what it takes.
+pub fn precision(evaluations: &[view::precision::Evaluation]) -> view::precision::PrecisionPage {
+    view::precision::PrecisionPage::of(evaluations)
 }

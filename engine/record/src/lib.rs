@@ -12,6 +12,7 @@ mod cell;
 mod cost;
 mod environment;
 mod expectation;
+mod fidelity;
 mod flag;
 mod infer;
 mod mix;
@@ -34,6 +35,7 @@ pub use environment::{
     Storage, VariantTrial, Webnn, WebnnContext,
 };
 pub use expectation::{Expectation, Verdict};
+pub use fidelity::{Fidelity, Stretch};
 pub use flag::Flag;
 pub use infer::{
     Chat, Empty, Finding, Generation, InferRequest, Inference, Label, Place, Question,

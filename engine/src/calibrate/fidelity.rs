@@ -10,37 +10,22 @@ use crate::{
     device::{Device, MatrixId, Products},
     error::{Error, Result},
     load::Loaded,
-    models::{Model, Rows},
+    models::{Decoder, Model, Rows},
     packing::Weights,
     quant::{CHUNK, Matrix},
     threads,
 };
 use pollster::block_on;
-use record::Precision;
-use serde::Serialize;
+use record::{Fidelity, Precision, Stretch};
 use std::{collections::BTreeMap, rc::Rc};
 
 /// Sequences that are read at once: logits of a large vocabulary take hundreds of megabytes.
 const AT_ONCE: usize = 2;
+/// Parts of a sequence that are told apart, at most.
+const STRETCHES: usize = 16;
 
-/// What two models have in common, over all tokens of a text.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Fidelity {
-    /// Tokens that were compared: each is told what precedes it in its own sequence.
-    pub tokens: usize,
-    /// Mean Kullback-Leibler divergence of the model from the reference, in nats.
-    pub kl: f64,
-    /// What it is below for 99 of 100 tokens.
-    pub kl_p99: f64,
-    /// Share of tokens for which both expect the same one most.
-    pub top1: f64,
-    /// Perplexity of the model.
-    pub perplexity: f64,
-    /// Perplexity of the reference.
-    pub reference_perplexity: f64,
-}
-
-/// Forces the tokens of `text` through two models. Products are computed in floats with dequantised weights.
+/// Forces the tokens of `text` through two models. Products are computed in floats with dequantised weights. Also says
+/// how many bytes each token takes in the key-value cache of the second.
 ///
 /// # Errors
 /// When weights cannot be read, or a model does not generate tokens of the same vocabulary.
@@ -49,7 +34,7 @@ pub fn fidelity(
     model: (&Weights, &Precision),
     text: &Windows,
     heard: &Heard,
-) -> Result<Fidelity> {
+) -> Result<(Fidelity, u64)> {
     use_all_processors();
     let [reference, model] = [Opened::of(reference)?, Opened::of(model)?];
     let mut tokens = Vec::new();
@@ -72,7 +57,7 @@ pub fn fidelity(
         tokens.extend(compared.into_iter().flatten());
         heard(tokens.len() as u64);
     }
-    Ok(summed(tokens))
+    Ok((summed(&tokens, text.length), model.token_bytes(text)?))
 }
 
 /// A model in main memory, whose products are computed here.
@@ -91,12 +76,15 @@ impl Opened {
         Ok(Opened { loaded, device })
     }
 
+    /// Bytes of the cache of one token, of which each sequence is given room for one.
+    fn token_bytes(&self, text: &Windows) -> Result<u64> {
+        let state = decoder(&*self.loaded.model)?.begin(&self.device, text.inputs(), 1)?;
+        Ok(state.cache.bytes() / text.count as u64)
+    }
+
     /// Logits of all tokens of a text, and how many there are of each.
     fn logits(&self, text: &Windows) -> Result<(Vec<f32>, usize)> {
-        let Some(decoder) = self.loaded.model.decoder() else {
-            let message = "the model does not say what follows in a text; llama and qwen2 do";
-            return Err(Error::unsupported(message));
-        };
+        let decoder = decoder(&*self.loaded.model)?;
         let inputs = text.inputs();
         let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
         let state = decoder.begin(&self.device, inputs, ids.tokens)?;
@@ -107,6 +95,11 @@ impl Opened {
         let mut logits = block_on(self.device.take(vec![logits]))?;
         Ok((logits.remove(0), vocabulary))
     }
+}
+
+fn decoder(model: &dyn Model) -> Result<&dyn Decoder> {
+    let message = "the model does not say what follows in a text; llama and qwen2 do";
+    model.decoder().ok_or_else(|| Error::unsupported(message))
 }
 
 /// Products with dequantised weights.
@@ -172,22 +165,59 @@ impl Expected {
     }
 }
 
-fn summed(tokens: Vec<Token>) -> Fidelity {
-    let count = tokens.len().max(1) as f64;
+/// The figures of all tokens, which are those of sequences of `length` one after another.
+fn summed(tokens: &[Token], length: usize) -> Fidelity {
     let mut divergences: Vec<f64> = tokens.iter().map(|token| token.kl).collect();
     divergences.sort_by(f64::total_cmp);
-    let surprises: Vec<[f64; 2]> = tokens.iter().filter_map(|token| token.surprise).collect();
-    let perplexity = |which: usize| {
-        let sum: f64 = surprises.iter().map(|surprise| surprise[which]).sum();
-        (sum / surprises.len().max(1) as f64).exp()
-    };
+    let agreed = tokens.iter().filter(|token| token.agree).count();
+    let Sums { kl, perplexity, reference_perplexity, .. } = Sums::of(tokens.iter());
     Fidelity {
         tokens: tokens.len(),
-        kl: divergences.iter().sum::<f64>() / count,
+        kl,
         kl_p99: divergences.get(tokens.len() * 99 / 100).copied().unwrap_or(0.0),
-        top1: tokens.iter().filter(|token| token.agree).count() as f64 / count,
-        perplexity: perplexity(1),
-        reference_perplexity: perplexity(0),
+        top1: agreed as f64 / tokens.len().max(1) as f64,
+        perplexity,
+        reference_perplexity,
+        by_position: by_position(tokens, length),
+    }
+}
+
+/// The figures of each part of the sequences. A part has two positions at least, as the last token of a sequence has
+/// none behind it that could surprise.
+fn by_position(tokens: &[Token], length: usize) -> Vec<Stretch> {
+    let parts = STRETCHES.min(length / 2).max(1);
+    let stretch = |part: usize| {
+        let (first, end) = (part * length / parts, (part + 1) * length / parts);
+        let own = tokens.chunks(length).flat_map(|sequence| &sequence[first..end]);
+        let Sums { tokens, kl, perplexity, reference_perplexity } = Sums::of(own);
+        Stretch { first, end, tokens, kl, perplexity, reference_perplexity }
+    };
+    (0..parts).map(stretch).collect()
+}
+
+/// Means over some tokens.
+struct Sums {
+    tokens: usize,
+    kl: f64,
+    perplexity: f64,
+    reference_perplexity: f64,
+}
+
+impl Sums {
+    fn of<'a>(all: impl Iterator<Item = &'a Token>) -> Sums {
+        let (mut tokens, mut kl) = (0, 0.0);
+        let (mut surprised, mut surprise) = (0, [0.0; 2]);
+        for token in all {
+            tokens += 1;
+            kl += token.kl;
+            if let Some(nats) = token.surprise {
+                surprised += 1;
+                surprise = [surprise[0] + nats[0], surprise[1] + nats[1]];
+            }
+        }
+        let [reference_perplexity, perplexity] =
+            surprise.map(|nats| (nats / f64::from(surprised.max(1))).exp());
+        Sums { tokens, kl: kl / tokens.max(1) as f64, perplexity, reference_perplexity }
     }
 }
 
@@ -207,8 +237,36 @@ mod tests {
         assert!((of - 4f64.ln()).abs() < 1e-7 && (own - 2f64.ln()).abs() < 1e-7);
         let last = Token::of(&[0.0, 1.0], &[1.0, 0.0], None);
         assert!(!last.agree && last.surprise.is_none());
-        let all = summed(vec![same, other, last]);
+        let all = summed(&[same, other, last], 3);
         assert_eq!(all.tokens, 3);
         assert!((all.top1 - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn stretches_are_equal_parts_of_the_positions_and_together_all_tokens() {
+        // Two sequences of 40, in which a token diverges by its position and surprises each by a nat.
+        let token = |at: usize| Token {
+            kl: (at % 40) as f64,
+            agree: true,
+            surprise: (at % 40 < 39).then_some([1.0, 2.0]),
+        };
+        let tokens: Vec<Token> = (0..80).map(token).collect();
+        let found = summed(&tokens, 40);
+        let parts = &found.by_position;
+        assert_eq!(parts.len(), STRETCHES);
+        assert_eq!((parts[0].first, parts[15].end), (0, 40));
+        assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].first));
+        assert!(parts.iter().all(|part| [2, 3].contains(&(part.end - part.first))));
+        for part in parts {
+            let wanted = (part.first + part.end - 1) as f64 / 2.0;
+            assert!(part.kl == wanted && part.tokens == 2 * (part.end - part.first), "{part:?}");
+            let perplexities = [part.reference_perplexity.ln(), part.perplexity.ln()];
+            assert!((perplexities[0] - 1.0).abs() < 1e-12 && (perplexities[1] - 2.0).abs() < 1e-12);
+        }
+        let sum: f64 = parts.iter().map(|part| part.kl * part.tokens as f64).sum();
+        assert!((sum / 80.0 - found.kl).abs() < 1e-12);
+        // Sequences that are too short for so many have fewer.
+        assert_eq!(summed(&tokens[..18], 9).by_position.len(), 4);
+        assert_eq!(summed(&tokens[..1], 1).by_position.len(), 1);
     }
 }

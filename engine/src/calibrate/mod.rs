@@ -21,7 +21,7 @@ mod refine;
 mod text;
 
 pub use budget::within;
-pub use fidelity::{Fidelity, fidelity};
+pub use fidelity::fidelity;
 pub use harm::{Choice, Harm, harms, unmoved};
 pub use own::{own, writes};
 pub use refine::Refinement;

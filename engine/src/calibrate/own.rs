@@ -84,7 +84,7 @@ mod tests {
         let whole = Precision::of(Bits::Fixed(32));
         let perplexity = |text: &Windows| {
             let both = ((&weights, &whole), (&weights, &whole));
-            super::super::fidelity(both.0, both.1, text, &heard).unwrap().perplexity
+            super::super::fidelity(both.0, both.1, text, &heard).unwrap().0.perplexity
         };
         let (written, drawn) = (perplexity(&text), perplexity(&Windows::of(&rows, 12).unwrap()));
         assert!(written < drawn, "{written} {drawn}");

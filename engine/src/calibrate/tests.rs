@@ -1,5 +1,6 @@
 use super::*;
 use crate::weights::Folder;
+use record::Fidelity;
 use std::{
     fs,
     io::Cursor,
@@ -50,7 +51,7 @@ fn compared(reference: &Weights, model: &Weights, at: &str) -> Fidelity {
     let heard: Heard = Rc::new(|_| ());
     let whole = Precision::of(Bits::Fixed(32));
     let text = sequences(77, 4, 24);
-    fidelity((reference, &whole), (model, &precision(at)), &text, &heard).unwrap()
+    fidelity((reference, &whole), (model, &precision(at)), &text, &heard).unwrap().0
 }
 
 /// Tied and untied heads, biases, columns that fill no chunk, and a matrix inside that has as many outputs as
@@ -71,6 +72,25 @@ fn a_calibrated_model_is_nearer_to_its_own_than_a_rounded_one() {
             assert!(calibrated.tokens == 96 && calibrated.kl > 0.0);
         }
     }
+}
+
+/// Four bytes for each key and value of each head and layer, half of them at 16 bits, and of few bits the scales too.
+#[test]
+fn a_token_takes_what_its_keys_and_values_do() {
+    let model = opened(&zoo("llama/llama-gqa"));
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(zoo("llama/llama-gqa").join("config.json")).unwrap())
+            .unwrap();
+    let size = |field: &str| config[field].as_u64().unwrap();
+    let width = size("head_dim");
+    let whole = size("num_hidden_layers") * 2 * size("num_key_value_heads") * width * 4;
+    let taken = |at| {
+        let (heard, text): (Heard, _) = (Rc::new(|_| ()), sequences(1, 3, 8));
+        let whole = Precision::of(Bits::Fixed(32));
+        fidelity((&model, &whole), (&model, &precision(at)), &text, &heard).unwrap().1
+    };
+    assert_eq!([taken("32"), taken("4-bit"), taken("16 kv=16")], [whole, whole, whole / 2]);
+    assert!(taken("16 kv=8") < whole / 2 && taken("16 kv=4") < taken("16 kv=k8v4"));
 }
 
 /// A class that does not generate has no logits that could be compared, but codes that can be chosen.

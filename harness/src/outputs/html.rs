@@ -1,8 +1,8 @@
-//! The two HTML files, which `matrix` renders.
+//! The HTML files, which `matrix` renders.
 
 use super::create;
 use anyhow::{Context, Result};
-use matrix::view::device::Device;
+use matrix::view::{device::Device, precision::Evaluation};
 use record::Record;
 use std::{
     fmt::Display,
@@ -19,6 +19,11 @@ pub(super) fn matrix(records: &[Record], path: &Path) -> Result<()> {
 pub(super) fn report(records: &[Record], devices: &[Device], path: &Path) -> Result<()> {
     let report = matrix::performance(records).context("rendering the report")?;
     write(&report.on(devices.to_vec()), path)
+}
+
+/// Writes the precision page.
+pub fn precision(evaluations: &[Evaluation], path: &Path) -> Result<()> {
+    write(&matrix::precision(evaluations), path)
 }
 
 /// A page is written piece by piece: as one text it would take more memory than all its records.

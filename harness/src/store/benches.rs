@@ -1,23 +1,18 @@
 //! Reports of single ops, so that what a device can do at most stands beside what models do on it.
 //!
-//! They lie in a folder beside the database (`records.sqlite.bench`), a file of JSON each, which is there as a
-//! whole or not at all. Of one machine, adapter, browser and backend the latest few are kept.
+//! They lie in a folder beside the database (`records.sqlite.bench`). Of one machine, adapter, browser and backend the
+//! latest few are kept.
 
-use anyhow::{Context, Result};
+use super::beside::{Beside, rfc3339};
+use anyhow::Result;
+use jiff::Timestamp;
 use matrix::view::{bench::BenchRun, device::Device};
 use record::{Adapter, Backend, Host, Record};
 use serde::{Deserialize, Serialize};
-use std::{
-    ffi::OsString,
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// Reports of one place that are kept.
 const KEPT: usize = 5;
-/// What their files end in.
-const END: &str = "json";
 
 /// A report and when it was stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,48 +25,27 @@ pub struct Kept {
 
 /// Where reports of single ops are kept.
 #[derive(Clone, Debug)]
-pub struct Benches {
-    folder: PathBuf,
-}
+pub struct Benches(Beside);
 
 impl Benches {
     /// Those beside the database that is named, or beside the default one.
     pub fn of(database: Option<&Path>) -> Result<Benches> {
-        let database = database.map_or_else(super::default_database, |path| Ok(path.to_owned()))?;
-        let mut folder = OsString::from(database);
-        folder.push(".bench");
-        Ok(Benches { folder: folder.into() })
+        Ok(Benches(Beside::of(database, ".bench")?))
     }
 
     /// Keeps a report, and forgets old ones of the same place; gives the file.
     pub fn put(&self, run: &BenchRun) -> Result<PathBuf> {
-        let context = || format!("keeping a report in {}", self.folder.display());
-        fs::create_dir_all(&self.folder).with_context(context)?;
-        let now = jiff::Timestamp::now();
-        let at = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let kept = Kept { at, run: run.clone() };
-        // Names are in the order of time, and no two are alike.
-        let stamp = now.strftime("%Y%m%dT%H%M%S%.6fZ").to_string();
-        let mut file = tempfile::Builder::new()
-            .prefix(&format!("{stamp}-{}-", run.backend))
-            .suffix(".part")
-            .tempfile_in(&self.folder)
-            .with_context(context)?;
-        serde_json::to_writer(&mut file, &kept).with_context(context)?;
-        file.write_all(b"\n").and_then(|()| file.as_file().sync_all()).with_context(context)?;
-        let path = file.path().with_extension(END);
-        file.persist(&path).with_context(context)?;
-        let of_place = self.read().into_iter().filter(|(_, old)| is_of_one_place(&old.run, run));
-        for (old, _) in of_place.skip(KEPT) {
-            // Whoever reads it just now has it open, and it is old in any case.
-            let _ = fs::remove_file(old);
-        }
+        let now = Timestamp::now();
+        let kept = Kept { at: rfc3339(now), run: run.clone() };
+        let path = self.0.put(&kept, now, &run.backend.to_string())?;
+        let of_place = self.read().filter(|(_, old)| is_of_one_place(&old.run, run));
+        self.0.forget(of_place.skip(KEPT).map(|(old, _)| old));
         Ok(path)
     }
 
     /// All reports, the latest first. What is no report is stepped over.
     pub fn all(&self) -> Vec<Kept> {
-        self.read().into_iter().map(|(_, kept)| kept).collect()
+        self.read().map(|(_, kept)| kept).collect()
     }
 
     /// The latest report of the machine, adapter, browser and backend of each of these records.
@@ -89,17 +63,8 @@ impl Benches {
         found
     }
 
-    fn read(&self) -> Vec<(PathBuf, Kept)> {
-        let entries = self.folder.read_dir().into_iter().flatten().flatten();
-        let paths = entries.map(|entry| entry.path());
-        let mut paths: Vec<PathBuf> =
-            paths.filter(|path| path.extension().is_some_and(|end| end == END)).collect();
-        paths.sort();
-        let read = |path: PathBuf| {
-            let kept = serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()?;
-            Some((path, kept))
-        };
-        paths.into_iter().rev().filter_map(read).collect()
+    fn read(&self) -> impl Iterator<Item = (PathBuf, Kept)> {
+        self.0.read().into_iter().filter_map(|(path, kept)| Some((path, kept.ok()?)))
     }
 }
 
@@ -144,6 +109,7 @@ mod tests {
     use super::*;
     use crate::sample::record;
     use record::{BenchReport, Status};
+    use std::fs;
 
     fn run(record: &Record, duration_ms: f64) -> BenchRun {
         let environment = &record.environment;

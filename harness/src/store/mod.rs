@@ -10,10 +10,13 @@
 //! written anew from the database.
 //!
 //! `schema` holds the tables and their migrations, `journal` the file of lines, `repair` opens
-//! what may be damaged; `benches` keeps reports of single ops in a folder beside them. In the tables the JSON of a record is whole; the other columns repeat parts
+//! what may be damaged; `benches` keeps reports of single ops and `evaluations` what few bits cost, each in a folder
+//! beside them, as `beside` has it. In the tables the JSON of a record is whole; the other columns repeat parts
 //! of it for queries with any SQLite tool.
 
 mod benches;
+mod beside;
+mod evaluations;
 mod journal;
 mod query;
 mod repair;
@@ -23,6 +26,7 @@ mod source;
 mod tests;
 
 pub use benches::{Benches, Kept, devices, is_of};
+pub use evaluations::Evaluations;
 pub use journal::read_lines;
 pub use query::Filter;
 pub use repair::Repair;

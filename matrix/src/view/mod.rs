@@ -5,7 +5,8 @@
 //! [`chip`] a cell's verdict, [`figure`] turns numbers into text with units, [`mod@flag`] what makes a time
 //! one to be read with care into words, [`measured`] a cell into figures, [`chart`] a case into points, [`platform`] what a browser offers a page.
 //! The two reports, [`Compatibility`] and [`Performance`], are put together from them; [`mod@bench`] is
-//! the page of single ops, which has no records, and [`device`] what of it stands in a report.
+//! the page of single ops, which has no records, and [`device`] what of it stands in a report;
+//! [`mod@precision`] is the page of what few bits cost.
 
 pub mod bench;
 pub mod chart;
@@ -18,6 +19,7 @@ pub mod flag;
 pub mod measured;
 mod performance;
 pub mod platform;
+pub mod precision;
 pub mod sheet;
 pub mod status;
 

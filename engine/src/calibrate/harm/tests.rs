@@ -32,7 +32,8 @@ fn the_harm_of_a_matrix_is_that_of_a_model_in_which_it_alone_is_quantised() {
             let heard: Heard = Rc::new(|_| ());
             // All others are rounded to 16 bits, as there is no whole format that can be mixed.
             let whole = Precision::of(Bits::Fixed(16));
-            let found = fidelity((&opened(case), &whole), (&mixed, &at), &text, &heard).unwrap();
+            let (found, _) =
+                fidelity((&opened(case), &whole), (&mixed, &at), &text, &heard).unwrap();
             let harm = harms[tried].choices[1].harm;
             assert!((found.kl - harm).abs() < 0.02 * harm, "{case} {tried}: {harm} {found:?}");
         }
@@ -68,7 +69,7 @@ fn a_mix_by_measured_harm_is_nearer_to_the_model_than_one_width() {
     let kl = |model: &Weights, at: &Precision| {
         let heard: Heard = Rc::new(|_| ());
         let whole = Precision::of(Bits::Fixed(32));
-        fidelity((&weights, &whole), (model, at), &sequences(77, 8, 24), &heard).unwrap().kl
+        fidelity((&weights, &whole), (model, at), &sequences(77, 8, 24), &heard).unwrap().0.kl
     };
     let (own, other) = (kl(&mixed, &at), kl(&weights, &"3".parse().unwrap()));
     assert!(own < other, "{own} {other}");

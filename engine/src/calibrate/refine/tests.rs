@@ -20,7 +20,7 @@ fn made(case: &str, at: &str, how: Option<Refinement>) -> (f64, Vec<f64>) {
     fs::copy(folder.join("config.json"), made.path().join("config.json")).unwrap();
     let whole = Precision::of(Bits::Fixed(32));
     let (packed, other) = (opened(made.path()), sequences(77, 8, 24));
-    let kl = fidelity((&weights, &whole), (&packed, &precision), &other, &heard).unwrap().kl;
+    let kl = fidelity((&weights, &whole), (&packed, &precision), &other, &heard).unwrap().0.kl;
     (kl, found.divergences)
 }
 

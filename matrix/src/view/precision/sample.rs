@@ -1,0 +1,53 @@
+//! Evaluations that nobody measured, for the tests.
+
+use super::{Cache, Evaluation, StoredMatrix, Text};
+use record::{Fidelity, KvFormat, Precision, Stretch};
+
+/// One of this engine.
+pub(super) fn own(precision: &str, bpw: f64, kl: f64) -> Evaluation {
+    let precision: Precision = precision.parse().unwrap();
+    let is_whole = precision.kv == KvFormat::F32;
+    let cache =
+        Cache { format: precision.kv.to_string(), is_whole, token_bytes: 46_080, tokens: None };
+    Evaluation {
+        at: "2026-01-02T03:04:05Z".to_owned(),
+        engine: "fewbit 0.1.0".to_owned(),
+        model: "smollm2-135m".to_owned(),
+        reference: "smollm2-135m".to_owned(),
+        precision: Some(precision),
+        bpw,
+        weights_bytes: (134_515_008.0 * bpw / 8.0) as u64,
+        cache,
+        text: Text { name: "docs.txt".to_owned(), context: 512 },
+        fidelity: Fidelity { tokens: 1024, kl, kl_p99: 4.0 * kl, top1: 0.9, ..Fidelity::default() },
+        ..Evaluation::default()
+    }
+}
+
+/// One of another engine.
+pub(super) fn peer(format: &str, bpw: f64, kl: f64) -> Evaluation {
+    Evaluation {
+        engine: "llama.cpp 0.3.36".to_owned(),
+        precision: None,
+        format: Some(format.to_owned()),
+        ..own("4", bpw, kl)
+    }
+}
+
+/// Stretches of eight tokens.
+pub(super) fn stretches(divergences: &[f64]) -> Vec<Stretch> {
+    let stretch = |(at, kl): (usize, &f64)| Stretch {
+        first: 8 * at,
+        end: 8 * at + 8,
+        tokens: 16,
+        kl: *kl,
+        ..Stretch::default()
+    };
+    divergences.iter().enumerate().map(stretch).collect()
+}
+
+/// A matrix.
+pub(super) fn matrix(name: &str, bits: u32) -> StoredMatrix {
+    let (name, format) = (name.to_owned(), "q4 symmetric g32".to_owned());
+    StoredMatrix { name, shape: vec![576, 576], format, bits, bpw: f64::from(bits) + 0.5 }
+}

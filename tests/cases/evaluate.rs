@@ -1,0 +1,65 @@
+//! What few bits cost is measured, kept and drawn.
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+use tests::{HARNESS, root};
+
+/// A committed model, with a vocabulary of numbers: word w7 is token 7.
+#[test]
+fn evaluations_are_kept_and_become_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    fs::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(root().join("tests/zoo/llama/llama-gqa").join(file), model.join(file)).unwrap();
+    }
+    let vocabulary: serde_json::Map<_, _> =
+        (0..96).map(|id| (format!("w{id}"), id.into())).collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "w0"},
+    });
+    fs::write(model.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let words: Vec<String> = (0..64).map(|at| format!("w{}", at * at % 96)).collect();
+    fs::write(folder.path().join("text.txt"), words.join(" ")).unwrap();
+    let harness = |words: &[&str]| -> Output {
+        let mut command = Command::new(&*HARNESS);
+        command.args(words).args(["--db", "r.sqlite"]).current_dir(folder.path()).output().unwrap()
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let page = || fs::read_to_string(folder.path().join("precision.html")).unwrap();
+    let report = ["report", "--output-precision", "precision.html"];
+
+    let output = harness(&report);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(page().contains("No evaluations yet"));
+    assert!(said(&output).contains("no run is stored"), "{}", said(&output));
+
+    let evaluate = ["evaluate", "./model", "--text", "text.txt", "--context", "16", "--no-setup"];
+    let precisions = ["--bits", "4", "adaptive", "--kv-bits", "32", "4"];
+    let output = harness(&[&evaluate[..], &precisions].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).matches("kept in ").count(), 4, "{}", said(&output));
+    let kept = || fs::read_dir(folder.path().join("r.sqlite.evaluations")).unwrap().count();
+    assert_eq!(kept(), 4);
+    let output = harness(&[&evaluate[..], &["--bits", "4"]].concat());
+    assert!(output.status.success() && kept() == 4, "{}", said(&output));
+
+    let file = fs::read_dir(folder.path().join("r.sqlite.evaluations")).unwrap().next();
+    fs::write(file.unwrap().unwrap().path().with_file_name("0.json"), "{}").unwrap();
+    let output = harness(&report);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("0.json is left out"), "{}", said(&output));
+    let html = page();
+    for wanted in [
+        "Fewest bits whose divergence stays below",
+        "text.txt, 64 tokens in contexts of 16",
+        "<th scope=\"row\">adaptive",
+        "<th scope=\"col\">q</th><th scope=\"col\">k</th>",
+        "adaptive kv=4: ",
+    ] {
+        assert!(html.contains(wanted), "{wanted}");
+    }
+}
