@@ -121,7 +121,8 @@ fn evaluation(
     let commit = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
     let cache = Cache {
         format: precision.kv.to_string(),
-        is_whole: matches!(precision.kv, KvFormat::F32 | KvFormat::F16) && precision.window.is_none(),
+        is_whole: matches!(precision.kv, KvFormat::F32 | KvFormat::F16)
+            && precision.window.is_none(),
         token_bytes,
         tokens: precision.window.map(|window| window.tokens() as u64),
     };

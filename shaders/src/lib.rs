@@ -43,6 +43,7 @@ sources![
     "attention_alone",
     "attention_inputs",
     "attention_lanes",
+    "attention_lanes_rows",
     "attention_merge",
     "attention_step",
     "attention_step_inputs",

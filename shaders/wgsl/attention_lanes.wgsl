@@ -3,7 +3,7 @@
 // have been seen: a step is a chain of waits for memory, and here those are for the position, for the token
 // together with the first keys and values, and for what each subgroup has found.
 //
-// WIDTH is 32, 64 or 128, and a subgroup has LANES invocations or a multiple.
+// WIDTH is 32, 64 or 128, and a subgroup has eight invocations or a multiple.
 
 #include "attention_step_inputs.wgsl"
 #include "rows.wgsl"
@@ -25,6 +25,11 @@ struct Part {
 #endif
 }
 
+struct Token {
+    key: Part,
+    value: Part,
+}
+
 // What subgroups have found.
 var<workgroup> accs: array<vec4<f32>, MEMBERS * QUADS>;
 var<workgroup> tops: array<f32, MEMBERS>;
@@ -41,6 +46,9 @@ fn given(at: u32, lane: u32) -> Part {
     return part;
 }
 
+#if K_BITS
+#include "attention_lanes_rows.wgsl"
+#else
 fn key_part(row: u32, lane: u32) -> Part {
     let at = row * QUADS + lane;
     var part: Part;
@@ -64,6 +72,25 @@ fn value_part(row: u32, lane: u32) -> Part {
 #endif
     return part;
 }
+
+// The token's key and value as they come out of the cache, into which they go, if they are stored here.
+fn as_stored(token: Token, row: u32, stores: bool, lane: u32) -> Token {
+    if (stores) {
+        let at = row * QUADS + lane;
+        keys[at] = token.key.low;
+        keys[at + HALF] = token.key.high;
+        values[at] = token.value.low;
+        values[at + HALF] = token.value.high;
+#if WIDTH == 128
+        keys[at + LANES] = token.key.next_low;
+        keys[at + LANES + HALF] = token.key.next_high;
+        values[at + LANES] = token.value.next_low;
+        values[at + LANES + HALF] = token.value.next_high;
+#endif
+    }
+    return token;
+}
+#endif
 
 fn turned(part: Part, position: u32, lane: u32) -> Part {
     let at = (position * HALF + lane) * 2u;
@@ -177,34 +204,33 @@ fn compute_row(index: u32, invocation: u32, size: u32) {
     var near_value = value_part(min(first, last), lane);
     var far_value = value_part(min(first + MEMBERS, last), lane);
     let key_at = (given_at + params.heads + kv_head) * QUADS;
-    let key = turned(given(key_at, lane), position, lane);
-    let value = given(key_at + params.kv_heads * QUADS, lane);
+    var own: Token;
+    own.key = turned(given(key_at, lane), position, lane);
+    own.value = given(key_at + params.kv_heads * QUADS, lane);
     let plain = scaled(given((given_at + head) * QUADS, lane), params.scale);
-    let query = turned(plain, position, lane);
+    var query = turned(plain, position, lane);
 #if RING
-    let for_sinks = turned(plain, min(position, params.capacity - 1u), lane);
+    var for_sinks = turned(plain, min(position, params.capacity - 1u), lane);
 #endif
-
-    if (split == 0u && head % group_heads == 0u && member == 0u && place < params.capacity) {
-        let at = (cache + place) * QUADS + lane;
-        keys[at] = key.low;
-        keys[at + HALF] = key.high;
-        values[at] = value.low;
-        values[at + HALF] = value.high;
-#if WIDTH == 128
-        keys[at + LANES] = key.next_low;
-        keys[at + LANES + HALF] = key.next_high;
-        values[at + LANES] = value.next_low;
-        values[at + LANES + HALF] = value.next_high;
+#if V_BITS == 4
+    own.value = turned_part(own.value, lane);
 #endif
-    }
+#if K_BITS == 4
+    own.key = turned_part(own.key, lane);
+    query = turned_part(query, lane);
+#if RING
+    for_sinks = turned_part(for_sinks, lane);
+#endif
+#endif
+    let is_first = split == 0u && member == 0u;
+    let stores = is_first && head % group_heads == 0u && place < params.capacity;
+    own = as_stored(own, cache + place, stores, lane);
 
-    // The token sees itself first.
-    let own = score_of(query, key);
-    let sees_itself = split == 0u && member == 0u;
-    var largest = select(-3.0e38, own, sees_itself);
-    var sum = select(0.0, 1.0, sees_itself);
-    var acc = scaled(value, sum);
+    // The token sees itself first, as later ones will.
+    let score = score_of(query, own.key);
+    var largest = select(-3.0e38, score, is_first);
+    var sum = select(0.0, 1.0, is_first);
+    var acc = scaled(own.value, sum);
     for (var behind = begin; behind < end; behind += 2u * MEMBERS) {
         let near = behind + member;
         let ahead = cache + near + 2u * MEMBERS;
@@ -264,10 +290,8 @@ fn compute_row(index: u32, invocation: u32, size: u32) {
         }
     }
     workgroupBarrier();
-    if (invocation >= QUADS) {
-        return;
-    }
     let subgroups = WG / size;
+    let quad = invocation % QUADS;
     var highest = tops[0];
     for (var i = 1u; i < subgroups; i++) {
         highest = max(highest, tops[i]);
@@ -277,14 +301,22 @@ fn compute_row(index: u32, invocation: u32, size: u32) {
     for (var i = 0u; i < subgroups; i++) {
         let weight = relative(tops[i], highest);
         total += totals[i] * weight;
-        found += accs[i * QUADS + invocation] * weight;
+        found += accs[i * QUADS + quad] * weight;
+    }
+#if V_BITS == 4
+    // The matrix is its own inverse.
+    found = turned_eight(found, quad);
+#endif
+    if (invocation < QUADS) {
+#if SPLIT
+        y[index * (QUADS + 1u) + quad] = found;
+#else
+        y[(token * params.heads + head) * QUADS + quad] = found / total;
+#endif
     }
 #if SPLIT
-    y[index * (QUADS + 1u) + invocation] = found;
     if (invocation == 0u) {
         y[index * (QUADS + 1u) + QUADS] = vec4<f32>(highest, total, 0.0, 0.0);
     }
-#else
-    y[(token * params.heads + head) * QUADS + invocation] = found / total;
 #endif
 }

@@ -54,14 +54,6 @@ fn turned_back(total: vec4<f32>, lane: u32) -> vec4<f32> {
 }
 #endif
 
-// The numbers of a quad as they come back.
-fn stored(bits: u32, codes: u32, d: f32) -> vec4<f32> {
-    if (bits == 8u) {
-        return signed4(codes) * d;
-    }
-    return (bytes4(codes) - 8.0) * d;
-}
-
 // The extreme of a chunk, of the key or behind it the value.
 fn extreme_of(first: u32, chunk: u32) -> f32 {
     let at = first + chunk * 8u;

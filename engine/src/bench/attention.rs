@@ -2,7 +2,7 @@
 
 use super::{Bench, Calls, Subject, numbers, spread};
 use crate::{
-    device::Device,
+    device::{Caches, Device},
     kv::{CacheShape, KvCache, Rows},
     ops::{Angles, Attention, KeysValues, RopeScaling, attention, kv_append, self_attention},
     tensor::Tensor,
@@ -125,8 +125,21 @@ async fn of_case(bench: &mut Bench<'_>, case: &Case) {
     let sample = |all: &[f32]| -> Vec<f32> {
         picks.iter().flat_map(|t| all[t * columns..(t + 1) * columns].to_vec()).collect()
     };
+    // Of numbers that lie between two codes, the reference has the device's.
+    let device = bench.device;
+    let stored = match format {
+        Some(KvFormat::F32) | None => Caches::default(),
+        Some(_) => {
+            let keeping = device.with_caches(Caches::kept());
+            cache_on(&keeping, 1, keys - picks.len());
+            match keeping.caches().fetch(device).await {
+                Ok(kept) => kept.given(),
+                Err(error) => return bench.skip(row, error.to_string()),
+            }
+        }
+    };
     let expected = || {
-        let device = Device::reference();
+        let device = Device::reference().with_caches(stored.clone());
         let picked = if is_step { q.clone() } else { sample(&q) };
         let q = device.upload(&[1, picks.len(), given], picked);
         if cached {
@@ -137,7 +150,6 @@ async fn of_case(bench: &mut Bench<'_>, case: &Case) {
         attention(&device, &q, KeysValues::Plain { k: &k, v: &v }, how)
     };
 
-    let device = bench.device;
     let x = device.upload(&[1, tokens, given], q.clone());
     let angles = angles_on(device);
     let cache = cached.then(|| cache_on(device, copies, keys - tokens));

@@ -129,7 +129,7 @@ impl KvCache {
     }
 
     /// The same for texts that are longer than it: of their tokens it keeps the first `sinks` and the latest.
-    pub(crate) fn as_ring(self, sinks: usize) -> KvCache {
+    pub(crate) fn into_ring(self, sinks: usize) -> KvCache {
         KvCache { ring: Some(Ring::new(sinks, self.capacity)), ..self }
     }
 

@@ -282,7 +282,7 @@ impl TextDecoder {
         let shape = CacheShape { format: self.kv, batch, heads: kv_heads, width, capacity: room };
         let mut cache = KvCache::new(device, self.layers.len(), shape);
         if let Some(window) = ring {
-            cache = cache.as_ring(window.sinks as usize);
+            cache = cache.into_ring(window.sinks as usize);
         }
         let angles = Angles::new(device, capacity, width, theta, scaling);
         Ok(State { angles: Some(angles), ..State::new(cache) })

@@ -240,7 +240,7 @@ mod tests {
                 width: WIDTH,
                 capacity: room,
             };
-            let cache = KvCache::new(&device, 1, shape).as_ring(sinks);
+            let cache = KvCache::new(&device, 1, shape).into_ring(sinks);
             let mut found = Vec::new();
             for tokens in passes {
                 let numbers = x[cache.len() * 3 * WIDTH..][..tokens * 3 * WIDTH].to_vec();

@@ -28,9 +28,12 @@ const LANES_WIDTHS: [usize; 3] = [32, 64, 128];
 /// Of those, in caches of few bits: whole chunks.
 const PACKED_WIDTHS: [usize; 3] = [32, 64, 128];
 
-/// Keys that a share has room for: where a cache has room for more, several workgroups share a head's.
-const SHARE: usize = 512;
-/// Shares of a head at most.
+/// Where a cache has room for more keys, several workgroups share a head's: a head of many numbers takes longer.
+const fn alone(width: usize) -> usize {
+    if width > 64 { 256 } else { 512 }
+}
+/// Keys of a share, and shares of a head at most: each turn over keys is a wait, and so is each share that is merged.
+const SHARE: usize = 128;
 const MOST_SHARES: usize = 16;
 /// What was found in shares, as one.
 const MERGE: Kernel = Kernel::new("attention_merge", Geometry::elements(64));
@@ -54,7 +57,7 @@ fn kernels(width: usize, bits: Option<[u32; 2]>, is_split: bool, is_ring: bool) 
     // A lane holds a head's numbers in registers, twice as many of a wide one.
     let invocations = if width > 64 { 128 } else { 256 };
     let lanes = Kernel::new("attention_lanes", Geometry::rows(invocations)).with("SUBGROUPS", 1);
-    let lanes = (bits.is_none() && LANES_WIDTHS.contains(&width)).then_some(lanes);
+    let lanes = LANES_WIDTHS.contains(&width).then_some(lanes);
     let step = |invocations| Kernel::new("attention_step", Geometry::rows(invocations));
     let for_gpus = lanes.into_iter().chain(step(256).or_by_subgroups()).map(Kernel::for_hardware);
     let narrow = is_ring.then(|| step(64).for_software());
@@ -73,10 +76,9 @@ fn is_known(width: usize, bits: Option<[u32; 2]>) -> bool {
 
 /// Shares of a head: a recorded step is replayed until a cache is full.
 fn shares(capacity: usize, kernel: &Kernel) -> usize {
-    match (kernel.value("SPLIT"), capacity.div_ceil(SHARE)) {
-        (0, _) => 1,
-        (_, 0 | 1) => FEW_SHARES,
-        (_, wanted) => wanted.min(MOST_SHARES),
+    match kernel.value("SPLIT") {
+        0 => 1,
+        _ => capacity.div_ceil(SHARE).clamp(FEW_SHARES, MOST_SHARES),
     }
 }
 
@@ -133,7 +135,7 @@ pub fn self_attention(
         && tokens == 1
         && how.mask.is_none()
         && how.bias.is_none()
-        && let Some(kernel) = choose(gpu, x.shape()[0] * how.heads, cache, capacity > SHARE)
+        && let Some(kernel) = choose(gpu, x.shape()[0] * how.heads, cache, capacity > alone(width))
     {
         return step(device, gpu, &kernel, x, angles, (cache, layer), how);
     }
@@ -276,16 +278,17 @@ pub(in crate::ops) fn checks() -> Vec<Check> {
 /// Every kernel there is.
 #[cfg(test)]
 pub(in crate::ops) fn all_checks() -> Vec<Check> {
-    let prompts = WIDTHS.into_iter().flat_map(|width| [(width, 70), (width, SHARE)]);
+    let prompts = WIDTHS.into_iter().flat_map(|width| [(width, 70), (width, alone(width))]);
     let plain = prompts.map(|(width, prompt)| check(KvFormat::F32, width, prompt, None));
     let packed = KvFormat::ALL.iter().filter(|format| **format != KvFormat::F32);
     let packed = packed.flat_map(|format| {
-        let prompts = PACKED_WIDTHS.into_iter().flat_map(|width| [(width, 70), (width, SHARE)]);
+        let prompts =
+            PACKED_WIDTHS.into_iter().flat_map(|width| [(width, 70), (width, alone(width))]);
         prompts.map(|(width, prompt)| check(*format, width, prompt, None))
     });
     let rooms = KvFormat::ALL.iter().flat_map(|format| {
         let widths = if *format == KvFormat::F32 { &WIDTHS[..] } else { &PACKED_WIDTHS };
-        let rooms = widths.iter().flat_map(|width| [(*width, 20), (*width, SHARE + 8)]);
+        let rooms = widths.iter().flat_map(|width| [(*width, 20), (*width, alone(*width) + 8)]);
         rooms.map(|(width, room)| ring_check(*format, width, room))
     });
     plain.chain(packed).chain(rooms).collect()
@@ -297,7 +300,7 @@ fn ring_check(format: KvFormat, width: usize, room: usize) -> Check {
     Check::new(name, move |device| {
         let (heads, kv_heads, sinks) = (4, 2, 3);
         let shape = CacheShape { format, batch: 2, heads: kv_heads, width, capacity: room };
-        let cache = KvCache::new(device, 2, shape).as_ring(sinks);
+        let cache = KvCache::new(device, 2, shape).into_ring(sinks);
         let angles =
             Angles::new(device, room + 12, width, 10_000.0, crate::ops::RopeScaling::Default);
         let how = Attention { kv_heads, causal: true, ..Attention::new(heads, width) };

@@ -3,6 +3,40 @@
 use super::faults::Fault;
 
 pub(super) const FAULTS: &[Fault] = &[
+    (
+        "attention_lanes_rows",
+        "numbers, (lane & places)",
+        "-numbers, (lane & places)",
+        "eights turn",
+    ),
+    (
+        "attention_lanes_rows",
+        "turned_quad(low - high)",
+        "turned_quad(low + high)",
+        "a chunk of two halves",
+    ),
+    ("attention_lanes_rows", "further(low, high)", "low", "a chunk of two halves has one extreme"),
+    (
+        "attention_lanes_rows",
+        "scale_of(bits, next_low)",
+        "scale_of(bits, low)",
+        "wide heads have four chunks",
+    ),
+    (
+        "attention_lanes_rows",
+        "pack2x16float(scales.xz)",
+        "pack2x16float(scales.xy)",
+        "in their order",
+    ),
+    ("attention_lanes_rows", "codes.x | (codes.y << 4u)", "codes.x", "a high half of a byte"),
+    ("attention_lanes_rows", "codes, 4u) << vec4<u32>(4u)", "codes, 4u)", "and of another lane"),
+    ("attention_lanes_rows", "further_of(pairs, lane, 4u)", "pairs", "the extreme of all eight"),
+    (
+        "attention_lanes_rows",
+        "rounded(token.key)",
+        "token.key",
+        "a token sees itself as later ones will",
+    ),
     ("attention_step_rows", "codes[quad + 4u] << 4u", "codes[quad + 4u]", "a high half of a byte"),
     ("attention_step_rows", "first + quad - own + i", "first + i", "each block turns for itself"),
     ("attention_step_rows", "chunk + 1u", "chunk", "the second scale of a word"),
