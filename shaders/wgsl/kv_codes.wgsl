@@ -15,14 +15,6 @@ fn scale_of(bits: u32, extreme: f32) -> f32 {
     return unpack2x16float(pack2x16float(vec2<f32>(d, 0.0))).x;
 }
 
-// The numbers of four codes, a byte each.
-fn stored(bits: u32, codes: u32, d: f32) -> vec4<f32> {
-    if (bits == 8u) {
-        return signed4(codes) * d;
-    }
-    return (bytes4(codes) - 8.0) * d;
-}
-
 // Four codes, a byte each.
 fn codes_of(bits: u32, numbers: vec4<f32>, d: f32) -> u32 {
     let steps = select(vec4<f32>(0.0), numbers / select(1.0, d, d != 0.0), d != 0.0);

@@ -31,6 +31,14 @@ fn scale_at(bits: u32, row: u32, quad: u32) -> u32 {
     return row * row_words(bits) + row_chunks() * bits + quad / 16u;
 }
 
+// The numbers of four codes, a byte each.
+fn stored(bits: u32, codes: u32, d: f32) -> vec4<f32> {
+    if (bits == 8u) {
+        return signed4(codes) * d;
+    }
+    return (bytes4(codes) - 8.0) * d;
+}
+
 // The numbers of a quad.
 fn numbers_of(bits: u32, quad: u32, word: u32, next: u32, scales: u32) -> vec4<f32> {
     if (bits == 16u) {
@@ -39,9 +47,9 @@ fn numbers_of(bits: u32, quad: u32, word: u32, next: u32, scales: u32) -> vec4<f
     let pair = unpack2x16float(scales);
     let d = select(pair.x, pair.y, quad / 8u % 2u == 1u);
     if (bits == 8u) {
-        return signed4(word) * d;
+        return stored(8u, word, d);
     }
-    return (bytes4((word >> (quad / 4u % 2u * 4u)) & 0x0F0F0F0Fu) - 8.0) * d;
+    return stored(4u, (word >> (quad / 4u % 2u * 4u)) & 0x0F0F0F0Fu, d);
 }
 
 fn key_quad(row: u32, quad: u32) -> vec4<f32> {

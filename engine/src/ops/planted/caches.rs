@@ -59,7 +59,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ("kv_rows", "quad / 16u", "0u", "a second word of scales"),
     ("kv_rows", "quad / 8u % 2u == 1u", "false", "two scales a word"),
     ("kv_rows", "quad / 4u % 2u * 4u", "0u", "a high half of a byte"),
-    ("kv_rows", "signed4(word) * d", "signed4(word)", "a scale"),
+    ("kv_rows", "signed4(codes) * d", "signed4(codes)", "a scale"),
     ("rope", "row * params.kv_heads + (head", "(head", "keys of a later token, apart"),
     ("rotate", "countOneBits(own & i) % 2u == 1u", "false", "signs of the matrix"),
 ];
