@@ -53,7 +53,7 @@ fn check(backend: Backend) {
         let caches = caches.map(|kv| Precision { kv: *kv, ..of(4) });
         // On a GPU the smallest heads have no kernel for caches that drop tokens.
         let drops = matches!(class, Class::Llama | Class::Qwen2) && backend == Backend::Wasm;
-        let windows = [KvFormat::F32, KvFormat::Q4].map(|kv| windowed(Precision { kv, ..of(4) }));
+        let windows = [KvFormat::F32, KvFormat::Q8].map(|kv| windowed(Precision { kv, ..of(4) }));
         let windows = windows.into_iter().filter(|_| drops);
         for precision in widths.into_iter().chain(caches).chain(windows) {
             let outcome = run(*class, folder, precision.clone(), backend);
@@ -116,8 +116,8 @@ fn ops_without_a_kernel_run_amid_the_pass() {
     let kernels = choices().into_iter().filter(|choice| without.contains(&choice.op));
     let refused = kernels.flat_map(|choice| choice.kernels).collect();
     gpu.set_terms(Terms { refused, ..before });
-    let packed = Precision { kv: KvFormat::Q4, ..of(4) };
-    for precision in [of(32), of(4), packed.clone(), windowed(of(4)), windowed(packed)] {
+    let [four, eight] = [KvFormat::Q4, KvFormat::Q8].map(|kv| Precision { kv, ..of(4) });
+    for precision in [of(32), of(4), four, windowed(of(4)), windowed(eight)] {
         let outcome = run(class, &folder, precision.clone(), Backend::Native);
         assert_eq!(outcome.status, Status::Pass, "{precision}: {outcome:?}");
     }

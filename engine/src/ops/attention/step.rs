@@ -34,7 +34,10 @@ const fn alone(width: usize) -> usize {
 }
 /// Keys of a share, and shares of a head at most: each turn over keys is a wait, and so is each share that is merged.
 const SHARE: usize = 128;
-const MOST_SHARES: usize = 16;
+const MOST_SHARES: usize = 8;
+/// Keys of a share, and shares, of very long texts.
+const LONG_SHARE: usize = 1024;
+const MOST_LONG_SHARES: usize = 16;
 /// What was found in shares, as one.
 const MERGE: Kernel = Kernel::new("attention_merge", Geometry::elements(64));
 
@@ -78,7 +81,10 @@ fn is_known(width: usize, bits: Option<[u32; 2]>) -> bool {
 fn shares(capacity: usize, kernel: &Kernel) -> usize {
     match kernel.value("SPLIT") {
         0 => 1,
-        _ => capacity.div_ceil(SHARE).clamp(FEW_SHARES, MOST_SHARES),
+        _ => {
+            let few = capacity.div_ceil(SHARE).clamp(FEW_SHARES, MOST_SHARES);
+            few.max(capacity.div_ceil(LONG_SHARE).min(MOST_LONG_SHARES))
+        }
     }
 }
 
