@@ -7,7 +7,7 @@ mod records;
 use matrix::view::{bench::BenchRun, device::Device};
 use record::{Backend, BenchReport, Expectation, Host, Record, Status, Verdict};
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 type Render = fn(&[Record]) -> Result<String, matrix::Error>;
 const REPORTS: [Render; 2] = [
@@ -271,19 +271,23 @@ fn the_same_records_give_the_same_bytes() {
 }
 
 #[test]
-fn ten_thousand_records_take_less_than_five_seconds() {
+fn ten_times_the_records_take_about_ten_times_as_long() {
     let sample = records::records();
-    let records: Vec<_> = (0..10_000)
-        .map(|number| {
+    let rendered = |count: usize| {
+        let record = |number: usize| {
             let mut record = sample[number % sample.len()].clone();
             record.cell.case = format!("{}-{}", record.cell.case, number / sample.len());
             record
-        })
-        .collect();
-    let start = Instant::now();
-    for render in REPORTS {
-        let html = render(&records).unwrap();
-        assert_eq!(lines(&html, "records").len(), 10_000);
-    }
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        };
+        let records: Vec<_> = (0..count).map(record).collect();
+        let start = Instant::now();
+        for render in REPORTS {
+            let html = render(&records).unwrap();
+            assert_eq!(lines(&html, "records").len(), count);
+        }
+        start.elapsed()
+    };
+    // What looks at every record for every record takes a hundred times as long; a busy machine slows both.
+    let (few, many) = (rendered(1_000), rendered(10_000));
+    assert!(many < 50 * few, "{few:?} and {many:?}");
 }
