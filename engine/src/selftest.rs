@@ -24,7 +24,7 @@ const FLOATS: f64 = 2e-5;
 /// Largest distance of integer kernels from the reference, where activations have 15 or 16 bits: all of the CPU's, and
 /// a GPU's for rows that were rounded before.
 const ROUNDED: f64 = 1e-4;
-/// Largest distance where a cache has few bits: a number that lies between two codes goes to the one here and to the
+/// Largest distance where a cache has codes: a number that lies between two codes goes to the one here and to the
 /// other there, for no fault of either. Whatever is wrong with codes is wrong with all of them.
 const STORED: f64 = 2e-3;
 
@@ -34,9 +34,9 @@ pub(crate) fn tolerance<'a>(device: &Device, kernels: impl IntoIterator<Item = &
         Device::Cpu(_) => ROUNDED,
         Device::Gpu(_) => {
             let of = |kernel: &Kernel| match (kernel.value("K_BITS"), kernel.value("ROUNDED")) {
-                (0, 0) => FLOATS,
-                (0, _) => ROUNDED,
-                _ => STORED,
+                (1..=8, _) => STORED,
+                (_, 0) => FLOATS,
+                _ => ROUNDED,
             };
             kernels.into_iter().map(of).fold(FLOATS, f64::max)
         }

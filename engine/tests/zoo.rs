@@ -53,8 +53,7 @@ fn check(backend: Backend) {
         let caches = caches.map(|kv| Precision { kv: *kv, ..of(4) });
         // On a GPU the smallest heads have no kernel for caches that drop tokens.
         let drops = matches!(class, Class::Llama | Class::Qwen2) && backend == Backend::Wasm;
-        let windows = [KvFormat::F32, KvFormat::Q8].map(|kv| windowed(Precision { kv, ..of(4) }));
-        let windows = windows.into_iter().filter(|_| drops);
+        let windows = drops.then(|| windowed(of(4)));
         for precision in widths.into_iter().chain(caches).chain(windows) {
             let outcome = run(*class, folder, precision.clone(), backend);
             let name = folder.display();

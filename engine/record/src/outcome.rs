@@ -189,11 +189,11 @@ impl Tolerances {
     pub fn of(precision: &Precision) -> Tolerances {
         // To round weights, or a cache, to 16 bits is a loss like any other, and so is to forget tokens.
         let is_whole = precision.bits == Bits::Fixed(32) && precision.has_whole_cache();
-        // Of a token that made room, the reference has no codes but its own: where these are few, some are another's.
-        let drops_few_bits =
-            precision.window.is_some() && matches!(precision.kv, KvFormat::K8V4 | KvFormat::Q4);
+        // Of a token that made room the reference has no codes but its own, and where a number lies between two the
+        // device may have the other: in a window of few tokens that counts.
+        let has_codes = !matches!(precision.kv, KvFormat::F32 | KvFormat::F16);
         Tolerances {
-            kernel_rel_l2: if drops_few_bits { 1e-2 } else { 1e-3 },
+            kernel_rel_l2: if has_codes && precision.window.is_some() { 2e-2 } else { 1e-3 },
             reference_rel_l2: is_whole.then_some(1e-4),
             generation_is_exact: is_whole,
         }
