@@ -13,7 +13,6 @@ use record::{BenchRow, KvFormat};
 /// lie in one: then a query sees those up to its own.
 type Case = (&'static str, [usize; 3], usize, usize, Option<KvFormat>);
 
-const NONE: Option<KvFormat> = None;
 const WHOLE: Option<KvFormat> = Some(KvFormat::F32);
 
 const TINYLLAMA: [usize; 3] = [32, 4, 64];
@@ -31,13 +30,13 @@ const CASES: &[Case] = &[
     ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, Some(KvFormat::Q8)),
     ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, Some(KvFormat::K8V4)),
     ("Llama-2-7B, one token", LLAMA_7B, 1, 4096, Some(KvFormat::Q4)),
-    ("Whisper base, one token to a recording", [8, 8, 64], 1, 1500, NONE),
+    ("Whisper base, one token to a recording", [8, 8, 64], 1, 1500, None),
     ("TinyLlama, a prompt", TINYLLAMA, 128, 128, WHOLE),
     ("TinyLlama, a prompt", TINYLLAMA, 512, 512, WHOLE),
-    ("BERT, a text", BERT, 128, 128, NONE),
-    ("BERT, a text", BERT, 512, 512, NONE),
-    ("ViT, a picture", BERT, 197, 197, NONE),
-    ("Whisper base, a recording", [8, 8, 64], 1500, 1500, NONE),
+    ("BERT, a text", BERT, 128, 128, None),
+    ("BERT, a text", BERT, 512, 512, None),
+    ("ViT, a picture", BERT, 197, 197, None),
+    ("Whisper base, a recording", [8, 8, 64], 1500, 1500, None),
 ];
 /// What a software adapter does in seconds.
 const QUICK: &[Case] = &[
@@ -46,7 +45,7 @@ const QUICK: &[Case] = &[
     ("SmolLM2-135M, one token", [9, 3, 64], 1, 1024, Some(KvFormat::Q8)),
     ("SmolLM2-135M, one token", [9, 3, 64], 1, 1024, Some(KvFormat::Q4)),
     ("SmolLM2-135M, a prompt", [9, 3, 64], 64, 64, WHOLE),
-    ("MiniLM, a text", [12, 12, 32], 128, 128, NONE),
+    ("MiniLM, a text", [12, 12, 32], 128, 128, None),
 ];
 
 /// Queries whose outputs are judged.

@@ -104,25 +104,16 @@ impl<'a> Declaration<'a> {
         }
     }
 
-    /// How a decoder's key-value cache is stored.
-    pub fn kv(&self) -> KvFormat {
-        self.precision.kv
+    /// How a decoder's key-value cache is stored, and which tokens it keeps, if not all.
+    pub fn kv(&self) -> (KvFormat, Option<Window>) {
+        (self.precision.kv, self.precision.window)
     }
 
-    /// Which tokens it keeps.
-    pub fn window(&self) -> Option<Window> {
-        self.precision.window
-    }
-
-    /// Refuses what only caches of rotary decoders can do.
-    pub(crate) fn keeps_all_tokens(&self) -> Result<()> {
-        match self.precision.window {
-            None => Ok(()),
-            Some(window) => Err(Error::unsupported(format!(
-                "a cache of {window} tokens: positions of this class are no rotations, so a token that was \
-                 dropped would leave a gap"
-            ))),
-        }
+    /// The same of a class whose positions are no rotations.
+    pub(crate) fn kv_of_all_tokens(&self) -> Result<KvFormat> {
+        let Some(window) = self.precision.window else { return Ok(self.precision.kv) };
+        let message = format!("a cache of {window} tokens: in this class a gap would be left");
+        Err(Error::unsupported(message))
     }
 
     /// A matrix that the precision applies to.

@@ -16,6 +16,8 @@ use crate::{
 pub(super) const STEPS: usize = 8;
 /// Of a longer prompt, its beginning is enough to stand behind.
 const MAX_PROMPT: usize = 64;
+/// Tokens of a cache, at most, for which a prompt is so long that it fills it.
+const MOST_KEPT: usize = 512;
 
 /// What steps did beside their logits.
 pub(super) struct Steps {
@@ -63,8 +65,9 @@ fn script(decoder: &dyn Decoder, inputs: &Inputs) -> Result<Script> {
     // that there is one for a step.
     let longest = match (decoder.placeholder(), decoder.kept()) {
         (Some(_), _) => ids.tokens,
-        // Behind it places are taken again.
-        (None, kept) => kept.map_or(MAX_PROMPT, |kept| kept.max(MAX_PROMPT)),
+        // Behind it places are taken again, if it does not take the reference minutes.
+        (None, Some(kept @ MAX_PROMPT..=MOST_KEPT)) => kept,
+        (None, _) => MAX_PROMPT,
     };
     let length = ids.tokens.min(longest).min(decoder.positions().saturating_sub(1)).max(1);
     let steps = STEPS.min(decoder.positions().saturating_sub(length)).max(1);
@@ -94,8 +97,7 @@ pub(super) fn one_by_one(
     inputs: &Inputs,
 ) -> Result<(Vec<(String, Tensor)>, OnDevice)> {
     let Script { inputs, prompt, tokens } = script(decoder, inputs)?;
-    // A cache that drops old tokens does so in the steps that are timed, whether or not it does here.
-    let capacity = (prompt.len() + tokens.len()).max(decoder.kept().map_or(0, |kept| kept + 1));
+    let capacity = prompt.len() + tokens.len();
     let state = decoder.begin(device, &inputs, capacity)?;
     let rows = Rows { last: true, mask: None };
     let input = device.upload_u32(&[1, prompt.len()], prompt.clone());

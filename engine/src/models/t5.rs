@@ -91,8 +91,7 @@ impl T5 {
         let encoder = Stack::declare(config, weights, "encoder", layers, &sizes, encoder)?;
         let decoder = Stack::declare(config, weights, "decoder", decoder_layers, &sizes, decoder)?;
         let head = Linear { weight: head, bias: None };
-        weights.keeps_all_tokens()?;
-        let (heads, kv, stop) = (sizes.heads, weights.kv(), config.stop_tokens());
+        let (heads, kv, stop) = (sizes.heads, weights.kv_of_all_tokens()?, config.stop_tokens());
         Ok(T5 { encoder, decoder, head, heads, kv, stop })
     }
 

@@ -98,7 +98,6 @@ impl Whisper {
             true => weights.tied("proj_out.weight", &source, &words)?,
             false => weights.matrix("proj_out.weight", vocabulary, width)?,
         };
-        weights.keeps_all_tokens()?;
         Ok(Whisper {
             mel_bins,
             convolutions,
@@ -111,7 +110,7 @@ impl Whisper {
             decoder_norm,
             head: Linear { weight, bias: None },
             shape,
-            kv: weights.kv(),
+            kv: weights.kv_of_all_tokens()?,
             stop: config.stop_tokens(),
         })
     }

@@ -262,7 +262,7 @@ impl TextDecoder {
             true => weights.tied(&head, &source, &words)?,
             false => weights.matrix(&head, vocabulary, hidden)?,
         };
-        let (kv, window) = (weights.kv(), weights.window());
+        let (kv, window) = weights.kv();
         if let Some(window) = window {
             can_keep(window, &spec)?;
         }
@@ -277,12 +277,12 @@ impl TextDecoder {
             let message = format!("{capacity} tokens, the model has {positions} positions");
             return Err(Error::input("input_ids", message));
         }
-        let ring = self.window.filter(|window| window.tokens() < capacity);
-        let room = ring.map_or(capacity, Window::tokens);
+        let room = self.kept().map_or(capacity, |kept| kept.min(capacity));
         let shape = CacheShape { format: self.kv, batch, heads: kv_heads, width, capacity: room };
         let mut cache = KvCache::new(device, self.layers.len(), shape);
-        if let Some(window) = ring {
-            cache = cache.into_ring(window.sinks as usize);
+        // Also where all of a text has room, so that long and short ones are computed by the same kernels.
+        if let Some(window) = self.window {
+            cache = cache.into_ring((window.sinks as usize).min(room - 1));
         }
         let angles = Angles::new(device, capacity, width, theta, scaling);
         Ok(State { angles: Some(angles), ..State::new(cache) })
