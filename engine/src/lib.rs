@@ -23,6 +23,8 @@ mod case;
 pub mod device;
 mod embedder;
 pub mod error;
+#[cfg(all(feature = "infer", not(target_arch = "wasm32")))]
+pub mod evaluate;
 #[cfg(not(target_arch = "wasm32"))]
 mod gemm;
 pub mod generate;

@@ -10,7 +10,7 @@ use crate::{
     weights::{Folder, Source},
 };
 use pollster::block_on;
-use record::{Bits, Precision};
+use record::{Bits, Class, Precision};
 use std::{
     collections::BTreeMap,
     io::{Seek, Write},
@@ -52,6 +52,11 @@ impl Weights {
         let plan = Some(formats.mix());
         let precision = Precision { bits: Bits::Adaptive, plan, ..precision.clone() };
         (Weights { formats: Some(formats), ..self }, precision)
+    }
+
+    /// The class that loads it.
+    pub fn class(&self) -> Class {
+        self.published.class
     }
 
     /// The precision that its weights are packed in, if they are.

@@ -1,6 +1,7 @@
 //! How far a model is from another, by what both expect to follow in a text.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use crate::number;
+use serde::{Deserialize, Serialize};
 
 /// What two models have in common, over all tokens of a text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,11 +47,6 @@ pub struct Stretch {
     /// Perplexity of the reference.
     #[serde(deserialize_with = "number")]
     pub reference_perplexity: f64,
-}
-
-/// JSON has null for what is no number, and a model that gives such must not make its file unreadable.
-fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod expectation;
 mod fidelity;
 mod flag;
 mod infer;
+mod likeness;
 mod mix;
 mod names;
 mod outcome;
@@ -40,6 +41,7 @@ pub use flag::Flag;
 pub use infer::{
     Chat, Empty, Finding, Generation, InferRequest, Inference, Label, Place, Question,
 };
+pub use likeness::{Likeness, OutputLikeness, Things, Words};
 pub use mix::Mix;
 pub use names::UnknownName;
 pub use outcome::{
@@ -131,4 +133,9 @@ pub struct Attempt {
     pub reason: Option<String>,
     /// How long it took.
     pub duration_ms: f64,
+}
+
+/// JSON has null for what is no number, and a model that gives such must not make its file unreadable.
+fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
 }

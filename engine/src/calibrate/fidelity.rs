@@ -1,23 +1,13 @@
 //! How far a quantised model is from another, by what both expect to follow in a text that neither was
 //! calibrated on.
 
-use super::{
-    Heard, Windows,
-    learner::{dequantised, look_up, product},
-    use_all_processors,
-};
+use super::{Heard, Opened, Windows, use_all_processors};
 use crate::{
-    device::{Device, MatrixId, Products},
     error::{Error, Result},
-    load::Loaded,
-    models::{Decoder, Model, Rows},
     packing::Weights,
-    quant::{CHUNK, Matrix},
     threads,
 };
-use pollster::block_on;
 use record::{Fidelity, Precision, Stretch};
-use std::{collections::BTreeMap, rc::Rc};
 
 /// Sequences that are read at once: logits of a large vocabulary take hundreds of megabytes.
 const AT_ONCE: usize = 2;
@@ -60,65 +50,8 @@ pub fn fidelity(
     Ok((summed(&tokens, text.length), model.token_bytes(text)?))
 }
 
-/// A model in main memory, whose products are computed here.
-pub(super) struct Opened {
-    pub(super) loaded: Loaded<Box<dyn Model>>,
-    pub(super) device: Device,
-}
-
-impl Opened {
-    pub(super) fn of((weights, precision): (&Weights, &Precision)) -> Result<Opened> {
-        let declared = weights.declare(precision)?;
-        let loaded = block_on(declared.load(weights.source(), &Device::cpu(), &|_, _| ()))?;
-        let own = loaded.matrices().into_iter().flat_map(|(_, matrices)| matrices);
-        let floats = Floats(own.map(|matrix| (matrix.id(), matrix)).collect());
-        let device = Device::with_products(Rc::new(floats));
-        Ok(Opened { loaded, device })
-    }
-
-    /// Bytes of the cache of one token, of which each sequence is given room for one.
-    fn token_bytes(&self, text: &Windows) -> Result<u64> {
-        let state = decoder(&*self.loaded.model)?.begin(&self.device, text.inputs(), 1)?;
-        Ok(state.cache.bytes() / text.count as u64)
-    }
-
-    /// Logits of all tokens of a text, and how many there are of each.
-    fn logits(&self, text: &Windows) -> Result<(Vec<f32>, usize)> {
-        let decoder = decoder(&*self.loaded.model)?;
-        let inputs = text.inputs();
-        let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
-        let state = decoder.begin(&self.device, inputs, ids.tokens)?;
-        let rows = Rows { last: false, mask: None };
-        let ids = ids.upload(&self.device);
-        let logits = decoder.prefill(&self.device, &state, inputs, &ids, rows)?;
-        let vocabulary = logits.columns();
-        let mut logits = block_on(self.device.take(vec![logits]))?;
-        Ok((logits.remove(0), vocabulary))
-    }
-}
-
-fn decoder(model: &dyn Model) -> Result<&dyn Decoder> {
-    let message = "the model does not say what follows in a text; llama and qwen2 do";
-    model.decoder().ok_or_else(|| Error::unsupported(message))
-}
-
-/// Products with dequantised weights.
-#[derive(Debug)]
-struct Floats(BTreeMap<MatrixId, Matrix>);
-
-impl Products for Floats {
-    fn multiply(&self, x: &[f32], id: MatrixId) -> Vec<f32> {
-        let matrix = &self.0[&id];
-        product(x, &dequantised(matrix), matrix.chunks() * CHUNK)
-    }
-
-    fn rows(&self, ids: &[u32], id: MatrixId) -> Vec<f32> {
-        look_up(&self.0[&id], ids)
-    }
-}
-
 /// What two models expect behind one token.
-struct Token {
+pub(crate) struct Token {
     kl: f64,
     agree: bool,
     /// Nats that each is surprised by what does follow.
@@ -126,7 +59,7 @@ struct Token {
 }
 
 impl Token {
-    fn of(reference: &[f32], own: &[f32], next: Option<usize>) -> Token {
+    pub(crate) fn of(reference: &[f32], own: &[f32], next: Option<usize>) -> Token {
         let [of, by] = [reference, own].map(Expected::of);
         let kl = reference.iter().zip(own).map(|(p, q)| {
             let (p, q) = (of.log(*p), by.log(*q));
@@ -166,7 +99,7 @@ impl Expected {
 }
 
 /// The figures of all tokens, which are those of sequences of `length` one after another.
-fn summed(tokens: &[Token], length: usize) -> Fidelity {
+pub(crate) fn summed(tokens: &[Token], length: usize) -> Fidelity {
     let mut divergences: Vec<f64> = tokens.iter().map(|token| token.kl).collect();
     divergences.sort_by(f64::total_cmp);
     let agreed = tokens.iter().filter(|token| token.agree).count();

@@ -6,7 +6,7 @@
 //! up for what those before it have done, and no class has to know of it. A pass of the model as it is goes
 //! ahead, for tables that are looked up before they are multiplied with.
 //!
-//! `text.rs` makes such a batch of a text, and `own.rs` has the model write one; `fidelity.rs` compares what two
+//! `opened.rs` has a model whose products are floats. `text.rs` makes such a batch of a text, and `own.rs` has the model write one; `fidelity.rs` compares what two
 //! models expect to follow, and `logits.rs` is the arithmetic of that. `harm.rs` measures what each matrix costs at
 //! each width, and `budget.rs` makes the best of it in so many bytes. When all codes are chosen, `refine.rs` moves
 //! the scales of all matrices together, by the gradients of what comes out.
@@ -16,13 +16,16 @@ mod fidelity;
 mod harm;
 mod learner;
 mod logits;
+mod opened;
 mod own;
 mod refine;
 mod text;
 
 pub use budget::within;
 pub use fidelity::fidelity;
+pub(crate) use fidelity::{Token, summed};
 pub use harm::{Choice, Harm, harms, unmoved};
+pub(crate) use opened::Opened;
 pub use own::{own, writes};
 pub use refine::Refinement;
 pub use text::{Windows, windows};
@@ -125,7 +128,7 @@ fn must_be_whole(weights: &Weights) -> Result<()> {
 }
 
 /// Work of this thread is spread over all processors.
-fn use_all_processors() {
+pub(crate) fn use_all_processors() {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     threads::grow(processors);
     threads::spread(processors);
@@ -160,4 +163,4 @@ fn twice(inputs: &Inputs) -> Inputs {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

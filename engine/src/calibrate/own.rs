@@ -1,7 +1,7 @@
 //! A text that a model writes itself, where nobody has one at hand (as in LLM-QAT, Liu et al. 2023): what it says is
 //! of the kind that it was trained on, and nothing has to be fetched.
 
-use super::{Heard, Windows, fidelity::Opened, use_all_processors};
+use super::{Heard, Opened, Windows, use_all_processors};
 use crate::{
     device::Device,
     error::{Error, Result},

@@ -8,11 +8,11 @@ use std::{
 };
 
 /// A committed case.
-pub(super) fn zoo(case: &str) -> PathBuf {
+pub(crate) fn zoo(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case)
 }
 
-pub(super) fn opened(folder: &Path) -> Weights {
+pub(crate) fn opened(folder: &Path) -> Weights {
     Weights::open(folder, &Folder::new(folder).files().unwrap()).unwrap()
 }
 

@@ -8,6 +8,8 @@
 mod read;
 mod text;
 
+pub(crate) use read::transcript;
+
 use crate::{
     device::Device,
     embedder::Embedder,
@@ -25,7 +27,7 @@ use std::collections::BTreeMap;
 use text::Writer;
 
 /// Named outputs on the embedder.
-type Values = BTreeMap<&'static str, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Values = BTreeMap<&'static str, (Vec<usize>, Vec<f32>)>;
 
 /// Answers; whatever goes wrong is in the answer.
 pub(crate) async fn answer(request: &InferRequest, embedder: &dyn Embedder) -> Inference {
@@ -131,7 +133,8 @@ async fn processor(
     }
 }
 
-async fn outputs(device: &Device, model: &dyn Model, inputs: &Inputs) -> Result<Values> {
+/// The outputs of one pass.
+pub(crate) async fn outputs(device: &Device, model: &dyn Model, inputs: &Inputs) -> Result<Values> {
     let outputs = model.forward(device, inputs)?;
     let tensors: Vec<_> = outputs.iter().map(|(_, tensor)| tensor).collect();
     let values = device.read(&tensors).await?;

@@ -135,6 +135,22 @@ fn places(
     found.collect()
 }
 
+/// What was said in one recording, from the outputs of a class that hears letters.
+pub(crate) fn transcript(
+    values: &Values,
+    config: &Config,
+    processor: &Processor,
+) -> Result<String> {
+    let Some((shape, logits)) = values.get("logits").filter(|(shape, _)| shape.len() == 3) else {
+        return Err(Error::unsupported("the model hears no letters"));
+    };
+    let texts = transcripts(shape, logits, config, processor)?.into_iter().map(|text| match text {
+        Finding::Text { text, .. } => text,
+        _ => String::new(),
+    });
+    Ok(texts.collect::<Vec<_>>().join(" "))
+}
+
 /// What was said, from a class that hears letters.
 fn transcripts(
     shape: &[usize],

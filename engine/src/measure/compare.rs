@@ -80,14 +80,13 @@ pub(super) fn choices(values: &Values, steps: &Steps) -> Option<String> {
 
 /// Adds the distance from the expected outputs, and what quantisation lost of them.
 ///
-/// Rows of padded positions are left out: what a model computes there is nobody's output.
+/// Rows of padded positions are left out.
 pub(crate) fn expected(
     got: &Values,
     expected: &Expected,
     inputs: &Inputs,
     correctness: &mut Correctness,
 ) -> Result<()> {
-    let mask = inputs.ints.get("attention_mask");
     for (name, (shape, want)) in &expected.outputs {
         let Some((got_shape, values)) = got.get(name) else {
             let known: Vec<&String> = got.keys().collect();
@@ -98,12 +97,7 @@ pub(crate) fn expected(
             return Err(Error::tensor(name, message));
         }
         let columns = shape.last().copied().unwrap_or(1).max(1);
-        let keep: Vec<bool> = match mask {
-            Some((mask_shape, mask)) if shape.len() == 3 && shape[..2] == mask_shape[..] => {
-                mask.iter().map(|keep| *keep != 0).collect()
-            }
-            _ => vec![true; want.len() / columns],
-        };
+        let keep = kept(shape, inputs);
         let rows = |values: &[f32]| -> Vec<f32> {
             let kept = values.chunks_exact(columns).zip(&keep).filter(|(_, keep)| **keep);
             kept.flat_map(|(row, _)| row.iter().copied()).collect()
@@ -125,6 +119,16 @@ pub(crate) fn expected(
     Ok(())
 }
 
+/// Which rows of an output of this shape are somebody's: what a model computes of padding is nobody's.
+pub(crate) fn kept(shape: &[usize], inputs: &Inputs) -> Vec<bool> {
+    match inputs.ints.get("attention_mask") {
+        Some((mask_shape, mask)) if shape.len() == 3 && shape[..2] == mask_shape[..] => {
+            mask.iter().map(|keep| *keep != 0).collect()
+        }
+        _ => vec![true; shape[..shape.len().saturating_sub(1)].iter().product()],
+    }
+}
+
 /// JSON has no infinity: what is not a number counts as the largest one.
 fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { f64::MAX }
@@ -139,7 +143,7 @@ fn lower(slot: &mut Option<f64>, value: f64) {
 }
 
 /// 1 for two rows of zeros, −1 where something is not a number.
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };

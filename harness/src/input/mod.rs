@@ -49,7 +49,7 @@ impl Input {
             } else if path.is_file() {
                 input.take(path)?;
             } else {
-                let is_name = kind(path).is_some() && !given.contains(char::is_whitespace);
+                let is_name = extension(path).is_some() && !given.contains(char::is_whitespace);
                 ensure!(!is_name, "there is no file {given}; a text that looks like one is --text");
                 input.question.texts.push(given.clone());
             }
@@ -60,7 +60,7 @@ impl Input {
 
     fn take(&mut self, path: &Path) -> Result<()> {
         let context = || format!("reading {}", path.display());
-        let Some(kind) = kind(path) else {
+        let Some(kind) = extension(path) else {
             bail!("{} is none of .wav, .flac, .mp3, .ogg, .png, .jpg and .txt", path.display());
         };
         if kind == "txt" {
@@ -100,20 +100,37 @@ impl Input {
     }
 }
 
+/// What a file can hold beside text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Something to see.
+    Picture,
+    /// Something to hear.
+    Sound,
+}
+
+/// What is in a file, by its name.
+pub(crate) fn kind(path: &Path) -> Option<Kind> {
+    let extension = extension(path)?;
+    let is_one_of = |known: &[&str]| known.contains(&extension.as_str());
+    let sound = is_one_of(&SOUNDS).then_some(Kind::Sound);
+    sound.or(is_one_of(&IMAGES).then_some(Kind::Picture))
+}
+
 /// The extension of a file that can be given, in lower case.
-fn kind(path: &Path) -> Option<String> {
+fn extension(path: &Path) -> Option<String> {
     let extension = path.extension()?.to_str()?.to_lowercase();
     let known = IMAGES.iter().chain(&SOUNDS).chain(&["txt"]);
     known.into_iter().any(|known| **known == extension).then_some(extension)
 }
 
 /// The pictures in a folder in the order of their names.
-fn frames(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn frames(folder: &Path) -> Result<Vec<PathBuf>> {
     let context = || format!("reading the folder {}", folder.display());
     let mut frames = Vec::new();
     for entry in fs::read_dir(folder).with_context(context)? {
         let path = entry.with_context(context)?.path();
-        if kind(&path).is_some_and(|kind| IMAGES.contains(&kind.as_str())) {
+        if kind(&path) == Some(Kind::Picture) {
             frames.push(path);
         }
     }

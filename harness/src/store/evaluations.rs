@@ -48,8 +48,8 @@ impl Evaluations {
 /// Whether both say the same of one model on one text, and one was made later.
 fn stands_for(new: &Evaluation, old: &Evaluation) -> bool {
     let what = |it: &Evaluation| {
-        let Evaluation { model, reference, precision, text, fidelity, .. } = it.clone();
-        (model, reference, precision, text, fidelity.tokens)
+        let Evaluation { model, reference, precision, text, .. } = it.clone();
+        (model, reference, precision, text, it.compared())
     };
     old.precision.is_some() && what(new) == what(old)
 }
@@ -64,7 +64,7 @@ mod tests {
         Evaluation {
             engine: "fewbit 0.1.0".to_owned(),
             precision: Some(precision.parse().unwrap()),
-            fidelity: Fidelity { tokens: 64, kl, ..Fidelity::default() },
+            fidelity: Some(Fidelity { tokens: 64, kl, ..Fidelity::default() }),
             ..Evaluation::default()
         }
     }
@@ -92,7 +92,7 @@ mod tests {
         evaluations.put(own("3", 0.5)).unwrap();
         let (all, broken) = evaluations.all();
         assert!(broken.is_empty(), "{broken:?}");
-        let found: Vec<(String, f64)> = all.iter().map(|it| (it.name(), it.fidelity.kl)).collect();
+        let found: Vec<(String, f64)> = all.iter().map(|it| (it.name(), it.loss())).collect();
         let named = |name: &str, kl| (name.to_owned(), kl);
         let wanted = [
             named("Q4_K_M", 0.1),
@@ -112,7 +112,7 @@ mod tests {
         fs::write(file.with_file_name("9.json"), "{\"at\":").unwrap();
         fs::write(file.with_file_name("9.part"), "").unwrap();
         let (all, broken) = evaluations.all();
-        assert!(all.len() == 1 && all[0].fidelity.kl.is_nan());
+        assert!(all.len() == 1 && all[0].loss().is_nan());
         let [error] = &broken[..] else { panic!("{broken:?}") };
         assert!(format!("{error:#}").contains("9.json is left out: is no report"), "{error:#}");
     }

@@ -1,13 +1,12 @@
-//! Divergence against bits a weight, both on logarithmic axes, and the front as a line.
+//! Loss against bits a weight, both on logarithmic axes, and the front as a line.
 //!
-//! A divergence of zero has no place on such an axis, and what rounding alone makes of zero no meaning: both stand on
+//! A loss of zero has no place on such an axis, and what rounding alone makes of zero no meaning: both stand on
 //! the lowest line, which is labelled for it. A page has each chart twice, for wide and for narrow screens.
 
 use super::{
     Evaluation,
     front::front,
     labels::{Area, Placed, place},
-    nats,
     scale::{Scale, Tick},
 };
 use crate::view::figure;
@@ -43,7 +42,7 @@ pub struct Drawing {
     /// The plot: left, top, right, bottom.
     pub plot: [u32; 4],
     /// Horizontal lines.
-    pub nats: Vec<Tick>,
+    pub losses: Vec<Tick>,
     /// Vertical lines.
     pub bits: Vec<Tick>,
     /// The path of the front.
@@ -101,7 +100,7 @@ impl Chart {
     /// The chart of these; none if no number can be drawn.
     pub(super) fn of(evaluations: &[&Evaluation]) -> Option<Chart> {
         let is_drawn =
-            |it: &&&Evaluation| it.bpw.is_finite() && it.bpw > 0.0 && it.fidelity.kl.is_finite();
+            |it: &&&Evaluation| it.bpw.is_finite() && it.bpw > 0.0 && it.loss().is_finite();
         let drawn: Vec<&Evaluation> = evaluations.iter().filter(is_drawn).copied().collect();
         let engines = engines(&drawn);
         if drawn.is_empty() {
@@ -158,7 +157,7 @@ fn draw(drawn: &[&Evaluation], engines: &[String], [width, tall]: [f64; 2]) -> D
     Drawing {
         size: [width as u32, tall as u32],
         plot: [plot.left, plot.top, plot.right, plot.bottom].map(|at| at as u32),
-        nats: scale.nats(),
+        losses: scale.losses(),
         bits: scale.bits(),
         front: path.collect(),
         unlabelled: placed.iter().filter(|placed| placed.is_none()).count(),
@@ -183,8 +182,9 @@ fn label(text: String, (x, y): (f64, f64), Placed { area, is_led }: Placed) -> L
 }
 
 fn tip(it: &Evaluation) -> String {
-    let (bpw, divergence) = (figure::bpw(it.bpw), nats(it.fidelity.kl));
-    format!("{} by {}: {bpw} bits a weight, {divergence}", it.name(), it.engine)
+    let (bpw, loss) = (figure::bpw(it.bpw), it.measure().said(it.loss()));
+    let name = it.measure().name();
+    format!("{} by {}: {bpw} bits a weight, {name} {loss}", it.name(), it.engine)
 }
 
 #[cfg(test)]
@@ -206,13 +206,13 @@ mod tests {
         let chart = Chart::of(&all).unwrap();
         let names: Vec<&str> = chart.legend.iter().map(|key| &*key.name).collect();
         assert_eq!(names, ["fewbit 0.1.0", "llama.cpp 0.3.36"]);
-        for Drawing { size, plot, nats, bits, front, marks, unlabelled } in &chart.drawings {
+        for Drawing { size, plot, losses, bits, front, marks, unlabelled } in &chart.drawings {
             assert_eq!((marks.len(), *unlabelled), (5, 0), "{size:?}");
             assert_eq!(marks.iter().filter(|mark| mark.is_hollow).count(), 1);
             assert_ne!(marks[0].shape, marks[4].shape);
             assert_eq!(front.matches('L').count(), 3, "{front}");
-            assert_eq!((&*nats[0].text, &*nats.last().unwrap().text), ("≤ 1e-6", "10"));
-            assert!(nats.iter().any(|tick| tick.text == "0.01"));
+            assert_eq!((&*losses[0].text, &*losses.last().unwrap().text), ("≤ 1e-6", "10"));
+            assert!(losses.iter().any(|tick| tick.text == "0.01"));
             assert!(bits.iter().any(|tick| tick.text == "4 bits"));
             // What is nothing lies on the lowest line.
             assert_eq!(marks[3].y, format!("{:.1}", f64::from(plot[3])));

@@ -1,7 +1,11 @@
 //! How a divergence grows along a text: a small line for each cache that is not whole, and beside it what the weights
 //! cost alone.
 
-use super::{Evaluation, LEAST, divergence, nats};
+use super::{
+    Evaluation, Measure,
+    measure::{LEAST, number},
+};
+use record::Stretch;
 use serde::Serialize;
 
 /// The plot: left, top, right, bottom.
@@ -28,7 +32,7 @@ pub struct Depth {
 
 /// The lines of all that have a cache of few bits or few tokens, on one logarithmic scale.
 pub(super) fn depths(evaluations: &[&Evaluation]) -> Vec<Depth> {
-    let told = |it: &&&Evaluation| !it.cache.is_whole && it.fidelity.by_position.len() > 1;
+    let told = |it: &&&Evaluation| !it.cache.is_whole && stretches(it).len() > 1;
     let told: Vec<&Evaluation> = evaluations.iter().filter(told).copied().collect();
     let beside =
         |it: &Evaluation| evaluations.iter().find(|other| it.differs_in_cache_from(other)).copied();
@@ -46,15 +50,19 @@ pub(super) fn depths(evaluations: &[&Evaluation]) -> Vec<Depth> {
         words: words(it),
         path: path(it, [least, most]),
         whole: beside(it).map(|whole| path(whole, [least, most])).unwrap_or_default(),
-        ends: [least, most].map(|decade| divergence(10f64.powf(decade))),
+        ends: [least, most].map(|decade| number(10f64.powf(decade))),
         context: it.text.context,
     };
     told.into_iter().map(line).collect()
 }
 
+fn stretches(it: &Evaluation) -> &[Stretch] {
+    it.fidelity.as_ref().map_or(&[], |fidelity| &fidelity.by_position)
+}
+
 /// Divergences of the stretches, in decades.
 fn heights(it: &Evaluation) -> impl Iterator<Item = f64> {
-    it.fidelity.by_position.iter().map(|stretch| match stretch.kl.is_finite() {
+    stretches(it).iter().map(|stretch| match stretch.kl.is_finite() {
         true => stretch.kl.max(LEAST).log10(),
         false => f64::NAN,
     })
@@ -64,10 +72,10 @@ fn heights(it: &Evaluation) -> impl Iterator<Item = f64> {
 /// edge.
 fn path(it: &Evaluation, [least, most]: [f64; 2]) -> String {
     let [left, top, right, bottom] = PLOT;
-    let end = it.fidelity.by_position.last().map_or(1, |stretch| stretch.end.max(1));
+    let end = stretches(it).last().map_or(1, |stretch| stretch.end.max(1));
     let mut path = String::new();
     let mut is_new = true;
-    for (stretch, height) in it.fidelity.by_position.iter().zip(heights(it)) {
+    for (stretch, height) in stretches(it).iter().zip(heights(it)) {
         if height.is_finite() {
             let middle = (stretch.first as f64 + stretch.end as f64) / 2.0 / end as f64;
             let x = left + (right - left) * middle;
@@ -80,12 +88,12 @@ fn path(it: &Evaluation, [least, most]: [f64; 2]) -> String {
 }
 
 fn words(it: &Evaluation) -> String {
-    let [first, .., last] = &it.fidelity.by_position[..] else { return String::new() };
+    let [first, .., last] = stretches(it) else { return String::new() };
     format!(
         "{} in the first {} tokens, {} in the last {}",
-        nats(first.kl),
+        Measure::Divergence.said(first.kl),
         first.end - first.first,
-        nats(last.kl),
+        Measure::Divergence.said(last.kl),
         last.end.saturating_sub(last.first)
     )
 }
@@ -93,14 +101,14 @@ fn words(it: &Evaluation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::precision::sample::{own, stretches};
+    use crate::view::precision::sample::{along, own};
 
     #[test]
     fn a_line_for_each_cache_of_few_bits_and_one_for_its_weights() {
         let mut whole = own("4", 4.5, 0.09);
-        whole.fidelity.by_position = stretches(&[0.08, 0.1]);
+        along(&mut whole, &[0.08, 0.1]);
         let mut few = own("4 kv=4", 4.5, 0.2);
-        few.fidelity.by_position = stretches(&[0.1, f64::NAN, 0.2, 1.0]);
+        along(&mut few, &[0.1, f64::NAN, 0.2, 1.0]);
         let lines = depths(&[&whole, &few]);
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!(line.words, "0.100 nats in the first 8 tokens, 1.00 nats in the last 8");

@@ -1,7 +1,8 @@
-//! What is kept of an evaluation: how far a model is from its reference on a text, and what it takes. Files of other
-//! engines have the same form.
+//! What is kept of an evaluation: how far a model is from its reference on a text or on other samples, and what it
+//! takes. Files of other engines have the same form.
 
-use record::{Fidelity, Precision};
+use super::Measure;
+use record::{Fidelity, Likeness, Precision, Words};
 use serde::{Deserialize, Serialize};
 
 /// A model in a precision beside its reference.
@@ -27,10 +28,17 @@ pub struct Evaluation {
     pub weights_bytes: u64,
     /// The key-value cache.
     pub cache: Cache,
-    /// The text that both were given.
+    /// The text or the samples that both were given.
     pub text: Text,
-    /// What came of it.
-    pub fidelity: Fidelity,
+    /// What both expect to follow, if they write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<Fidelity>,
+    /// What their outputs have in common, if they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likeness: Option<Likeness>,
+    /// Words that they wrote down wrongly, if they were to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Words>,
     /// How each matrix is stored, in the order of the model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matrices: Vec<StoredMatrix>,
@@ -53,9 +61,10 @@ pub struct Cache {
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
-    /// The name of its file.
+    /// The name of its file or folder.
     pub name: String,
-    /// Tokens that are read at a time, each in the light of those before it.
+    /// Tokens that are read at a time, each in the light of those before it; 0 if samples are read one by one.
+    #[serde(default)]
     pub context: usize,
 }
 
@@ -100,9 +109,32 @@ impl Evaluation {
         [self.weights_bytes, self.cache.token_bytes.saturating_mul(kept)]
     }
 
-    /// Whether both were measured in one way, so that their divergences can be compared.
+    /// What its loss is measured in.
+    pub(super) fn measure(&self) -> Measure {
+        match self.fidelity {
+            Some(_) => Measure::Divergence,
+            None => Measure::Distance,
+        }
+    }
+
+    /// How far it is from its reference; no number if nobody has measured it.
+    pub fn loss(&self) -> f64 {
+        match (&self.fidelity, &self.likeness) {
+            (Some(fidelity), _) => fidelity.kl,
+            (None, Some(likeness)) => likeness.distance(),
+            (None, None) => f64::NAN,
+        }
+    }
+
+    /// Tokens that were compared, or samples.
+    pub fn compared(&self) -> usize {
+        let samples = self.likeness.as_ref().map(|it| it.samples);
+        self.fidelity.as_ref().map(|it| it.tokens).or(samples).unwrap_or(0)
+    }
+
+    /// Whether both were measured in one way, so that their losses can be compared.
     pub(super) fn is_on_text_of(&self, other: &Evaluation) -> bool {
-        let measured = |it: &Evaluation| (it.text.clone(), it.fidelity.tokens);
+        let measured = |it: &Evaluation| (it.text.clone(), it.compared(), it.measure());
         self.reference == other.reference && measured(self) == measured(other)
     }
 

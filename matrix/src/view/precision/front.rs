@@ -1,20 +1,17 @@
 //! Which evaluations no other one beats, and the sentence that follows from it.
 
-use super::{Evaluation, nats};
+use super::{Evaluation, Measure};
 use crate::view::figure;
 
-/// The divergence that the sentence asks for, in nats.
-const WANTED: f64 = 0.1;
-
-/// Those that nothing of as few bits beats, from the fewest bits to the least divergence. What is no number is none of
+/// Those that nothing of as few bits beats, from the fewest bits to the least loss. What is no number is none of
 /// them.
 pub(super) fn front(evaluations: &[&Evaluation]) -> Vec<usize> {
-    let place = |at: &usize| (evaluations[*at].bpw, evaluations[*at].fidelity.kl);
+    let place = |at: &usize| (evaluations[*at].bpw, evaluations[*at].loss());
     let is_number = |at: &usize| place(at).0.is_finite() && place(at).1.is_finite();
     let mut all: Vec<usize> = (0..evaluations.len()).filter(is_number).collect();
     all.sort_by(|a, b| {
-        let ((bpw, kl), (other_bpw, other_kl)) = (place(a), place(b));
-        bpw.total_cmp(&other_bpw).then(kl.total_cmp(&other_kl))
+        let ((bpw, loss), (other_bpw, other)) = (place(a), place(b));
+        bpw.total_cmp(&other_bpw).then(loss.total_cmp(&other))
     });
     let mut least = f64::INFINITY;
     all.retain(|at| {
@@ -25,19 +22,27 @@ pub(super) fn front(evaluations: &[&Evaluation]) -> Vec<usize> {
     all
 }
 
-/// What the front says about who wants few bits and little divergence.
+/// What the front says to who wants few bits and little loss.
 pub(super) fn sentence(evaluations: &[&Evaluation]) -> String {
     let front: Vec<&Evaluation> =
         front(evaluations).into_iter().map(|at| evaluations[at]).collect();
     let named = |it: &Evaluation| {
         let bpw = figure::bpw(it.bpw);
-        format!("{bpw} a weight ({} by {}), at {}", it.name(), it.engine, nats(it.fidelity.kl))
+        let loss = it.measure().said(it.loss());
+        format!("{bpw} a weight ({} by {}), at {loss}", it.name(), it.engine)
     };
-    let wanted = format!("Fewest bits whose divergence stays below {WANTED} nats");
-    match (front.iter().find(|it| it.fidelity.kl < WANTED), front.last()) {
+    let Some(measure) = front.first().map(|it| it.measure()) else {
+        return "No evaluation gave a number.".to_owned();
+    };
+    let least = measure.wanted();
+    let wanted = match measure {
+        Measure::Divergence => format!("Fewest bits whose divergence stays below {least} nats"),
+        Measure::Distance => format!("Fewest bits whose cosine stays above {}", 1.0 - least),
+    };
+    match (front.iter().find(|it| it.loss() < least), front.last()) {
         (Some(found), _) => format!("{wanted}: {}.", named(found)),
-        (None, Some(least)) => format!("{wanted}: none. The least has {}.", named(least)),
-        (None, None) => "No evaluation gave a number.".to_owned(),
+        (None, Some(least)) => format!("{wanted}: none. The nearest has {}.", named(least)),
+        (None, None) => wanted,
     }
 }
 
@@ -64,7 +69,7 @@ mod tests {
         let said = sentence(&all[2..3]);
         assert!(
             said.ends_with(
-                "none. The least has 2.50 a weight (2-bit by fewbit 0.1.0), at 2.00 nats."
+                "none. The nearest has 2.50 a weight (2-bit by fewbit 0.1.0), at 2.00 nats."
             ),
             "{said}"
         );

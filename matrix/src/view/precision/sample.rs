@@ -1,7 +1,7 @@
 //! Evaluations that nobody measured, for the tests.
 
 use super::{Cache, Evaluation, StoredMatrix, Text};
-use record::{Fidelity, KvFormat, Precision, Stretch};
+use record::{Fidelity, KvFormat, Likeness, OutputLikeness, Precision, Stretch, Words};
 
 /// One of this engine.
 pub(super) fn own(precision: &str, bpw: f64, kl: f64) -> Evaluation {
@@ -19,7 +19,13 @@ pub(super) fn own(precision: &str, bpw: f64, kl: f64) -> Evaluation {
         weights_bytes: (134_515_008.0 * bpw / 8.0) as u64,
         cache,
         text: Text { name: "docs.txt".to_owned(), context: 512 },
-        fidelity: Fidelity { tokens: 1024, kl, kl_p99: 4.0 * kl, top1: 0.9, ..Fidelity::default() },
+        fidelity: Some(Fidelity {
+            tokens: 1024,
+            kl,
+            kl_p99: 4.0 * kl,
+            top1: 0.9,
+            ..Fidelity::default()
+        }),
         ..Evaluation::default()
     }
 }
@@ -34,8 +40,39 @@ pub(super) fn peer(format: &str, bpw: f64, kl: f64) -> Evaluation {
     }
 }
 
-/// Stretches of eight tokens.
-pub(super) fn stretches(divergences: &[f64]) -> Vec<Stretch> {
+/// One of a model that does not write.
+pub(super) fn alike(precision: &str, bpw: f64, distance: f64) -> Evaluation {
+    let cosine = 1.0 - distance;
+    let name = "sentence_embedding".to_owned();
+    let output =
+        OutputLikeness { name, rows: 200, cosine, least: cosine - 0.01, ..OutputLikeness::default() };
+    Evaluation {
+        reference: "minilm".to_owned(),
+        model: "minilm".to_owned(),
+        text: Text { name: "sentences.txt".to_owned(), context: 0 },
+        fidelity: None,
+        likeness: Some(Likeness {
+            samples: 200,
+            outputs: vec![output],
+            rank: Some(0.995),
+            ..Likeness::default()
+        }),
+        words: Some(Words {
+            samples: 200,
+            words: 1000,
+            errors: 60,
+            reference_errors: 50,
+            interval: [0.05, 0.07],
+            reference_interval: [0.04, 0.06],
+            are_known: true,
+        }),
+        ..own(precision, bpw, 0.0)
+    }
+}
+
+/// Gives it stretches of eight tokens.
+pub(super) fn along(it: &mut Evaluation, divergences: &[f64]) {
+    let fidelity = it.fidelity.get_or_insert_default();
     let stretch = |(at, kl): (usize, &f64)| Stretch {
         first: 8 * at,
         end: 8 * at + 8,
@@ -43,7 +80,7 @@ pub(super) fn stretches(divergences: &[f64]) -> Vec<Stretch> {
         kl: *kl,
         ..Stretch::default()
     };
-    divergences.iter().enumerate().map(stretch).collect()
+    fidelity.by_position = divergences.iter().enumerate().map(stretch).collect();
 }
 
 /// A matrix.

@@ -1,6 +1,6 @@
-//! The axes of a chart: which bits and which divergences it reaches, and where they lie in its plot.
+//! The axes of a chart: which bits and which losses it reaches, and where they lie in its plot.
 
-use super::{Evaluation, LEAST, labels::Area};
+use super::{Evaluation, labels::Area, measure::LEAST};
 use serde::Serialize;
 
 /// Bits that can have a line, those that are wanted most first.
@@ -17,7 +17,7 @@ pub struct Tick {
     pub text: String,
 }
 
-/// What the axes reach from and to: bits as logarithms to the base of 2, nats to that of 10.
+/// What the axes reach from and to: bits as logarithms to the base of 2, losses to that of 10.
 pub(super) struct Scale {
     bits: [f64; 2],
     decades: [f64; 2],
@@ -45,7 +45,7 @@ impl Scale {
     }
 
     /// A line for each power of ten.
-    pub(super) fn nats(&self) -> Vec<Tick> {
+    pub(super) fn losses(&self) -> Vec<Tick> {
         let [low, high] = self.decades.map(|decade| decade as i32);
         let tick = |decade: i32| Tick {
             at: format!("{:.1}", self.down(decade.into())),
@@ -81,9 +81,9 @@ impl Scale {
     }
 }
 
-/// Where a divergence stands, in decades.
+/// Where a loss stands, in decades.
 fn height(it: &Evaluation) -> f64 {
-    it.fidelity.kl.max(LEAST).log10()
+    it.loss().max(LEAST).log10()
 }
 
 /// A power of ten as a plain number.

@@ -1,9 +1,9 @@
 use super::*;
-use sample::{matrix, own, peer, stretches};
+use sample::{alike, along, matrix, own, peer};
 
 fn evaluations() -> Vec<Evaluation> {
     let mut few = own("4 kv=4", 4.5, 0.2);
-    few.fidelity.by_position = stretches(&[0.1, 0.2]);
+    along(&mut few, &[0.1, 0.2]);
     let mut mixed = own("adaptive", 5.1, 0.08);
     mixed.matrices =
         vec![matrix("model.layers.0.mlp.up_proj.weight", 4), matrix("lm_head.weight", 8)];
@@ -50,6 +50,25 @@ fn each_reference_has_a_section_and_the_order_of_files_does_not_matter() {
     let html = page.to_string();
     all.reverse();
     assert_eq!(PrecisionPage::of(&all).to_string(), html);
+}
+
+#[test]
+fn models_that_do_not_write_have_figures_of_their_own() {
+    let page = PrecisionPage::of(&[alike("4", 4.5, 0.004), alike("3", 3.5, 0.02)]);
+    let section = &page.sections[0];
+    assert_eq!(section.texts[0].title, "sentences.txt, 200 samples");
+    assert!(!section.writes && section.hears && section.compares);
+    assert_eq!(
+        section.texts[0].sentence,
+        "Fewest bits whose cosine stays above 0.99: 4.50 a weight (4-bit by fewbit 0.1.0), at 0.0040."
+    );
+    let html = page.to_string();
+    for wanted in
+        ["distance, 1 − cosine", "0.9960", "0.9950", ">6.0 <small>5.0 to 7.0 / 5.0</small>", "sentence_embedding"]
+    {
+        assert!(html.contains(wanted), "{wanted}");
+    }
+    assert!(!html.contains("perplexity <small>/ reference"), "nobody writes");
 }
 
 #[test]
@@ -102,7 +121,7 @@ fn hostile_strings_add_no_tag_and_no_attribute() {
 #[test]
 fn numbers_that_are_none_show_as_such_and_are_not_drawn() {
     let mut broken = own("2", f64::NAN, f64::NAN);
-    broken.fidelity.perplexity = f64::INFINITY;
+    broken.fidelity.as_mut().unwrap().perplexity = f64::INFINITY;
     let page = PrecisionPage::of(&[broken]);
     let html = page.to_string();
     assert!(html.contains("No evaluation gave a number") && html.contains(">NaN<"));

@@ -1,0 +1,63 @@
+//! What a model is given once.
+
+use crate::{
+    error::{Error, Result},
+    packing::Weights,
+    preprocess::{Given, Processor},
+    published::{Inputs, Published},
+    weights::Folder,
+};
+use pollster::block_on;
+use record::Question;
+use std::path::Path;
+
+/// What a model is given once.
+#[derive(Debug)]
+pub struct Sample {
+    pub(super) inputs: Inputs,
+    /// What is known to be said in it.
+    pub(super) said: Option<String>,
+}
+
+/// Makes samples for one model of what a person has.
+pub struct Samples<'a> {
+    published: &'a Published,
+    processor: Processor,
+}
+
+impl<'a> Samples<'a> {
+    /// For this model.
+    ///
+    /// # Errors
+    /// When the files beside its weights do not say how inputs are made.
+    pub fn of(weights: &'a Weights) -> Result<Samples<'a>> {
+        let Weights { published, folder, .. } = weights;
+        let processor = block_on(Processor::of(published, folder))?;
+        Ok(Samples { published, processor })
+    }
+
+    /// One of texts, and of files in `folder`, in which `said` is said, if that is known.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the class does not take what is given.
+    pub fn sample(
+        &self,
+        folder: &Path,
+        question: &Question,
+        said: Option<String>,
+    ) -> Result<Sample> {
+        let class = self.published.class;
+        let given = block_on(Given::read(class, question, &Folder::new(folder)))?;
+        Ok(Sample { inputs: self.processor.inputs(&given)?, said })
+    }
+}
+
+/// The inputs of a case, as one sample.
+///
+/// # Errors
+/// When the folder is no case.
+pub fn own_samples(weights: &Weights) -> Result<Vec<Sample>> {
+    let message = "nothing is given, and the model is no case with inputs of its own";
+    let inputs = weights.inputs().ok_or_else(|| Error::input("input", message))?;
+    Ok(vec![Sample { inputs: inputs.clone(), said: None }])
+}
