@@ -29,6 +29,7 @@ pub mod expectations;
 mod fetched;
 mod files;
 mod folders;
+mod given;
 pub mod github;
 pub mod grid;
 mod groups;

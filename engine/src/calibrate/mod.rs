@@ -6,7 +6,8 @@
 //! up for what those before it have done, and no class has to know of it. A pass of the model as it is goes
 //! ahead, for tables that are looked up before they are multiplied with.
 //!
-//! `opened.rs` has a model whose products are floats. `text.rs` makes such a batch of a text, and `own.rs` has the model write one; `fidelity.rs` compares what two
+//! `opened.rs` has a model whose products are floats. `text.rs` makes such a batch of a text, and `own.rs` has the model write one, `written.rs` about what it is
+//! given; `fidelity.rs` compares what two
 //! models expect to follow, and `logits.rs` is the arithmetic of that. `harm.rs` measures what each matrix costs at
 //! each width, and `budget.rs` makes the best of it in so many bytes. When all codes are chosen, `refine.rs` moves
 //! the scales of all matrices together, by the gradients of what comes out.
@@ -20,6 +21,7 @@ mod opened;
 mod own;
 mod refine;
 mod text;
+mod written;
 
 pub use budget::within;
 pub use fidelity::fidelity;
@@ -28,7 +30,8 @@ pub use harm::{Choice, Harm, harms, unmoved};
 pub(crate) use opened::Opened;
 pub use own::{own, writes};
 pub use refine::Refinement;
-pub use text::{Windows, windows};
+pub use text::{Windows, answered, windows};
+pub(crate) use written::{Text, Writer};
 
 use crate::{
     device::Device,

@@ -1,5 +1,6 @@
-//! A text as a batch of sequences of one length.
+//! A text as a batch of sequences of one length, or other inputs with what the model writes about them.
 
+use super::{Heard, Opened, Writer, use_all_processors};
 use crate::{
     error::{Error, Result},
     packing::Weights,
@@ -7,14 +8,14 @@ use crate::{
     published::Inputs,
 };
 use pollster::block_on;
-use record::Class;
+use record::{Bits, Class, Precision};
 
 /// Sequences of one length, cut out of a text.
 #[derive(Clone, Debug)]
 pub struct Windows {
     /// How many there are.
     pub count: usize,
-    /// Tokens of each.
+    /// Tokens of each; 0 where there are none.
     pub length: usize,
     /// `[count, length]`.
     ids: Vec<u32>,
@@ -53,6 +54,45 @@ pub fn windows(weights: &Weights, text: &str, tokens: usize, length: usize) -> R
     };
     Windows::of(&windows[..windows.len().min((tokens / length).max(1))], length)
         .ok_or_else(|| too_short(ids.len(), length))
+}
+
+/// Inputs of any class with the answers that the model itself writes, of `most` tokens at most, if it does. Answers are
+/// cut to the shortest: a batch has one length. `heard` is told how many sequences are written.
+///
+/// # Errors
+/// When weights cannot be read, or the model does not take the inputs.
+pub fn answered(
+    weights: &Weights,
+    mut inputs: Inputs,
+    most: usize,
+    heard: &Heard,
+) -> Result<Windows> {
+    use_all_processors();
+    let opened = Opened::of((weights, &Precision::of(Bits::Fixed(32))))?;
+    let Some(decoder) = opened.decoder() else {
+        let batch = |shape: &[usize]| shape.first().copied().unwrap_or(1);
+        let ints = inputs.ints.values().map(|(shape, _)| batch(shape));
+        let count = inputs.floats.values().map(|(shape, _)| batch(shape)).chain(ints).max();
+        let ids = inputs.ints.get("input_ids").map_or(&[][..], |(_, ids)| ids);
+        let ids: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+        let count = count.unwrap_or(1).max(1);
+        return Ok(Windows { count, length: ids.len() / count, ids, inputs });
+    };
+    let mut texts = Vec::new();
+    for writer in Writer::each(&opened, &inputs, &weights.published.generation, most)? {
+        let writer = writer?;
+        texts.push(writer.whole(&writer.write()?));
+        heard(texts.len() as u64);
+    }
+    let length = texts.iter().map(Vec::len).min().unwrap_or(0);
+    let ids: Vec<u32> = texts.iter().flat_map(|text| &text[..length]).copied().collect();
+    let values = ids.iter().map(|id| i64::from(*id)).collect();
+    if decoder.prompt_input() == "input_ids" {
+        // It marks the padding of prompts, which texts begin without.
+        inputs.ints.remove("attention_mask");
+    }
+    inputs.ints.insert(decoder.prompt_input().to_owned(), (vec![texts.len(), length], values));
+    Ok(Windows { count: texts.len(), length, ids, inputs })
 }
 
 fn too_short(tokens: usize, length: usize) -> Error {

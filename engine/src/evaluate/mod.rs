@@ -1,8 +1,8 @@
 //! How far a model is from another on the same inputs, whatever its class is.
 //!
 //! What is compared depends on the kind of output and not on the class. A model that writes reads what its reference
-//! has written, and is judged by what both expect behind each token (`written.rs`), as it is on a text; of others the
-//! outputs of a pass are compared (`outputs.rs`). Where words were to be written down, it also counts which are wrong
+//! has written, and is judged by what both expect behind each token, as it is on a text; of others the outputs of a pass
+//! are compared (`outputs.rs`). Where words were to be written down, it also counts which are wrong
 //! (`words.rs`). `sample.rs` makes inputs of what a person has. A reference is asked once, whatever number of models is
 //! held to it.
 //!
@@ -11,12 +11,11 @@
 mod outputs;
 mod sample;
 mod words;
-mod written;
 
 pub use sample::{Sample, Samples, own_samples};
 
 use crate::{
-    calibrate::{Heard, Opened, Token, summed, use_all_processors},
+    calibrate::{Heard, Opened, Text, Token, Writer, summed, use_all_processors},
     error::{Error, Result},
     infer::{Values, transcript},
     packing::Weights,
@@ -27,7 +26,6 @@ use outputs::Pair;
 use pollster::block_on;
 use record::{Bits, Class, Fidelity, Likeness, Precision, Words};
 use words::Heard as HeardWords;
-use written::{Text, Writer};
 
 /// What was found of one model.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +52,7 @@ pub struct Asked<'a> {
 
 /// What a model makes of one sample.
 enum Answer {
-    Text(Text),
+    Texts(Vec<Text>),
     Outputs(Values),
 }
 
@@ -76,7 +74,10 @@ impl<'a> Asked<'a> {
         let mut asked = Asked { published, processor, samples, most, answers: Vec::new() };
         for sample in samples {
             asked.answers.push(match opened.decoder() {
-                Some(_) => Answer::Text(asked.writer(&opened, sample)?.write()?),
+                Some(_) => {
+                    let writers = asked.writers(&opened, sample)?;
+                    Answer::Texts(writers.map(|it| it?.write()).collect::<Result<_>>()?)
+                }
                 None => Answer::Outputs(outputs::of(&opened, &sample.inputs)?),
             });
             heard(asked.answers.len() as u64);
@@ -99,13 +100,16 @@ impl<'a> Asked<'a> {
         let mut token_bytes = 0;
         for (at, (sample, answer)) in self.samples.iter().zip(&self.answers).enumerate() {
             match answer {
-                Answer::Text(text) => {
-                    let writer = self.writer(&opened, sample)?;
-                    tokens.extend(text.compared(&writer.forced(text)?));
-                    token_bytes = writer.token_bytes();
-                    if self.hears() {
-                        let own = writer.write()?;
-                        texts.push([text.ids(), own.ids()].map(|ids| self.processor.decode(ids)));
+                Answer::Texts(written) => {
+                    for (writer, text) in self.writers(&opened, sample)?.zip(written) {
+                        let writer = writer?;
+                        tokens.extend(text.compared(&writer.forced(text)?));
+                        token_bytes = writer.token_bytes();
+                        if self.hears() {
+                            let own = writer.write()?;
+                            let both = [text.ids(), own.ids()];
+                            texts.push(both.map(|ids| self.processor.decode(ids)));
+                        }
                     }
                 }
                 Answer::Outputs(reference) => {
@@ -131,8 +135,13 @@ impl<'a> Asked<'a> {
         })
     }
 
-    fn writer<'b>(&self, opened: &'b Opened, sample: &Sample) -> Result<Writer<'b>> {
-        Writer::new(opened, &sample.inputs, &self.published.generation, self.most)
+    /// The model before each sequence of a sample; a case may have several.
+    fn writers<'b>(
+        &'b self,
+        opened: &'b Opened,
+        sample: &Sample,
+    ) -> Result<impl Iterator<Item = Result<Writer<'b>>>> {
+        Writer::each(opened, &sample.inputs, &self.published.generation, self.most)
     }
 
     /// Whether the class writes down what is said: other texts may differ and both be right.
@@ -144,6 +153,7 @@ impl<'a> Asked<'a> {
     /// of all samples.
     fn words(&self, texts: &[[String; 2]]) -> Option<Words> {
         let said: Option<Vec<&str>> = self.samples.iter().map(|it| it.said.as_deref()).collect();
+        let said = said.filter(|said| said.len() == texts.len());
         let are_known = said.is_some();
         let heard = texts.iter().enumerate().map(|(at, [reference, own])| {
             let truth = said.as_ref().map_or(reference.as_str(), |said| said[at]);

@@ -19,6 +19,13 @@ pub struct Sample {
     pub(super) said: Option<String>,
 }
 
+impl Sample {
+    /// Everything that a pass takes.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+}
+
 /// Makes samples for one model of what a person has.
 pub struct Samples<'a> {
     published: &'a Published,

@@ -16,12 +16,12 @@ fn found(case: &str, precision: &str) -> Found {
 
 #[test]
 fn a_model_has_all_in_common_with_itself() {
-    for case in ["vit/vit-labels", "detr/detr-default", "clip/clip-default", "bert/bert-default"] {
+    for case in ["vit/vit-labels", "detr/detr-basic-learned", "clip/clip-labels", "bert/bert-mlm-tied"] {
         let likeness = found(case, "32").likeness.unwrap();
         assert!(likeness.distance() < 1e-6, "{case}: {likeness:?}");
         assert!(likeness.outputs.iter().all(|it| it.rows > 0 && it.error < 1e-5), "{likeness:?}");
     }
-    for case in ["whisper/whisper-default", "t5/t5-default", "llava/llava-default"] {
+    for case in ["whisper/whisper-80-tied", "t5/t5-padded", "llava/llava-llama"] {
         let fidelity = found(case, "32").fidelity.unwrap();
         assert!(fidelity.kl.abs() < 1e-6 && fidelity.top1 == 1.0, "{case}: {fidelity:?}");
         assert!(fidelity.tokens > 0 && fidelity.perplexity == fidelity.reference_perplexity);
@@ -33,7 +33,7 @@ fn fewer_bits_have_less_in_common() {
     let distance = |bits| found("vit/vit-labels", bits).likeness.unwrap().distance();
     let [eight, four, two] = ["8", "4", "2"].map(distance);
     assert!(0.0 < eight && eight < four && four < two, "{eight} {four} {two}");
-    let kl = |bits| found("whisper/whisper-default", bits).fidelity.unwrap().kl;
+    let kl = |bits| found("whisper/whisper-80-tied", bits).fidelity.unwrap().kl;
     let [eight, four, two] = ["8", "4", "2"].map(kl);
     assert!(0.0 < eight && eight < four && four < two, "{eight} {four} {two}");
 }

@@ -12,7 +12,7 @@ mod recorded;
 pub(crate) mod tests;
 
 pub(crate) use passes::{Kind, Pass, Passes};
-pub(crate) use prompts::{prompts, stop_tokens};
+pub(crate) use prompts::{Prompt, prompts, stop_tokens};
 pub(crate) use recorded::{ForcedSteps, RecordedStep};
 #[cfg(test)]
 pub(crate) use recorded::{PLANTED, Planted, RECORDED};

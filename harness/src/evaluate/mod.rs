@@ -1,14 +1,12 @@
 //! `evaluate`: what few bits have cost a model, beside another one on the same text or the same samples.
 //!
-//! `samples.rs` makes samples of files and lines, the engine compares, and `kept.rs` is what is said of it and kept
-//! for the page.
+//! The engine compares, and `kept.rs` is what is said of it and kept for the page.
 
 mod kept;
-mod samples;
 
 use crate::{
     groups::{Caches, Groups},
-    quantize::read_text,
+    given::{Given, name_of, read_text},
     store::Evaluations,
     ui::{Bar, Ui, Unit},
     weights::Model,
@@ -22,7 +20,6 @@ use engine::{
 use kept::{evaluation, line};
 use matrix::view::precision::Text;
 use record::{Bits, Precision};
-use samples::{name_of, samples};
 use serde_json::json;
 use std::{path::PathBuf, rc::Rc};
 
@@ -138,7 +135,10 @@ fn on_text(args: &Args, (reference, weights): (&Weights, &Weights), ui: &Ui) -> 
 
 /// By what both make of samples one by one.
 fn on_samples(args: &Args, (reference, weights): (&Weights, &Weights), ui: &Ui) -> Result<()> {
-    let (samples, read) = samples(args, reference, ui)?;
+    let most = args.samples as usize;
+    let given = Given { text: args.text.as_deref(), files: &args.input, most };
+    let samples = given.samples(reference, ui)?;
+    let read = Text { name: given.name(), context: 0 };
     let (bar, heard) = counted("asking the reference", samples.len(), ui);
     let asked = Asked::of(reference, &samples, args.max_new_tokens as usize, &heard)?;
     bar.finish();

@@ -5,21 +5,24 @@ mod mix;
 
 use crate::{
     groups::Groups,
+    given::{Given, read_text},
     ui::{Ui, Unit},
     weights::{Model, free, planned, say_packed, stored},
 };
 use anyhow::{Context, Result, bail, ensure};
 use engine::{
-    calibrate::{self, Refinement, Windows, own, windows, writes},
+    calibrate::{self, Refinement, Windows, answered, own, windows, writes},
     packing::Weights,
 };
 use mix::MixArgs;
-use record::{Bits, Precision, Quantizer};
+use record::{Bits, Class, Precision, Quantizer};
 use std::{
-    fs,
     path::{Path, PathBuf},
     rc::Rc,
 };
+
+/// Tokens that a model writes about a sample on which codes are chosen, at most.
+const ANSWER: usize = 64;
 
 /// What `quantize` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,11 +34,13 @@ Examples:
   cargo harness evaluate ./smollm2-q3 --reference smollm2-135m --text other.txt
       what that has cost, on a text that the calibration did not see
   cargo harness quantize smollm2-135m --bits adaptive --bpw 3 --calibration text.txt -o ./smollm2-mixed
-      each matrix in as many bits as its measured harm is worth, 3 a weight on the average")]
+      each matrix in as many bits as its measured harm is worth, 3 a weight on the average
+  cargo harness quantize whisper-tiny.en --bits 3 --quantizer gptq --input recordings -o ./whisper-q3
+      by what the model hears and writes in recordings")]
 pub struct Args {
     /// A model that `run --models` knows, a case folder, a folder as Hugging Face has it, or a .gguf
-    /// file. A text is read by the classes llama, qwen2 and bert; adaptive bits of a case of another class are
-    /// measured on the inputs of the case.
+    /// file. A text as a whole is read by the classes llama, qwen2 and bert; others are given samples (--input), and
+    /// adaptive bits of a case may be measured on the inputs of the case.
     pub model: String,
 
     /// Bits of the stored weights: 8, 4, 3, 2 or adaptive.
@@ -47,9 +52,19 @@ pub struct Args {
     pub groups: Groups,
 
     /// The text on which codes are chosen, in UTF-8. A few thousand words of what the model is for are
-    /// enough [default: the model writes one itself].
+    /// enough [default: the model writes one itself]. For a class that reads other things, each line is a sample,
+    /// or goes with each file of --input.
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
+
+    /// Recordings or pictures on which codes are chosen, or folders of such. A model that writes about them does so.
+    #[arg(long, num_args = 1.., value_name = "FILE|FOLDER")]
+    pub input: Vec<PathBuf>,
+
+    /// Samples that are read, at most: all at once.
+    #[arg(long, value_name = "N", default_value = "32")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub calibration_samples: u32,
 
     /// Tokens of the text that are read, at most.
     #[arg(long, value_name = "N", default_value = "8192")]
@@ -116,11 +131,14 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     );
     let needs_text = quantizer == Quantizer::Gptq || args.mix.measures();
     let text = match &args.calibration {
+        _ if !args.input.is_empty() || (args.calibration.is_some() && !reads(&weights)) => {
+            Some(given(args, &weights, ui)?)
+        }
         Some(file) => Some(read(args, &weights, file)?),
         None if needs_text && writes(&weights) => Some(written(args, &weights, ui)?),
         None if quantizer == Quantizer::Gptq => {
             bail!(
-                "{quantizer} chooses codes on a text, and this model writes none: --calibration FILE"
+                "{quantizer} chooses codes on what the model is given: --calibration FILE, or --input FILE or FOLDER"
             )
         }
         None => None,
@@ -207,6 +225,24 @@ fn read(args: &Args, weights: &Weights, file: &Path) -> Result<Windows> {
         .with_context(|| format!("the text in {}", file.display()))
 }
 
+/// Whether a model reads a text as a whole.
+fn reads(weights: &Weights) -> bool {
+    matches!(weights.class(), Class::Llama | Class::Qwen2 | Class::Bert)
+}
+
+/// Samples, with what the model writes about them.
+fn given(args: &Args, weights: &Weights, ui: &Ui) -> Result<Windows> {
+    let most = args.calibration_samples as usize;
+    let given = Given { text: args.calibration.as_deref(), files: &args.input, most };
+    let sample = given.together(weights)?;
+    let bar = ui.bar("reading samples", Some(most as u64), Unit::Steps);
+    let heard = bar.clone();
+    let heard: Rc<dyn Fn(u64)> = Rc::new(move |done| heard.set(done));
+    let text = answered(weights, sample.inputs().clone(), ANSWER, &heard)?;
+    bar.finish();
+    Ok(text)
+}
+
 /// A text that the model writes itself.
 fn written(args: &Args, weights: &Weights, ui: &Ui) -> Result<Windows> {
     let window = args.context as usize;
@@ -217,13 +253,4 @@ fn written(args: &Args, weights: &Weights, ui: &Ui) -> Result<Windows> {
     let text = own(weights, sequences, window, &heard)?;
     bar.finish();
     Ok(text)
-}
-
-/// A text that a model reads.
-pub(crate) fn read_text(file: &Path) -> Result<String> {
-    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        anyhow::anyhow!("{} is no UTF-8: see byte {at}; save it as UTF-8", file.display())
-    })
 }

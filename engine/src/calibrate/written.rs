@@ -1,9 +1,9 @@
 //! What a model writes about a sample, and what it expects in a text that another has written.
 
+use super::{Opened, Token};
 use crate::{
-    calibrate::{Opened, Token},
     error::{Error, Result},
-    generate::{prompts, stop_tokens},
+    generate::{Prompt, prompts, stop_tokens},
     models::{Decoder, Rows, State},
     published::{GenerationConfig, Inputs, Suppressed},
     stats::argmax,
@@ -12,7 +12,7 @@ use crate::{
 use pollster::block_on;
 
 /// A model with one sample before it.
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     opened: &'a Opened,
     decoder: &'a dyn Decoder,
     inputs: Inputs,
@@ -26,7 +26,7 @@ pub(super) struct Writer<'a> {
 }
 
 /// What was written behind a prompt.
-pub(super) struct Text {
+pub(crate) struct Text {
     ids: Vec<u32>,
     /// What was expected where each of them came.
     logits: Vec<f32>,
@@ -34,13 +34,13 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Its tokens, without the prompt.
-    pub(super) fn ids(&self) -> &[u32] {
+    /// Its tokens.
+    pub(crate) fn ids(&self) -> &[u32] {
         &self.ids
     }
 
     /// What was expected here beside what another expects, token by token.
-    pub(super) fn compared(&self, other: &[f32]) -> Vec<Token> {
+    pub(crate) fn compared(&self, other: &[f32]) -> Vec<Token> {
         let own = self.logits.chunks_exact(self.vocabulary);
         let pairs = own.zip(other.chunks_exact(self.vocabulary)).zip(&self.ids);
         pairs.map(|((own, other), id)| Token::of(own, other, Some(*id as usize))).collect()
@@ -48,16 +48,25 @@ impl Text {
 }
 
 impl<'a> Writer<'a> {
-    /// The model before the one sequence of `inputs`, as it is published to generate.
-    pub(super) fn new(
+    /// The model before each sequence of `inputs`, as it is published to generate.
+    pub(crate) fn each(
         opened: &'a Opened,
         inputs: &Inputs,
+        published: &'a GenerationConfig,
+        most: usize,
+    ) -> Result<impl Iterator<Item = Result<Writer<'a>>>> {
+        let decoder = opened.decoder().expect("a model that writes");
+        let prompts = prompts(decoder, inputs)?.into_iter();
+        Ok(prompts.map(move |prompt| Writer::new(opened, decoder, prompt, published, most)))
+    }
+
+    fn new(
+        opened: &'a Opened,
+        decoder: &'a dyn Decoder,
+        prompt: Prompt,
         published: &GenerationConfig,
         most: usize,
     ) -> Result<Writer<'a>> {
-        let decoder = opened.decoder().expect("a model that writes");
-        // A sample is one; the inputs of a case may be several, of which the first is heard.
-        let prompt = prompts(decoder, inputs)?.swap_remove(0);
         let most = most.min(prompt.room(decoder));
         if prompt.ids.is_empty() || most == 0 {
             let message = "the prompt is empty, or takes all positions of the model";
@@ -77,7 +86,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The most likely text.
-    pub(super) fn write(&self) -> Result<Text> {
+    pub(crate) fn write(&self) -> Result<Text> {
         let vocabulary = self.decoder.vocabulary();
         let mut text = Text { ids: Vec::new(), logits: Vec::new(), vocabulary };
         let mut row = self.read(&self.prompt, true)?;
@@ -98,7 +107,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What it expects where each token of a text of another model comes.
-    pub(super) fn forced(&self, text: &Text) -> Result<Vec<f32>> {
+    pub(crate) fn forced(&self, text: &Text) -> Result<Vec<f32>> {
         let own = self.decoder.vocabulary();
         if own != text.vocabulary {
             let message = format!("has {own} tokens, and the reference {}", text.vocabulary);
@@ -110,8 +119,13 @@ impl<'a> Writer<'a> {
         Ok(logits[(self.prompt.len() - 1) * own..].to_vec())
     }
 
+    /// A prompt and the text behind it.
+    pub(crate) fn whole(&self, text: &Text) -> Vec<u32> {
+        [&self.prompt[..], &text.ids].concat()
+    }
+
     /// Bytes of the cache a token.
-    pub(super) fn token_bytes(&self) -> u64 {
+    pub(crate) fn token_bytes(&self) -> u64 {
         self.state.cache.bytes() / (self.prompt.len() + self.most) as u64
     }
 
