@@ -94,12 +94,23 @@ impl Given<'_> {
             None => Vec::new(),
         };
         if taken == ["texts"] {
-            ensure!(self.files.is_empty(), "{class} reads no pictures or sounds, but texts, a line each");
+            ensure!(
+                self.files.is_empty(),
+                "{class} reads no pictures or sounds, but texts, a line each"
+            );
             lines.truncate(self.most);
             return Ok((lines, Vec::new()));
         }
-        ensure!(!self.files.is_empty(), "{class} takes {}: --input FILE or FOLDER", taken.join(" and "));
-        ensure!(lines.is_empty() || taken.contains(&"texts"), "{class} takes {} alone", taken.join(" and "));
+        ensure!(
+            !self.files.is_empty(),
+            "{class} takes {}: --input FILE or FOLDER",
+            taken.join(" and ")
+        );
+        ensure!(
+            lines.is_empty() || taken.contains(&"texts"),
+            "{class} takes {} alone",
+            taken.join(" and ")
+        );
         let mut files = files(self.files, class)?;
         files.truncate(self.most);
         Ok((lines, files))
@@ -163,7 +174,11 @@ fn files(given: &[PathBuf], class: Class) -> Result<Vec<PathBuf>> {
             }
         }
         if inside.is_empty() {
-            bail!("{} has nothing in it that {class} takes: {}", path.display(), taken(class).join(", "));
+            bail!(
+                "{} has nothing in it that {class} takes: {}",
+                path.display(),
+                taken(class).join(", ")
+            );
         }
         inside.sort();
         found.extend(inside);
@@ -185,9 +200,8 @@ mod tests {
         fs::create_dir_all(path("video")).unwrap();
         fs::write(path("video/1.png"), "x").unwrap();
         let names = |given: &str, class| {
-            files(&[path(given)], class).map(|files| {
-                files.iter().map(|file| name_of(file)).collect::<Vec<_>>()
-            })
+            files(&[path(given)], class)
+                .map(|files| files.iter().map(|file| name_of(file)).collect::<Vec<_>>())
         };
         assert_eq!(names("", Class::Whisper).unwrap(), ["a.WAV", "b.wav"]);
         assert_eq!(names("", Class::Vit).unwrap(), ["c.png"]);

@@ -96,8 +96,10 @@ mod tests {
     #[test]
     fn a_distance_is_that_of_the_output_that_differs_most() {
         let output = |cosine| OutputLikeness { cosine, ..OutputLikeness::default() };
-        let likeness =
-            |cosines: &[f64]| Likeness { outputs: cosines.iter().copied().map(output).collect(), ..Likeness::default() };
+        let likeness = |cosines: &[f64]| Likeness {
+            outputs: cosines.iter().copied().map(output).collect(),
+            ..Likeness::default()
+        };
         assert!((likeness(&[0.9, 0.75, 1.0]).distance() - 0.25).abs() < 1e-12);
         assert!(likeness(&[0.9, f64::NAN, 0.5]).distance().is_nan());
         assert!(likeness(&[]).distance() == 0.0);

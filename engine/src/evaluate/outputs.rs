@@ -38,7 +38,8 @@ pub(super) fn of(opened: &Opened, inputs: &Inputs) -> Result<Values> {
 
 /// What all outputs of all samples have in common.
 pub(super) fn likeness(pairs: &[Pair<'_>]) -> Result<Likeness> {
-    let names: BTreeSet<&str> = pairs.iter().flat_map(|pair| pair.reference.keys().copied()).collect();
+    let names: BTreeSet<&str> =
+        pairs.iter().flat_map(|pair| pair.reference.keys().copied()).collect();
     let outputs = names.iter().map(|name| output(name, pairs)).collect::<Result<_>>()?;
     Ok(Likeness { samples: pairs.len(), outputs, rank: rank(pairs), things: things(pairs) })
 }
@@ -85,7 +86,8 @@ fn missing(name: &str) -> Error {
 
 /// Whether both find the same points near each other; none for fewer than three.
 fn rank(pairs: &[Pair<'_>]) -> Option<f64> {
-    let name = POINTS.iter().find(|name| pairs.iter().all(|it| it.reference.contains_key(*name)))?;
+    let name =
+        POINTS.iter().find(|name| pairs.iter().all(|it| it.reference.contains_key(*name)))?;
     let rows = |values: &'_ Values| {
         let (shape, values) = &values[name];
         let columns = shape.last().copied().unwrap_or(1).max(1);
@@ -106,9 +108,8 @@ fn between(points: &[Vec<f32>]) -> Vec<f64> {
 fn spearman(a: &[f64], b: &[f64]) -> f64 {
     let [a, b] = [a, b].map(ranks);
     let mean = (a.len() as f64 - 1.0) / 2.0;
-    let product = |a: &[f64], b: &[f64]| {
-        a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>()
-    };
+    let product =
+        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();
     product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt().max(f64::MIN_POSITIVE)
 }
 
@@ -177,9 +178,8 @@ fn thing(logits: &[f32], center: &[f32]) -> Option<Thing> {
 
 /// Intersection over union.
 fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let area = |[left, top, right, bottom]: [f32; 4]| {
-        (right - left).max(0.0) * (bottom - top).max(0.0)
-    };
+    let area =
+        |[left, top, right, bottom]: [f32; 4]| (right - left).max(0.0) * (bottom - top).max(0.0);
     let common = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
     common / (area(a) + area(b) - common).max(f32::MIN_POSITIVE)
 }
@@ -227,7 +227,8 @@ mod tests {
     #[test]
     fn points_may_turn_and_keep_their_neighbours() {
         let points = [1.0f32, 0.0, 0.9, 0.1, 0.5, 0.5, 0.0, 1.0];
-        let turned: Vec<f32> = points.chunks(2).flat_map(|it| [-2.0 * it[1], 2.0 * it[0]]).collect();
+        let turned: Vec<f32> =
+            points.chunks(2).flat_map(|it| [-2.0 * it[1], 2.0 * it[0]]).collect();
         let of = |points: &[f32]| values(&[("sentence_embedding", &[4, 2], points)]);
         let reference = of(&points);
         assert!((pair(&reference, of(&turned)).rank.unwrap() - 1.0).abs() < 1e-6);

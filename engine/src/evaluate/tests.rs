@@ -16,7 +16,9 @@ fn found(case: &str, precision: &str) -> Found {
 
 #[test]
 fn a_model_has_all_in_common_with_itself() {
-    for case in ["vit/vit-labels", "detr/detr-basic-learned", "clip/clip-labels", "bert/bert-mlm-tied"] {
+    for case in
+        ["vit/vit-labels", "detr/detr-basic-learned", "clip/clip-labels", "bert/bert-mlm-tied"]
+    {
         let likeness = found(case, "32").likeness.unwrap();
         assert!(likeness.distance() < 1e-6, "{case}: {likeness:?}");
         assert!(likeness.outputs.iter().all(|it| it.rows > 0 && it.error < 1e-5), "{likeness:?}");

@@ -26,7 +26,10 @@ impl Heard {
 fn words(text: &str) -> Vec<String> {
     let is_word = |letter: char| letter.is_alphanumeric() || letter == '\'';
     let text = text.to_lowercase().replace('\u{2019}', "'");
-    text.split(|letter| !is_word(letter)).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    text.split(|letter| !is_word(letter))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The figures of all samples; none where there are none.
@@ -51,7 +54,8 @@ fn interval(heard: &[Heard], of: usize) -> [f64; 2] {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut drawn = || {
         // A linear congruential generator (Knuth's MMIX), of which the upper bits are taken.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         heard[((state >> 33) as usize) % heard.len()]
     };
     let mut rates: Vec<f64> = (0..DRAWS)
@@ -75,7 +79,10 @@ mod tests {
     fn words_are_compared_and_not_how_they_are_written() {
         let heard = Heard::of("It\u{2019}s late, Mr. Fox!", " it's late mr fox", "its late the mr");
         assert_eq!(heard, Heard { words: 4, errors: [0, 3] });
-        assert_eq!(Heard::of("two words", "", "two more words"), Heard { words: 2, errors: [2, 1] });
+        assert_eq!(
+            Heard::of("two words", "", "two more words"),
+            Heard { words: 2, errors: [2, 1] }
+        );
     }
 
     #[test]

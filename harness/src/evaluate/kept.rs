@@ -116,7 +116,9 @@ fn of_words(found: &Words) -> String {
     let interval = |[low, high]: [f64; 2]| format!("{} to {}", percent(low), percent(high));
     let own = format!("{own}% ({}) of {} words wrong", interval(found.interval), found.words);
     match found.are_known {
-        true => format!("{own}, {reference}% ({}) by the reference", interval(found.reference_interval)),
+        true => {
+            format!("{own}, {reference}% ({}) by the reference", interval(found.reference_interval))
+        }
         false => format!("{own} as the reference heard them"),
     }
 }

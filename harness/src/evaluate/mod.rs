@@ -5,8 +5,8 @@
 mod kept;
 
 use crate::{
-    groups::{Caches, Groups},
     given::{Given, name_of, read_text},
+    groups::{Caches, Groups},
     store::Evaluations,
     ui::{Bar, Ui, Unit},
     weights::Model,

@@ -4,8 +4,8 @@
 mod mix;
 
 use crate::{
-    groups::Groups,
     given::{Given, read_text},
+    groups::Groups,
     ui::{Ui, Unit},
     weights::{Model, free, planned, say_packed, stored},
 };

@@ -89,9 +89,9 @@ pub(super) fn row(it: &Evaluation, on_front: bool) -> Row {
     let is_its_own = *model == it.reference;
     let kept = cache.tokens.map(|tokens| format!(", {tokens} tokens of it kept"));
     let fidelity = fidelity.as_ref();
-    let furthest = likeness.as_ref().and_then(|it| {
-        it.outputs.iter().min_by(|a, b| a.cosine.total_cmp(&b.cosine))
-    });
+    let furthest = likeness
+        .as_ref()
+        .and_then(|it| it.outputs.iter().min_by(|a, b| a.cosine.total_cmp(&b.cosine)));
     let chosen = likeness.as_ref().and_then(choices);
     let words = words.as_ref();
     Row {
@@ -109,7 +109,8 @@ pub(super) fn row(it: &Evaluation, on_front: bool) -> Row {
         kl_p99: Cell::some(fidelity.map(|it| it.kl_p99), number),
         top1: Cell::some(fidelity.map(|it| it.top1).or(chosen), percent),
         perplexity: Cell::some(fidelity.map(|it| it.perplexity), plain),
-        reference_perplexity: fidelity.map_or_else(String::new, |it| plain(it.reference_perplexity)),
+        reference_perplexity: fidelity
+            .map_or_else(String::new, |it| plain(it.reference_perplexity)),
         cosine: Cell::some(furthest.map(|it| it.cosine), cosine),
         output: furthest.map_or_else(String::new, |it| it.name.clone()),
         least: Cell::some(furthest.map(|it| it.least), cosine),

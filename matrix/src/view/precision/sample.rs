@@ -44,8 +44,13 @@ pub(super) fn peer(format: &str, bpw: f64, kl: f64) -> Evaluation {
 pub(super) fn alike(precision: &str, bpw: f64, distance: f64) -> Evaluation {
     let cosine = 1.0 - distance;
     let name = "sentence_embedding".to_owned();
-    let output =
-        OutputLikeness { name, rows: 200, cosine, least: cosine - 0.01, ..OutputLikeness::default() };
+    let output = OutputLikeness {
+        name,
+        rows: 200,
+        cosine,
+        least: cosine - 0.01,
+        ..OutputLikeness::default()
+    };
     Evaluation {
         reference: "minilm".to_owned(),
         model: "minilm".to_owned(),

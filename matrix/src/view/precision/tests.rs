@@ -63,9 +63,13 @@ fn models_that_do_not_write_have_figures_of_their_own() {
         "Fewest bits whose cosine stays above 0.99: 4.50 a weight (4-bit by fewbit 0.1.0), at 0.0040."
     );
     let html = page.to_string();
-    for wanted in
-        ["distance, 1 − cosine", "0.9960", "0.9950", ">6.0 <small>5.0 to 7.0 / 5.0</small>", "sentence_embedding"]
-    {
+    for wanted in [
+        "distance, 1 − cosine",
+        "0.9960",
+        "0.9950",
+        ">6.0 <small>5.0 to 7.0 / 5.0</small>",
+        "sentence_embedding",
+    ] {
         assert!(html.contains(wanted), "{wanted}");
     }
     assert!(!html.contains("perplexity <small>/ reference"), "nobody writes");
