@@ -62,6 +62,41 @@ pub(crate) fn product(a: Grid<'_>, b: Grid<'_>) -> Vec<f32> {
     y
 }
 
+/// Rows of `a` for which it pays to put `b` into another order first.
+const MANY: usize = 6;
+
+/// The products of each row of `x` with each row of `weights`, all of `width` numbers.
+pub(crate) fn by_rows(x: &[f32], weights: &[f32], width: usize) -> Vec<f32> {
+    let (count, outputs) = (x.len() / width, weights.len() / width);
+    if count >= MANY {
+        return product(Grid::of(x, width), Grid::of(weights, width).transposed());
+    }
+    // Weights are read once, as they lie: a token of a text is one row.
+    let mut turned = vec![0.0; outputs * count];
+    threads::rows(&mut turned, count.max(1), count * width, |first, turned| {
+        let weights = weights[first * width..].chunks_exact(width);
+        for (weights, y) in weights.zip(turned.chunks_exact_mut(count)) {
+            for (x, y) in x.chunks_exact(width).zip(y) {
+                *y = dot(x, weights);
+            }
+        }
+    });
+    (0..count).flat_map(|row| turned.iter().skip(row).step_by(count)).copied().collect()
+}
+
+/// In as many sums as a processor adds up at once.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; 16];
+    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    rest + sums.iter().sum::<f32>()
+}
+
 /// `y += a · b`, where the rows of `y` lie one after another.
 pub(crate) fn add_product(y: &mut [f32], a: Grid<'_>, b: Grid<'_>) {
     assert_eq!(y.len(), a.rows * b.columns);
@@ -165,6 +200,17 @@ mod tests {
         assert_eq!(spread, y);
         for (own, y) in product(left, right).iter().zip(y) {
             assert!((own + 1.0 - y).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn few_rows_are_multiplied_as_many() {
+        for (count, width, outputs) in [(0, 32, 3), (1, 64, 7), (5, 45, 4), (9, 32, 5)] {
+            let (x, weights) = (normal(5, count * width), normal(6, outputs * width));
+            let wanted = product(Grid::of(&x, width), Grid::of(&weights, width).transposed());
+            let own = by_rows(&x, &weights, width);
+            assert_eq!(own.len(), wanted.len());
+            assert!(own.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-4), "{count} rows");
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::{
     cases::Size,
     groups::Groups,
-    models::located::Located,
+    models::{self, located::Located},
     ui::{Ui, Unit},
 };
 use anyhow::{Context, Result, ensure};
@@ -72,7 +72,10 @@ pub(crate) struct Model {
 impl Model {
     /// A model by name, or where it lies.
     pub(crate) fn find(name: &str, may_fetch: bool, ui: &Ui) -> Result<Model> {
-        for size in [Size::Tiny, Size::Published] {
+        // A real model and one with seeded weights of its shapes may have one name.
+        let is_real = models::NAMES.contains(&name);
+        let sizes = [Size::Tiny, Size::Published];
+        for size in sizes.into_iter().filter(|size| !is_real || *size == Size::Tiny) {
             if let Some(case) = size.cases()?.into_iter().find(|case| case.name == name) {
                 let files = case.files.into_iter().map(|file| file.name).collect();
                 return Ok(Model { name: case.name, folder: case.folder, files });

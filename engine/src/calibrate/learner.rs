@@ -4,7 +4,7 @@ use super::{Heard, Windows};
 use crate::{
     device::{Device, MatrixId, Products},
     error::{Error, Result},
-    gemm::{self, Grid},
+    gemm,
     quant::{CHUNK, Format, Gptq, Matrix, MatrixBuilder, Moments, Quantiser},
 };
 use std::{
@@ -239,7 +239,7 @@ pub(super) fn dequantised(matrix: &Matrix) -> Cow<'_, [f32]> {
 
 /// Padded rows by padded rows.
 pub(super) fn product(x: &[f32], weights: &[f32], width: usize) -> Vec<f32> {
-    gemm::product(Grid::of(x, width), Grid::of(weights, width).transposed())
+    gemm::by_rows(x, weights, width)
 }
 
 /// Rows of a table without their padding.
