@@ -2,9 +2,55 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Command, Output},
 };
 use tests::{HARNESS, root};
+
+/// What a harness in `folder` is told to do.
+fn harness(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(&*HARNESS);
+    command.args(words).args(["--db", "r.sqlite"]).current_dir(folder).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Cases have inputs of their own, on which every class can be compared.
+#[test]
+fn models_that_read_no_text_are_compared_by_their_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluate = |case: &str, more: &[&str]| {
+        let words = [&["evaluate", case, "--no-setup"][..], more].concat();
+        let output = harness(folder.path(), &words);
+        assert!(output.status.success(), "{case}: {}", said(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let seen = evaluate("detr-basic-learned", &["--bits", "8", "2"]);
+    assert!(seen.contains("pred_boxes cosine 0.9") && seen.contains("things, overlap"), "{seen}");
+    let heard = evaluate("whisper-80-tied", &["--bits", "8"]);
+    assert!(heard.contains("tokens: divergence 0.0"), "{heard}");
+    let output = harness(folder.path(), &["report", "--output-precision", "precision.html"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let html = fs::read_to_string(folder.path().join("precision.html")).unwrap();
+    for wanted in [
+        "its own inputs, 1 samples",
+        "distance, 1 − cosine",
+        "tokens that the reference has written",
+        "pred_boxes</small>",
+    ] {
+        assert!(html.contains(wanted), "{wanted}");
+    }
+    for (words, why) in [
+        (vec!["evaluate", "llama-gqa"], "llama is compared on a text: --text FILE"),
+        (vec!["evaluate", "vit-labels", "--text", "r.sqlite"], "vit takes images: --input"),
+        (vec!["evaluate", "vit-labels", "--input", "absent"], "reading absent"),
+    ] {
+        let output = harness(folder.path(), &words);
+        assert!(!output.status.success() && said(&output).contains(why), "{}", said(&output));
+    }
+}
 
 /// A committed model, with a vocabulary of numbers: word w7 is token 7.
 #[test]
@@ -24,11 +70,7 @@ fn evaluations_are_kept_and_become_a_page() {
     fs::write(model.join("tokenizer.json"), tokenizer.to_string()).unwrap();
     let words: Vec<String> = (0..64).map(|at| format!("w{}", at * at % 96)).collect();
     fs::write(folder.path().join("text.txt"), words.join(" ")).unwrap();
-    let harness = |words: &[&str]| -> Output {
-        let mut command = Command::new(&*HARNESS);
-        command.args(words).args(["--db", "r.sqlite"]).current_dir(folder.path()).output().unwrap()
-    };
-    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let harness = |words: &[&str]| harness(folder.path(), words);
     let page = || fs::read_to_string(folder.path().join("precision.html")).unwrap();
     let report = ["report", "--output-precision", "precision.html"];
 
