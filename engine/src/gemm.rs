@@ -68,12 +68,12 @@ const MANY: usize = 6;
 /// The products of each row of `x` with each row of `weights`, all of `width` numbers.
 pub(crate) fn by_rows(x: &[f32], weights: &[f32], width: usize) -> Vec<f32> {
     let (count, outputs) = (x.len() / width, weights.len() / width);
-    if count >= MANY {
+    if count == 0 || count >= MANY {
         return product(Grid::of(x, width), Grid::of(weights, width).transposed());
     }
     // Weights are read once, as they lie: a token of a text is one row.
     let mut turned = vec![0.0; outputs * count];
-    threads::rows(&mut turned, count.max(1), count * width, |first, turned| {
+    threads::rows(&mut turned, count, count * width, |first, turned| {
         let weights = weights[first * width..].chunks_exact(width);
         for (weights, y) in weights.zip(turned.chunks_exact_mut(count)) {
             for (x, y) in x.chunks_exact(width).zip(y) {
