@@ -66,7 +66,11 @@ impl Given<'_> {
 
     /// All of it as one sample, such as a calibration reads.
     pub(crate) fn together(self, weights: &Weights) -> Result<Sample> {
-        let (lines, files) = self.parts(weights.class())?;
+        let (lines, mut files) = self.parts(weights.class())?;
+        if weights.class() == Class::Xclip {
+            // A pass takes one video.
+            files.truncate(1);
+        }
         let files = files.iter().map(|file| named(file)).collect::<Result<Vec<_>>>()?;
         let input = Input::collect(&files, &lines)?;
         Ok(Samples::of(weights)?.sample(&input.served.folder, &input.question, None)?)
@@ -89,15 +93,13 @@ impl Given<'_> {
     /// Lines and files that a class takes.
     fn parts(self, class: Class) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let taken = taken(class);
-        let mut lines = match self.text {
-            Some(file) => lines(file)?,
-            None => Vec::new(),
-        };
+        let lines = || self.text.map_or(Ok(Vec::new()), lines);
         if taken == ["texts"] {
             ensure!(
                 self.files.is_empty(),
                 "{class} reads no pictures or sounds, but texts, a line each"
             );
+            let mut lines = lines()?;
             lines.truncate(self.most);
             return Ok((lines, Vec::new()));
         }
@@ -107,13 +109,13 @@ impl Given<'_> {
             taken.join(" and ")
         );
         ensure!(
-            lines.is_empty() || taken.contains(&"texts"),
+            self.text.is_none() || taken.contains(&"texts"),
             "{class} takes {} alone",
             taken.join(" and ")
         );
         let mut files = files(self.files, class)?;
         files.truncate(self.most);
-        Ok((lines, files))
+        Ok((lines()?, files))
     }
 }
 

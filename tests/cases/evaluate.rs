@@ -28,7 +28,7 @@ fn models_that_read_no_text_are_compared_by_their_outputs() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let seen = evaluate("detr-basic-learned", &["--bits", "8", "2"]);
-    assert!(seen.contains("pred_boxes cosine 0.9") && seen.contains("things, overlap"), "{seen}");
+    assert!(seen.contains("pred_boxes cosine 0.9"), "{seen}");
     let heard = evaluate("whisper-80-tied", &["--bits", "8"]);
     assert!(heard.contains("tokens: divergence 0.0"), "{heard}");
     let output = harness(folder.path(), &["report", "--output-precision", "precision.html"]);
@@ -38,7 +38,7 @@ fn models_that_read_no_text_are_compared_by_their_outputs() {
         "its own inputs, 1 samples",
         "distance, 1 − cosine",
         "tokens that the reference has written",
-        "pred_boxes</small>",
+        "logits</small>",
     ] {
         assert!(html.contains(wanted), "{wanted}");
     }

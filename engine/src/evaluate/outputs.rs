@@ -133,7 +133,7 @@ struct Thing {
     label: usize,
 }
 
-/// How things agree that the reference sees; none where the class sees none.
+/// How things agree that the reference sees; none where it sees none.
 fn things(pairs: &[Pair<'_>]) -> Option<Things> {
     let mut found = Things::default();
     for Pair { reference, own, .. } in pairs {
@@ -150,8 +150,9 @@ fn things(pairs: &[Pair<'_>]) -> Option<Things> {
             }
         }
     }
-    let count = found.count.max(1) as f64;
-    Some(Things { iou: found.iou / count, same_label: found.same_label / count, ..found })
+    let count = found.count as f64;
+    let mean = Things { iou: found.iou / count, same_label: found.same_label / count, ..found };
+    (found.count > 0).then_some(mean)
 }
 
 /// What is seen in each picture of a batch.

@@ -32,14 +32,15 @@ fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The figures of all samples; none where there are none.
+/// The figures of all samples; none where nothing is said.
 pub(super) fn summed(heard: &[Heard], are_known: bool) -> Option<Words> {
-    if heard.is_empty() {
+    let words = heard.iter().map(|it| it.words).sum();
+    if words == 0 {
         return None;
     }
     Some(Words {
         samples: heard.len(),
-        words: heard.iter().map(|it| it.words).sum(),
+        words,
         are_known,
         errors: heard.iter().map(|it| it.errors[1]).sum(),
         reference_errors: heard.iter().map(|it| it.errors[0]).sum(),
