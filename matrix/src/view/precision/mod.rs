@@ -50,6 +50,8 @@ pub struct Section {
     pub writes: bool,
     /// Whether any has other outputs.
     pub compares: bool,
+    /// Whether any has a key-value cache.
+    pub remembers: bool,
     /// Whether any writes down what it hears.
     pub hears: bool,
     /// One a text and way to read it.
@@ -107,6 +109,7 @@ fn section(all: &[&Evaluation]) -> Section {
         reference: all[0].reference.clone(),
         writes: all.iter().any(|it| it.fidelity.is_some()),
         compares: all.iter().any(|it| it.likeness.is_some()),
+        remembers: all.iter().any(|it| it.cache.token_bytes > 0),
         hears: all.iter().any(|it| it.words.is_some()),
         texts: groups.iter().map(|group| on_text(group)).collect(),
         rows: all.iter().map(|it| row(it, is_best(it))).collect(),

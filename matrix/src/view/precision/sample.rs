@@ -54,6 +54,7 @@ pub(super) fn alike(precision: &str, bpw: f64, distance: f64) -> Evaluation {
     Evaluation {
         reference: "minilm".to_owned(),
         model: "minilm".to_owned(),
+        cache: Cache { format: "32".to_owned(), is_whole: true, ..Cache::default() },
         text: Text { name: "sentences.txt".to_owned(), context: 0 },
         fidelity: None,
         likeness: Some(Likeness {

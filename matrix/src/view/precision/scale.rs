@@ -90,6 +90,7 @@ fn height(it: &Evaluation) -> f64 {
 fn power(decade: i32) -> String {
     match decade {
         least if f64::from(least) <= LEAST.log10() => "≤ 1e-6".to_owned(),
+        tiny if tiny < -3 => format!("1e{tiny}"),
         small if small < 0 => format!("{:.*}", small.unsigned_abs() as usize, 10f64.powi(small)),
         other => format!("{:.0}", 10f64.powi(other)),
     }

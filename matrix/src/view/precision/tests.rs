@@ -60,7 +60,7 @@ fn models_that_do_not_write_have_figures_of_their_own() {
     assert!(!section.writes && section.hears && section.compares);
     assert_eq!(
         section.texts[0].sentence,
-        "Fewest bits whose cosine stays above 0.99: 4.50 a weight (4-bit by fewbit 0.1.0), at 0.0040."
+        "Fewest bits whose cosine stays above 0.99: 4.50 a weight (4-bit by fewbit 0.1.0), at 0.00400."
     );
     let html = page.to_string();
     for wanted in [
@@ -73,6 +73,7 @@ fn models_that_do_not_write_have_figures_of_their_own() {
         assert!(html.contains(wanted), "{wanted}");
     }
     assert!(!html.contains("perplexity <small>/ reference"), "nobody writes");
+    assert!(!html.contains("bytes a token") && !html.contains("Memory"), "nobody remembers");
 }
 
 #[test]
