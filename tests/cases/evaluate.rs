@@ -31,6 +31,8 @@ fn models_that_read_no_text_are_compared_by_their_outputs() {
     assert!(seen.contains("pred_boxes cosine 0.9"), "{seen}");
     let heard = evaluate("whisper-80-tied", &["--bits", "8"]);
     assert!(heard.contains("tokens: divergence 0.0"), "{heard}");
+    let said_on = evaluate("llama-gqa", &["--bits", "8"]);
+    assert!(said_on.contains("tokens: divergence 0.0"), "{said_on}");
     let output = harness(folder.path(), &["report", "--output-precision", "precision.html"]);
     assert!(output.status.success(), "{}", said(&output));
     let html = fs::read_to_string(folder.path().join("precision.html")).unwrap();
@@ -43,7 +45,7 @@ fn models_that_read_no_text_are_compared_by_their_outputs() {
         assert!(html.contains(wanted), "{wanted}");
     }
     for (words, why) in [
-        (vec!["evaluate", "llama-gqa"], "llama is compared on a text: --text FILE"),
+        (vec!["evaluate", "llama-gqa", "--input", "a.wav"], "llama reads no pictures"),
         (vec!["evaluate", "vit-labels", "--text", "r.sqlite"], "vit takes images: --input"),
         (vec!["evaluate", "vit-labels", "--input", "absent"], "reading absent"),
     ] {

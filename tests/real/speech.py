@@ -2,7 +2,8 @@
 
     ENV/bin/python tests/real/speech.py FOLDER [--count 100]
 
-speaks those of evaluation.txt into FOLDER, with a text beside each, for `harness evaluate --input FOLDER`.
+speaks those of evaluation.txt into FOLDER, with a text beside each, for `harness evaluate --input FOLDER`. It wants
+espeak-ng on the path, and numpy and scipy in ENV.
 """
 
 import argparse

@@ -136,3 +136,23 @@ fn mixed_weights_are_what_is_asked_for() {
         assert!(error.contains("packed"), "{wrong}: {error}");
     }
 }
+
+/// A calibration by what a model hears and writes; parts of it keep what is heard.
+#[test]
+fn a_model_that_hears_is_calibrated_by_its_own_answers() {
+    let case = "whisper/whisper-80-tied";
+    let weights = opened(&zoo(case));
+    let heard: Heard = Rc::new(|_| ());
+    let row =
+        weights.inputs().unwrap().row(0, weights.inputs().unwrap().floats["input_features"].0[0]);
+    let inputs = row.rows(&[0; 3], 1);
+    let text = answered(&weights, inputs, 6, &heard).unwrap();
+    assert_eq!(text.count, 3);
+    for (part, count) in [(text.spread(2), 2), (text.split(1)[1].clone(), 2)] {
+        let (shape, _) = part.inputs().floats("input_features").unwrap();
+        assert_eq!((part.count, shape[0], part.length), (count, count, text.length));
+        assert_eq!(part.ids(), text.spread(1).ids().repeat(count));
+    }
+    let file = ("model.safetensors", &mut Cursor::new(Vec::new()));
+    quantise(&weights, &precision("3-bit gptq"), &text, None, file, heard).unwrap();
+}

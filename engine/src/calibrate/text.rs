@@ -10,7 +10,7 @@ use crate::{
 use pollster::block_on;
 use record::{Bits, Class, Precision};
 
-/// Sequences of one length, cut out of a text.
+/// Sequences of one length, cut out of a text or with what else a model is given.
 #[derive(Clone, Debug)]
 pub struct Windows {
     /// How many there are.
@@ -117,12 +117,22 @@ impl Windows {
         &self.inputs
     }
 
+    /// Some of its sequences, with all that belongs to them.
+    fn some(&self, rows: &[usize]) -> Windows {
+        let ids = rows.iter().flat_map(|row| &self.ids[row * self.length..(row + 1) * self.length]);
+        Windows {
+            count: rows.len(),
+            length: self.length,
+            ids: ids.copied().collect(),
+            inputs: self.inputs.rows(rows, self.count),
+        }
+    }
+
     /// The same in parts of so many sequences.
     pub(super) fn parts(&self, sequences: usize) -> impl Iterator<Item = Windows> {
-        self.ids.chunks(sequences * self.length).filter_map(|ids| {
-            let rows: Vec<_> = ids.chunks_exact(self.length).map(<[u32]>::to_vec).collect();
-            Windows::of(&rows, self.length)
-        })
+        let all: Vec<usize> = (0..self.count).collect();
+        let parts: Vec<Windows> = all.chunks(sequences).map(|rows| self.some(rows)).collect();
+        parts.into_iter()
     }
 
     /// The first `sequences` of it, and the others; where there are no others, all of it twice.
@@ -130,22 +140,16 @@ impl Windows {
         if self.count <= sequences {
             return [self.clone(), self.clone()];
         }
-        let (first, rest) = self.ids.split_at(sequences * self.length);
-        [first, rest].map(|ids| {
-            let rows: Vec<_> = ids.chunks_exact(self.length).map(<[u32]>::to_vec).collect();
-            Windows::of(&rows, self.length).expect("both have some")
-        })
+        let all: Vec<usize> = (0..self.count).collect();
+        let (first, rest) = all.split_at(sequences);
+        [self.some(first), self.some(rest)]
     }
 
     /// At most so many of its sequences, at equal distances.
     #[must_use]
     pub fn spread(&self, sequences: usize) -> Windows {
         let wanted = sequences.clamp(1, self.count);
-        let rows: Vec<_> = (0..wanted)
-            .map(|at| at * self.count / wanted * self.length)
-            .map(|first| self.ids[first..first + self.length].to_vec())
-            .collect();
-        Windows::of(&rows, self.length).expect("there is at least one")
+        self.some(&(0..wanted).map(|at| at * self.count / wanted).collect::<Vec<_>>())
     }
 
     pub(super) fn ids(&self) -> &[u32] {

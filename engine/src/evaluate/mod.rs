@@ -25,7 +25,7 @@ use crate::{
 use outputs::Pair;
 use pollster::block_on;
 use record::{Bits, Class, Fidelity, Likeness, Precision, Words};
-use words::Heard as HeardWords;
+use words::Counted;
 
 /// What was found of one model.
 #[derive(Clone, Debug, Default)]
@@ -157,7 +157,7 @@ impl<'a> Asked<'a> {
         let are_known = said.is_some();
         let heard = texts.iter().enumerate().map(|(at, [reference, own])| {
             let truth = said.as_ref().map_or(reference.as_str(), |said| said[at]);
-            HeardWords::of(truth, reference, own)
+            Counted::of(truth, reference, own)
         });
         words::summed(&heard.collect::<Vec<_>>(), are_known)
     }

@@ -7,18 +7,18 @@ const DRAWS: usize = 2000;
 
 /// What became of the words of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(super) struct Counted {
     words: usize,
     /// Words to change, insert or leave out in what the reference has written, and in what the model has.
     errors: [usize; 2],
 }
 
-impl Heard {
+impl Counted {
     /// What was said, and how the reference and the model have written it down.
-    pub(super) fn of(said: &str, reference: &str, own: &str) -> Heard {
+    pub(super) fn of(said: &str, reference: &str, own: &str) -> Counted {
         let said = words(said);
         let errors = [reference, own].map(|text| strsim::generic_levenshtein(&said, &words(text)));
-        Heard { words: said.len(), errors }
+        Counted { words: said.len(), errors }
     }
 }
 
@@ -33,7 +33,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// The figures of all samples; none where nothing is said.
-pub(super) fn summed(heard: &[Heard], are_known: bool) -> Option<Words> {
+pub(super) fn summed(heard: &[Counted], are_known: bool) -> Option<Words> {
     let words = heard.iter().map(|it| it.words).sum();
     if words == 0 {
         return None;
@@ -51,7 +51,7 @@ pub(super) fn summed(heard: &[Heard], are_known: bool) -> Option<Words> {
 
 /// The middle 95% of the word error rates of as many samples, drawn from these with repetition (the bootstrap of Bisani
 /// and Ney 2004). Draws are the same each time, and the same for both models.
-fn interval(heard: &[Heard], of: usize) -> [f64; 2] {
+fn interval(heard: &[Counted], of: usize) -> [f64; 2] {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut drawn = || {
         // A linear congruential generator (Knuth's MMIX), of which the upper bits are taken.
@@ -78,17 +78,18 @@ mod tests {
 
     #[test]
     fn words_are_compared_and_not_how_they_are_written() {
-        let heard = Heard::of("It\u{2019}s late, Mr. Fox!", " it's late mr fox", "its late the mr");
-        assert_eq!(heard, Heard { words: 4, errors: [0, 3] });
+        let heard =
+            Counted::of("It\u{2019}s late, Mr. Fox!", " it's late mr fox", "its late the mr");
+        assert_eq!(heard, Counted { words: 4, errors: [0, 3] });
         assert_eq!(
-            Heard::of("two words", "", "two more words"),
-            Heard { words: 2, errors: [2, 1] }
+            Counted::of("two words", "", "two more words"),
+            Counted { words: 2, errors: [2, 1] }
         );
     }
 
     #[test]
     fn an_interval_holds_the_rate_and_is_narrow_where_samples_are_alike() {
-        let alike = vec![Heard { words: 10, errors: [0, 1] }; 40];
+        let alike = vec![Counted { words: 10, errors: [0, 1] }; 40];
         let found = summed(&alike, true).unwrap();
         assert_eq!((found.words, found.errors, found.reference_errors), (400, 40, 0));
         assert_eq!((found.interval, found.reference_interval), ([0.1; 2], [0.0; 2]));

@@ -98,9 +98,14 @@ impl Inputs {
 
     /// The inputs of one sequence of a batch: row `row` of everything that has `batch` rows.
     pub fn row(&self, row: usize, batch: usize) -> Inputs {
+        self.rows(&[row], batch)
+    }
+
+    /// The same of several sequences.
+    pub fn rows(&self, rows: &[usize], batch: usize) -> Inputs {
         fn cut<T: Clone>(
             tensors: &BTreeMap<String, (Vec<usize>, Vec<T>)>,
-            row: usize,
+            rows: &[usize],
             batch: usize,
         ) -> BTreeMap<String, (Vec<usize>, Vec<T>)> {
             let cut = |(name, (shape, values)): (&String, &(Vec<usize>, Vec<T>))| {
@@ -108,12 +113,13 @@ impl Inputs {
                     return (name.clone(), (shape.clone(), values.clone()));
                 }
                 let len = values.len() / batch;
-                let shape = [&[1], &shape[1..]].concat();
-                (name.clone(), (shape, values[row * len..(row + 1) * len].to_vec()))
+                let shape = [&[rows.len()], &shape[1..]].concat();
+                let values = rows.iter().flat_map(|row| &values[row * len..(row + 1) * len]);
+                (name.clone(), (shape, values.cloned().collect()))
             };
             tensors.iter().map(cut).collect()
         }
-        Inputs { ints: cut(&self.ints, row, batch), floats: cut(&self.floats, row, batch) }
+        Inputs { ints: cut(&self.ints, rows, batch), floats: cut(&self.floats, rows, batch) }
     }
 
     /// Keeps the first `len` columns of integers `[B, T]`, where there are so many.

@@ -11,7 +11,7 @@ use crate::{
     ui::{Bar, Ui, Unit},
     weights::Model,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use engine::{
     calibrate::{fidelity, windows, writes},
     evaluate::{Asked, Found},
@@ -21,7 +21,10 @@ use kept::{evaluation, line};
 use matrix::view::precision::Text;
 use record::{Bits, Precision};
 use serde_json::json;
-use std::{path::PathBuf, rc::Rc};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 /// What `evaluate` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -105,17 +108,20 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
     let open = |name: &str| Model::find(name, !args.no_setup, ui)?.open();
     let weights = open(&args.model)?;
     let reference = open(args.reference.as_ref().unwrap_or(&args.model))?;
-    match writes(&reference) {
-        true => on_text(args, (&reference, &weights), ui),
-        false => on_samples(args, (&reference, &weights), ui),
+    match &args.text {
+        Some(file) if writes(&reference) => on_text(args, file, (&reference, &weights), ui),
+        _ => on_samples(args, (&reference, &weights), ui),
     }
 }
 
 /// By what both expect to follow in a text.
-fn on_text(args: &Args, (reference, weights): (&Weights, &Weights), ui: &Ui) -> Result<()> {
-    let class = reference.class();
-    let file = args.text.as_ref().filter(|_| args.input.is_empty());
-    let file = file.with_context(|| format!("{class} is compared on a text: --text FILE"))?;
+fn on_text(
+    args: &Args,
+    file: &Path,
+    (reference, weights): (&Weights, &Weights),
+    ui: &Ui,
+) -> Result<()> {
+    ensure!(args.input.is_empty(), "{} reads a text, and no pictures or sounds", reference.class());
     let text = read_text(file)?;
     let windows = windows(reference, &text, args.tokens as usize, args.context as usize)
         .with_context(|| format!("the text in {}", file.display()))?;

@@ -5,7 +5,7 @@
 //! in `format` what the engine calls it.
 
 use super::beside::{Beside, rfc3339};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use matrix::view::precision::Evaluation;
 use std::path::{Path, PathBuf};
@@ -35,8 +35,12 @@ impl Evaluations {
     /// All of them, and what there is that is none.
     pub fn all(&self) -> (Vec<Evaluation>, Vec<anyhow::Error>) {
         let (mut found, mut broken) = (Vec::new(), Vec::new());
-        for (path, evaluation) in self.0.read() {
+        for (path, evaluation) in self.0.read::<Evaluation>() {
             match evaluation {
+                Ok(it) if it.fidelity.is_none() && it.likeness.is_none() => broken.push(anyhow!(
+                    "{} is left out: it has neither a fidelity nor a likeness",
+                    path.display()
+                )),
                 Ok(evaluation) => found.push(evaluation),
                 Err(error) => broken.push(error.context(format!("{} is left out", path.display()))),
             }
@@ -115,5 +119,8 @@ mod tests {
         assert!(all.len() == 1 && all[0].loss().is_nan());
         let [error] = &broken[..] else { panic!("{broken:?}") };
         assert!(format!("{error:#}").contains("9.json is left out: is no report"), "{error:#}");
+        let empty = Evaluation { fidelity: None, ..own("4", 0.1) };
+        fs::write(file.with_file_name("9.json"), serde_json::to_string(&empty).unwrap()).unwrap();
+        assert!(evaluations.all().1[0].to_string().contains("neither a fidelity nor a likeness"));
     }
 }
