@@ -48,8 +48,16 @@ fn given(at: u32, lane: u32) -> Part {
 
 #if K_BITS
 #include "attention_lanes_rows.wgsl"
+#include "attention_lanes_codes.wgsl"
 #else
-fn key_part(row: u32, lane: u32) -> Part {
+alias Query = Part;
+alias Words = Part;
+
+fn query_of(part: Part, lane: u32) -> Query {
+    return part;
+}
+
+fn fetch_key(row: u32, lane: u32) -> Words {
     let at = row * QUADS + lane;
     var part: Part;
     part.low = keys[at];
@@ -61,7 +69,7 @@ fn key_part(row: u32, lane: u32) -> Part {
     return part;
 }
 
-fn value_part(row: u32, lane: u32) -> Part {
+fn fetch_value(row: u32, lane: u32) -> Words {
     let at = row * QUADS + lane;
     var part: Part;
     part.low = values[at];
@@ -71,6 +79,20 @@ fn value_part(row: u32, lane: u32) -> Part {
     part.next_high = values[at + LANES + HALF];
 #endif
     return part;
+}
+
+#if RING
+fn seen(query: Query, for_sinks: Query, is_sink: bool) -> Query {
+    return part_seen(query, for_sinks, is_sink);
+}
+#endif
+
+fn asked(query: Query, key: Words, lane: u32) -> f32 {
+    return score_of(query, key);
+}
+
+fn weighed(acc: Part, value: Words, weight: f32, lane: u32) -> Part {
+    return added(acc, value, weight);
 }
 
 // The token's key and value as they come out of the cache, into which they go, if they are stored here.
@@ -92,6 +114,20 @@ fn as_stored(token: Token, row: u32, stores: bool, lane: u32) -> Token {
 }
 #endif
 
+#if RING
+// The query as the key in a place is seen.
+fn part_seen(query: Part, for_sinks: Part, is_sink: bool) -> Part {
+    var result: Part;
+    result.low = select(query.low, for_sinks.low, is_sink);
+    result.high = select(query.high, for_sinks.high, is_sink);
+#if WIDTH == 128
+    result.next_low = select(query.next_low, for_sinks.next_low, is_sink);
+    result.next_high = select(query.next_high, for_sinks.next_high, is_sink);
+#endif
+    return result;
+}
+#endif
+
 fn turned(part: Part, position: u32, lane: u32) -> Part {
     let at = (position * HALF + lane) * 2u;
     let both = turn(angles[at], angles[at + 1u], part.low, part.high);
@@ -107,18 +143,23 @@ fn turned(part: Part, position: u32, lane: u32) -> Part {
     return result;
 }
 
-// A product over all lanes that share a key.
-fn score_of(query: Part, key: Part) -> f32 {
-    var sum = dot(query.low, key.low) + dot(query.high, key.high);
-#if WIDTH == 128
-    sum += dot(query.next_low, key.next_low) + dot(query.next_high, key.next_high);
-#endif
+// The sum over all lanes that share a key.
+fn over_lanes(own: f32) -> f32 {
+    var sum = own;
     sum += subgroupShuffleXor(sum, 1u);
     sum += subgroupShuffleXor(sum, 2u);
 #if WIDTH > 32
     sum += subgroupShuffleXor(sum, 4u);
 #endif
     return sum;
+}
+
+fn score_of(query: Part, key: Part) -> f32 {
+    var sum = dot(query.low, key.low) + dot(query.high, key.high);
+#if WIDTH == 128
+    sum += dot(query.next_low, key.next_low) + dot(query.next_high, key.next_high);
+#endif
+    return over_lanes(sum);
 }
 
 fn scaled(part: Part, by: f32) -> Part {
@@ -155,21 +196,6 @@ fn others(part: Part, places: u32) -> Part {
     return result;
 }
 
-#if RING
-// The query as the key in a place is seen.
-fn of_both(query: Part, for_sinks: Part, place: u32) -> Part {
-    let is_sink = place < params.sinks;
-    var result: Part;
-    result.low = select(query.low, for_sinks.low, is_sink);
-    result.high = select(query.high, for_sinks.high, is_sink);
-#if WIDTH == 128
-    result.next_low = select(query.next_low, for_sinks.next_low, is_sink);
-    result.next_high = select(query.next_high, for_sinks.next_high, is_sink);
-#endif
-    return result;
-}
-#endif
-
 // A weight relative to the largest score; e⁻⁸⁰ adds nothing.
 fn relative(score: f32, top: f32) -> f32 {
     return exp(max(score - top, -80.0));
@@ -199,10 +225,10 @@ fn compute_row(index: u32, invocation: u32, size: u32) {
 
     // The first two keys and values of each member are on their way while the token turns.
     let first = cache + begin + member;
-    var near_key = key_part(min(first, last), lane);
-    var far_key = key_part(min(first + MEMBERS, last), lane);
-    var near_value = value_part(min(first, last), lane);
-    var far_value = value_part(min(first + MEMBERS, last), lane);
+    var near_key = fetch_key(min(first, last), lane);
+    var far_key = fetch_key(min(first + MEMBERS, last), lane);
+    var near_value = fetch_value(min(first, last), lane);
+    var far_value = fetch_value(min(first + MEMBERS, last), lane);
     let key_at = (given_at + params.heads + kv_head) * QUADS;
     var own: Token;
     own.key = turned(given(key_at, lane), position, lane);
@@ -228,6 +254,10 @@ fn compute_row(index: u32, invocation: u32, size: u32) {
 
     // The token sees itself first, as later ones will.
     let score = score_of(query, own.key);
+    let asks = query_of(query, lane);
+#if RING
+    let sinks_ask = query_of(for_sinks, lane);
+#endif
     var largest = select(-3.0e38, score, is_first);
     var sum = select(0.0, 1.0, is_first);
     var acc = scaled(own.value, sum);
@@ -238,28 +268,29 @@ fn compute_row(index: u32, invocation: u32, size: u32) {
         let key_b = far_key;
         let value_a = near_value;
         let value_b = far_value;
-        near_key = key_part(min(ahead, last), lane);
-        far_key = key_part(min(ahead + MEMBERS, last), lane);
-        near_value = value_part(min(ahead, last), lane);
-        far_value = value_part(min(ahead + MEMBERS, last), lane);
+        near_key = fetch_key(min(ahead, last), lane);
+        far_key = fetch_key(min(ahead + MEMBERS, last), lane);
+        near_value = fetch_value(min(ahead, last), lane);
+        far_value = fetch_value(min(ahead + MEMBERS, last), lane);
 #if RING
         // The oldest token makes room for this one.
         let sees_a = near < end && near != place;
         let sees_b = near + MEMBERS < end && near + MEMBERS != place;
-        let score_a = score_of(of_both(query, for_sinks, near), key_a);
-        let score_b = score_of(of_both(query, for_sinks, near + MEMBERS), key_b);
+        let score_a = asked(seen(asks, sinks_ask, near < params.sinks), key_a, lane);
+        let score_b = asked(seen(asks, sinks_ask, near + MEMBERS < params.sinks), key_b, lane);
 #else
         let sees_a = near < end;
         let sees_b = near + MEMBERS < end;
-        let score_a = score_of(query, key_a);
-        let score_b = score_of(query, key_b);
+        let score_a = asked(asks, key_a, lane);
+        let score_b = asked(asks, key_b, lane);
 #endif
         let top = max(largest, max(select(-3.0e38, score_a, sees_a), select(-3.0e38, score_b, sees_b)));
         let weight_a = select(0.0, relative(score_a, top), sees_a);
         let weight_b = select(0.0, relative(score_b, top), sees_b);
         let rescale = relative(largest, top);
         sum = sum * rescale + weight_a + weight_b;
-        acc = added(added(scaled(acc, rescale), value_a, weight_a), value_b, weight_b);
+        acc = weighed(scaled(acc, rescale), value_a, weight_a, lane);
+        acc = weighed(acc, value_b, weight_b, lane);
         largest = top;
     }
 

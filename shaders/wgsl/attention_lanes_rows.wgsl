@@ -13,28 +13,6 @@ fn value_word(at: u32) -> u32 {
 #include "kv_rows.wgsl"
 #include "kv_codes.wgsl"
 
-fn key_part(row: u32, lane: u32) -> Part {
-    var part: Part;
-    part.low = key_quad(row, lane);
-    part.high = key_quad(row, lane + HALF);
-#if WIDTH == 128
-    part.next_low = key_quad(row, lane + LANES);
-    part.next_high = key_quad(row, lane + LANES + HALF);
-#endif
-    return part;
-}
-
-fn value_part(row: u32, lane: u32) -> Part {
-    var part: Part;
-    part.low = value_quad(row, lane);
-    part.high = value_quad(row, lane + HALF);
-#if WIDTH == 128
-    part.next_low = value_quad(row, lane + LANES);
-    part.next_high = value_quad(row, lane + LANES + HALF);
-#endif
-    return part;
-}
-
 #if V_BITS == 4
 const SIZE: f32 = 0.17677669529663687;   // 1 / √32
 

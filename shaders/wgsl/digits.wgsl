@@ -8,6 +8,9 @@
 
 #include "few_rows.wgsl"
 #include "round.wgsl"
+#if LEAVES
+#include "leave.wgsl"
+#endif
 
 // What of a row of w belongs to a turn: words of codes, and those with the scales.
 #if PAIRS
@@ -139,6 +142,13 @@ fn team_sum(value: f32, lane: u32, size: u32) -> f32 {
 #if SUBGROUPS
     if (size == params.team) {
         return subgroupAdd(value);
+    }
+    if (size > params.team) {
+        var sum = value;
+        for (var span = 1u; span < params.team; span <<= 1u) {
+            sum += subgroupShuffleXor(sum, span);
+        }
+        return sum;
     }
 #endif
     reduce_slots[lane] = value;

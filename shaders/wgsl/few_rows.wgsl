@@ -7,6 +7,8 @@
 // GATED: w has twice the rows of y, and y is silu(the first half) times the second. Half of the rows of a
 // team are gates.
 //
+// LEAVES: y is left rounded for the product behind this one (leave.wgsl).
+//
 // ROUNDED: x comes rounded, its norm's weight and the squares for its gain included (see round.wgsl).
 
 struct Params {
@@ -114,6 +116,15 @@ fn over_team(value: Sums, lane: u32, size: u32) -> Sums {
         return total;
     }
 #endif
+#if SUBGROUPS
+    if (size > params.team) {
+        var total = value;
+        for (var span = 1u; span < params.team; span <<= 1u) {
+            total += subgroupShuffleXor(total, span);
+        }
+        return total;
+    }
+#endif
     sums[lane] = value;
     workgroupBarrier();
     for (var span = params.team / 2u; span > 0u; span >>= 1u) {
@@ -125,19 +136,26 @@ fn over_team(value: Sums, lane: u32, size: u32) -> Sums {
     return sums[lane / params.team * params.team];
 }
 
-// Writes the output of this member of a team.
+// The output of this member of a team, without an addend.
+fn output_of(total: Sums, member: u32) -> f32 {
+#if GATED
+    return activate(total[member]) * total[member + OUTPUTS];
+#else
+    return total[member];
+#endif
+}
+
+#if LEAVES == 0
+// Writes it.
 fn store_output(m: u32, first: u32, member: u32, total: Sums) {
     if (member >= OUTPUTS || first + member >= params.rows) {
         return;
     }
     let at = m * params.y_stride + params.y_offset + first + member;
-#if GATED
-    var value = activate(total[member]) * total[member + OUTPUTS];
-#else
-    var value = total[member];
-#endif
+    var value = output_of(total, member);
     if (params.has_addend != 0u) {
         value += addend[at];
     }
     y[at] = value;
 }
+#endif

@@ -30,7 +30,7 @@ fn round_slab(base: u32, start: u32, count: u32, lane: u32) {
         let second = (start + chunk) * 8u + (1u - half) * 4u;
         let own = four(base, first);
         let other = four(base, second);
-        let rounded = round_half(normed(own, first), normed(other, second));
+        let rounded = round_finely(normed(own, first), normed(other, second));
         slab[half * SLAB + chunk] = rounded.high;
         slab[(2u + half) * SLAB + chunk] = rounded.middle;
         slab[(4u + half) * SLAB + chunk] = rounded.low;
@@ -117,5 +117,9 @@ fn main(
         }
     }
     let total = over_team(sums, lane, size) * gain(squares, lane, size);
+#if LEAVES
+    leave_output(first, member, lane, total + biases(rows, 0u));
+#else
     store_output(m, first, member, total + biases(rows, 0u));
+#endif
 }

@@ -76,5 +76,9 @@ fn main(
     }
     let worth = gain(squares, lane, size);
     let total = over_team(sums, lane, size) * worth;
+#if LEAVES
+    leave_output(first, member, lane, total + biases(rows, 0u));
+#else
     store_output(0u, first, member, total + biases(rows, 0u));
+#endif
 }

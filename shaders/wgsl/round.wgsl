@@ -3,8 +3,8 @@
 //
 // Rows that are rounded once for many workgroups have two digits. Where one activation dwarfs the others of its
 // chunk, as in language models, steps that fit it would be too coarse for these: it is kept apart, as the number that
-// it is, and only what that leaves of it is rounded. Who rounds for itself (a kernel with ROWS) has three digits
-// instead: to look for such chunks would take it longer.
+// it is, and only what that leaves of it is rounded. Who rounds for itself has three digits
+// instead (round_finely): to look for such chunks would take it longer.
 //
 // A row of rounded activations in memory, of quads of words:
 //   [digit, half of a chunk, chunk]   the digits, high ones first, of four activations a word
@@ -14,25 +14,27 @@
 
 const ROUNDED_QUADS: u32 = 5u;   // of a chunk
 
-#if ROWS
-// The largest that three signed digits hold is 127 · 65,793; a little less leaves room for rounding.
-const STEPS: f32 = 8355000.0;
-#else
-// The same of two: 127 · 257.
+// The largest that two signed digits hold is 127 · 257; a little less leaves room for rounding.
 const STEPS: f32 = 32600.0;
+// The same of three: 127 · 65,793.
+const FINE_STEPS: f32 = 8355000.0;
 // An activation is kept apart where it is this many times the root of the mean square.
 const CREST: f32 = 4.0;
-#endif
 
 // Half of a chunk, with what it shares with the other half.
 struct RoundedHalf {
     high: vec4<u32>,
     middle: vec4<u32>,
-#if ROWS
-    low: vec4<u32>,
-#else
     apart: u32,
-#endif
+    step: f32,
+    sum: f32,
+}
+
+// The same in three digits.
+struct FineHalf {
+    high: vec4<u32>,
+    middle: vec4<u32>,
+    low: vec4<u32>,
     step: f32,
     sum: f32,
 }
@@ -67,20 +69,19 @@ fn sum_of(values: mat4x4<f32>) -> f32 {
     return dot(values[0] + values[1] + values[2] + values[3], vec4<f32>(1.0));
 }
 
-#if ROWS
 // Rounds the columns of `own`, a quad each; `other` is the other half.
-fn round_half(own: mat4x4<f32>, other: mat4x4<f32>) -> RoundedHalf {
+fn round_finely(own: mat4x4<f32>, other: mat4x4<f32>) -> FineHalf {
     let largest = max(largest_of(own), largest_of(other));
     // The reciprocal of less would be infinite: such a chunk counts as zero.
     let is_there = largest > 1.0e-30;
-    let steps = in_steps(own, select(0.0, STEPS / largest, is_there));
-    let step = select(0.0, largest / STEPS, is_there);
+    let steps = in_steps(own, select(0.0, FINE_STEPS / largest, is_there));
+    let step = select(0.0, largest / FINE_STEPS, is_there);
     let sum = sum_of(own) + sum_of(other);
     let bytes = bytes_of_quads(steps);
-    return RoundedHalf(digit(bytes, 2u), digit(bytes, 1u), digit(bytes, 0u), step, sum);
+    return FineHalf(digit(bytes, 2u), digit(bytes, 1u), digit(bytes, 0u), step, sum);
 }
-#else
-// Rounds the columns of `own`, a quad each; `other` is the other half, the second where it matters.
+
+// The same in two digits, with what is kept apart; `other` is the second half where it matters.
 fn round_half(own: mat4x4<f32>, other: mat4x4<f32>) -> RoundedHalf {
     let largest = max(largest_of(own), largest_of(other));
     let value = value_apart(own, other, largest);
@@ -148,7 +149,6 @@ fn without(values: mat4x4<f32>, largest: f32, value: f32) -> mat4x4<f32> {
         values[3] - by * vec4<f32>(abs(values[3]) == size),
     );
 }
-#endif
 
 // Numbers as whole steps.
 fn in_steps(values: mat4x4<f32>, inverse: f32) -> mat4x4<f32> {

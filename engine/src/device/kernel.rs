@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Most definitions of a kernel, its geometry's apart.
-const MAX_DEFINES: usize = 12;
+const MAX_DEFINES: usize = 14;
 
 /// A file of WGSL, the definitions that make a variant of it, and its geometry. Equal kernels have
 /// equal texts, so one is compiled once however often it is asked for.

@@ -196,6 +196,25 @@ impl StackedLinear {
             None => y,
         }
     }
+
+    /// A feed-forward: what the layers let through goes through `down` onto `x`.
+    pub fn feed_forward(
+        &self,
+        device: &Device,
+        x: &Tensor,
+        norm: (&Tensor, f32),
+        gate: Activation,
+        down: &Linear,
+    ) -> Tensor {
+        let [whole] = &self.parts[..] else {
+            return down.forward_onto(device, &self.forward(device, x, norm, Some(gate)), x);
+        };
+        let bias = self.bias.as_deref();
+        let how = Projection { norm: Some(norm), bias, gate: Some(gate), addend: None };
+        let then =
+            Projection { bias: down.bias.as_deref(), addend: Some(x), ..Projection::default() };
+        ops::feed_forward(device, x, (whole, how), (&down.weight, then))
+    }
 }
 
 /// What a convolution is besides its name and channels.

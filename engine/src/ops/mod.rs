@@ -18,6 +18,7 @@ mod conv;
 mod embed;
 mod emit_token;
 mod exp;
+mod feed_forward;
 mod gather_rows;
 mod group_norm;
 mod host;
@@ -52,6 +53,7 @@ pub use concat::{concat, narrow};
 pub use conv::{Window, conv, max_pool};
 pub use embed::embed;
 pub use emit_token::emit_token;
+pub use feed_forward::feed_forward;
 pub use gather_rows::gather_rows;
 pub use group_norm::group_norm;
 pub use kv_append::kv_append;
@@ -115,6 +117,7 @@ pub(crate) fn all_checks() -> Vec<Check> {
         checks(),
         attention::all_checks(),
         embed::all_checks(),
+        feed_forward::all_checks(),
         matmul::all_checks(),
         project::all_checks(),
     ]
@@ -136,6 +139,7 @@ pub fn checks() -> Vec<Check> {
         conv::checks(),
         embed::checks(),
         emit_token::checks(),
+        feed_forward::checks(),
         gather_rows::checks(),
         group_norm::checks(),
         kv_append::checks(),

@@ -29,7 +29,7 @@ pub struct Projection<'a> {
 }
 
 /// The product, and an operation or a few for each number around it.
-fn analysis(x: &[usize], w: &Matrix, how: &Projection<'_>) -> Analysis {
+pub(super) fn analysis(x: &[usize], w: &Matrix, how: &Projection<'_>) -> Analysis {
     let [n, k] = w.shape();
     let halves = if how.gate.is_some() { 2 } else { 1 };
     let output = [&x[..x.len() - 1], &[n / halves]].concat();

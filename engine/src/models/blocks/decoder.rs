@@ -382,7 +382,6 @@ impl Layer {
         let x = self.output.forward_onto(device, &y, x);
 
         let norm = (&*self.post_norm, spec.eps);
-        let y = self.gate_up.forward(device, &x, norm, Some(spec.activation));
-        self.down.forward_onto(device, &y, &x)
+        self.gate_up.feed_forward(device, &x, norm, spec.activation, &self.down)
     }
 }

@@ -19,12 +19,12 @@ const MATVEC: [Kernel; 2] = [
     Kernel::new("matvec", Geometry::elements(64)).with("WIDE", 1).with("ROWS", 4),
 ];
 /// The same in integers, each workgroup rounding `x` for itself.
-const DIGITS: Kernel = digits(256);
+const DIGITS: Kernel = digits(256, 2);
 /// In smaller workgroups: where there are few outputs, large ones leave much of a GPU idle.
-const SMALL_DIGITS: Kernel = digits(128);
-const fn digits(workgroup: u32) -> Kernel {
+const SMALL_DIGITS: Kernel = digits(128, 2);
+const fn digits(workgroup: u32, rows: u32) -> Kernel {
     let geometry = Geometry::elements(workgroup);
-    Kernel::new("matvec_digits", geometry).for_hardware().with("WIDE", 1).with("ROWS", 2)
+    Kernel::new("matvec_digits", geometry).for_hardware().with("WIDE", 1).with("ROWS", rows)
 }
 /// Several rows of `x` that [`ROUND`] has rounded.
 const ROUNDED_ROWS: Kernel =
@@ -49,6 +49,8 @@ const fn rounded(source: &'static str, rows: u32, geometry: Geometry) -> Kernel 
 /// where it has to round before and codes are not of four bits, or where many long rows have two bits or three.
 fn paced(kernel: Kernel, chunks: usize, format: Format) -> Kernel {
     let gains = match kernel.source {
+        // Four rows of a pair of chunks are too much for registers at more than two bits.
+        "matvec_digits" if kernel.value("ROWS") == 4 => format.bits() == 2,
         "matvec_digits" => format.bits() != 4,
         _ => can_be_paired(&kernel, format) && chunks >= MANY_CHUNKS,
     };
@@ -61,6 +63,12 @@ fn paired(kernel: Kernel, format: Format) -> Kernel {
     let has_minima = matches!(format, Format::Grouped { asymmetric: true, group: 32, .. });
     kernel.with("PAIRS", 1).switched("SHARED", !has_minima)
 }
+
+/// A gated row whose outputs are left rounded for the product behind it: a workgroup has a chunk of them, so its teams
+/// are small.
+const LEAVING: [Kernel; 2] = [digits(256, 4), rounded(ROW, 4, Geometry::elements(256))];
+/// Chunks of a row up to which each of its workgroups rounds the row for itself at once.
+const FEW_CHUNKS: usize = 96;
 
 /// Half a chunk of activations an invocation.
 pub(super) const ROUND: Kernel = Kernel::new("round_rows", Geometry::elements(64));
@@ -102,6 +110,8 @@ pub(in crate::ops) struct Product {
     /// Whether it is one dispatch with what stands around it.
     pub fused: bool,
     pub gated: bool,
+    /// Whether its outputs are left rounded, or its row was.
+    pub handed: bool,
     /// Most rows of `x`.
     pub rows: usize,
     pub columns: usize,
@@ -111,11 +121,12 @@ pub(in crate::ops) struct Product {
 
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Product { fused, gated, rows, columns, outputs, format } = self;
+        let Product { fused, gated, handed, rows, columns, outputs, format } = self;
         let op = if *fused { "project" } else { "matmul" };
         let few = if *rows > FEW_ROWS { "≤" } else { "" };
         let gated = if *gated { ", gated" } else { "" };
-        write!(f, "{op} {few}{rows}×{columns}×{outputs} {format}{gated}")
+        let handed = if *handed { ", handed on" } else { "" };
+        write!(f, "{op} {few}{rows}×{columns}×{outputs} {format}{gated}{handed}")
     }
 }
 
@@ -128,7 +139,12 @@ impl Product {
         format: Format,
     ) -> Product {
         let rows = up_to(rows, FEW_ROWS);
-        Product { fused, gated, rows, columns, outputs, format }
+        Product { fused, gated, handed: false, rows, columns, outputs, format }
+    }
+
+    /// One of two, of which the first leaves rounded what the second takes.
+    pub(super) fn handed(gated: bool, sizes: [usize; 3], format: Format) -> Product {
+        Product { handed: true, ..Product::of(true, gated, sizes, format) }
     }
 }
 
@@ -214,6 +230,31 @@ fn other_few_rows(
     others.into_iter().flat_map(Kernel::or_by_subgroups).collect()
 }
 
+/// Those of a gated row that leave its outputs rounded.
+pub(super) fn leaving_kernels(columns: usize, format: Format) -> Vec<Kernel> {
+    let chunks = columns.div_ceil(CHUNK);
+    let mut kernels = LEAVING.map(|kernel| {
+        let kernel = paced(format.define(kernel), chunks, format);
+        kernel.with("GATED", 1).with("KIND", Activation::Silu as u32).with("LEAVES", 1)
+    });
+    if chunks > FEW_CHUNKS {
+        kernels.reverse();
+    }
+    kernels.into_iter().flat_map(Kernel::or_by_subgroups).collect()
+}
+
+/// Those of a row that was left so.
+pub(super) fn left_kernels(columns: usize, outputs: usize, format: Format) -> Vec<Kernel> {
+    let chunks = columns.div_ceil(CHUNK);
+    let kernel = paced(format.define(rounded_row(outputs, format)), chunks, format);
+    kernel.or_by_subgroups().into_iter().collect()
+}
+
+/// Whether a matrix of so many columns has its row rounded before, so that who writes the row may do it.
+pub(super) fn wants_rounded(columns: usize) -> bool {
+    columns.div_ceil(CHUNK) >= MANY_CHUNKS
+}
+
 /// Whether a kernel is one of [`fused_kernels`], whose teams have rows.
 pub(super) fn is_for_few(kernel: &Kernel) -> bool {
     kernel.value("ROWS") != 0
@@ -236,8 +277,12 @@ pub(super) fn team_outputs(kernel: &Kernel) -> usize {
 /// Invocations of a team, for rows of so many chunks: at most a turn each, as those without one wait at
 /// every barrier; at least as many as add up by a subgroup of a software adapter, and at most as many as
 /// do on a GPU, or twice as many where rows are very long. One row of rounded activations has those wide teams
-/// from a quarter of that length on, where there are few outputs.
+/// from a quarter of that length on, where there are few outputs. Those of a workgroup that leaves a chunk have it among
+/// them.
 pub(super) fn team(chunks: usize, outputs: usize, kernel: &Kernel) -> usize {
+    if kernel.value("LEAVES") != 0 {
+        return kernel.geometry.workgroup as usize * team_outputs(kernel) / CHUNK;
+    }
     let turns = if kernel.value("PAIRS") != 0 { chunks / 2 } else { chunks };
     let is_early = kernel.source == ROW && outputs < MANY_OUTPUTS;
     let very_long = if is_early { MANY_CHUNKS } else { 512 };
@@ -263,6 +308,14 @@ pub(in crate::ops) fn choices() -> Vec<Choice> {
             let call = format!("{format}, {name}");
             let sizes = [rows, chunks * CHUNK, outputs];
             choices.push(Choice::new("matmul", call, kernels(sizes, format, true)));
+            if rows == 1 && matches!(format, Format::Grouped { .. }) {
+                let call = format!("{format}, {name}, gated and left rounded");
+                choices.push(Choice::new(
+                    "feed_forward",
+                    call,
+                    leaving_kernels(chunks * CHUNK, format),
+                ));
+            }
             if rows <= FEW_ROWS {
                 let gated = fused_kernels(sizes, format, true, true);
                 choices.push(Choice::new("project", format!("{format}, {name}, gated"), gated));

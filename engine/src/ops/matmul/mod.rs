@@ -29,7 +29,10 @@ use crate::{
     quant::{CHUNK, Format, Layout, Matrix, Shard},
     tensor::Tensor,
 };
-use kernels::{Product, ROUND, available, fused_kernels, is_for_few, kernels, team, team_outputs};
+use kernels::{
+    Product, ROUND, available, fused_kernels, is_for_few, kernels, leaving_kernels, left_kernels,
+    team, team_outputs, wants_rounded,
+};
 
 /// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
 /// none. All of the weights are read.
@@ -160,6 +163,30 @@ pub(super) fn fused_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, gated: bool) -> Op
     gpu.choose_ahead(&product, &available(gpu, kernels))
 }
 
+/// The kernel for a gated row of `x` that leaves its outputs rounded for the product with `next`; none where that
+/// product would not have its row rounded, or no chunk would be whole.
+pub(super) fn leaving_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, next: &Matrix) -> Option<Kernel> {
+    let is_grouped = |w: &Matrix| matches!(w.format, Format::Grouped { .. });
+    let are_whole = [w.columns, w.rows / 2].iter().all(|size| size.is_multiple_of(CHUNK));
+    let fits = x.rows() == 1 && w.shards.len() == 1 && next.columns == w.rows / 2;
+    if !(fits && are_whole && is_grouped(w) && is_grouped(next) && wants_rounded(next.columns)) {
+        return None;
+    }
+    let product = Product::handed(true, [1, w.columns, w.rows], w.format);
+    gpu.choose_ahead(&product, &available(gpu, leaving_kernels(w.columns, w.format)))
+}
+
+/// The kernel for a row that was left so.
+pub(super) fn left_kernel(gpu: &Gpu, w: &Matrix) -> Option<Kernel> {
+    let product = Product::handed(false, [1, w.columns, w.rows], w.format);
+    gpu.choose_ahead(&product, &left_kernels(w.columns, w.rows, w.format))
+}
+
+/// A row of numbers as it is left rounded.
+pub(super) fn rounded_row(gpu: &Gpu, columns: usize) -> Tensor {
+    gpu.alloc(&[1, columns / CHUNK * ROUNDED_WORDS])
+}
+
 /// Dispatches a kernel for few rows.
 pub(super) fn dispatch_few(
     gpu: &Gpu,
@@ -169,13 +196,27 @@ pub(super) fn dispatch_few(
     around: Around<'_>,
     y: &Tensor,
 ) {
+    let norm = around.norm.map(|norm| norm.0);
+    match kernel.value("ROUNDED") {
+        0 => dispatch_given(gpu, kernel, x, w, around, y),
+        _ => dispatch_given(gpu, kernel, &round(gpu, x, norm), w, around, y),
+    }
+}
+
+/// The same, of rows that are rounded if the kernel has them so.
+pub(super) fn dispatch_given(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    x: &Tensor,
+    w: &Matrix,
+    around: Around<'_>,
+    y: &Tensor,
+) {
     let Around { norm, bias, addend, gated } = around;
     let halves = if gated { 2 } else { 1 };
-    let rounded = (kernel.value("ROUNDED") != 0).then(|| round(gpu, x, norm.map(|norm| norm.0)));
-    let operand = rounded.as_ref().unwrap_or(x);
     for shard in w.shards.iter() {
-        let mut binds = binds(operand, w, shard, bias, y);
-        if rounded.is_none() {
+        let mut binds = binds(x, w, shard, bias, y);
+        if kernel.value("ROUNDED") == 0 {
             binds.push(Bind::Read(6, norm.map_or(x, |(weight, _)| weight)));
         }
         binds.push(Bind::Read(7, addend.unwrap_or(x)));
@@ -192,11 +233,14 @@ pub(super) fn dispatch_few(
     }
 }
 
+/// Words of a chunk of rounded activations.
+const ROUNDED_WORDS: usize = 20;
+
 /// `x: [M, K]` for integer products, times the weight of a norm where there is one: what `round.wgsl`
-/// says, 20 words a chunk.
+/// says.
 fn round(gpu: &Gpu, x: &Tensor, norm: Option<&Tensor>) -> Tensor {
     let (rows, chunks) = (x.rows(), x.columns() / CHUNK);
-    let rounded = gpu.alloc(&[rows, chunks * 20]);
+    let rounded = gpu.alloc(&[rows, chunks * ROUNDED_WORDS]);
     let params = [2 * rows * chunks, chunks, usize::from(norm.is_some())].map(|n| n as u32);
     let binds = [Bind::Read(1, x), Bind::Read(2, norm.unwrap_or(x)), Bind::Write(3, &rounded)];
     gpu.dispatch(&ROUND, &params, &binds, [2 * rows * chunks, 1]);

@@ -3,6 +3,35 @@
 use super::faults::Fault;
 
 pub(super) const FAULTS: &[Fault] = &[
+    ("attention_lanes_codes", "total - 8 * sum", "total", "codes of keys count from eight"),
+    (
+        "attention_lanes_codes",
+        "+ dot4I8Packed(middle, codes)) * 256",
+        ") * 256",
+        "the second digit of a query",
+    ),
+    ("attention_lanes_codes", "lane & 4u", "0u", "a high half of a byte"),
+    ("attention_lanes_codes", "first.xyxy", "first.xxxx", "each chunk has its scale"),
+    ("attention_lanes_codes", "second.x, first.y", "first.y, second.x", "in the order of quads"),
+    ("attention_lanes_codes", "bytes4(codes) - 8.0", "bytes4(codes)", "and those of values"),
+    (
+        "attention_lanes_codes",
+        "scales_in(value) * weight",
+        "scales_in(value)",
+        "values are weighed",
+    ),
+    (
+        "attention_lanes_codes",
+        "words.next_high = key_pair(row, lane + LANES + HALF)",
+        "words.next_high = key_pair(row, lane + LANES)",
+        "wide keys of 16 bits",
+    ),
+    (
+        "attention_lanes_codes",
+        "select(query.high, for_sinks.high, is_sink)",
+        "query.high",
+        "sinks see digits of their own",
+    ),
     (
         "attention_lanes_rows",
         "numbers, (lane & places)",

@@ -84,7 +84,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "keys that are looked at second",
     ),
     ("attention_lanes", "near < end && near != place", "near < end", "the oldest makes room"),
-    ("attention_lanes", "place < params.sinks", "false", "sinks see a query of their own"),
+    ("attention_lanes", "near < params.sinks", "false", "sinks see a query of their own"),
     (
         "attention_lanes",
         "min(position, params.capacity - 1u)",
@@ -95,13 +95,13 @@ pub(super) const FAULTS: &[Fault] = &[
     ("attention_lanes", "scaled(acc, rescale)", "acc", "a larger score rescales the values"),
     (
         "attention_lanes",
-        "near_key = key_part(min(ahead, last), lane);",
+        "near_key = fetch_key(min(ahead, last), lane);",
         "near_key = key_a;",
         "keys of later turns",
     ),
     (
         "attention_lanes",
-        "far_value = value_part(min(ahead + MEMBERS, last), lane);",
+        "far_value = fetch_value(min(ahead + MEMBERS, last), lane);",
         "far_value = value_b;",
         "values of later turns",
     ),
