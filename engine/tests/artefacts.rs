@@ -27,11 +27,12 @@ use std::{
 const FILE: &str = "model.safetensors";
 
 /// Classes whose weights go every way there is, but for blocks of GGUF: plain, folded, in groups, turned,
-/// spread and tied.
-const CASES: [&str; 8] = [
+/// spread, tied and in codes.
+const CASES: [&str; 9] = [
     "bert/bert-mlm-tied",
     "clap/clap-fused",
     "detr/detr-bottleneck-masked",
+    "llama/llama-quantised-gptq",
     "llama/llama-gqa",
     "t5/t5-relu-tied",
     "wav2vec2/wav2vec2-group",
@@ -95,26 +96,42 @@ fn a_device_gets_the_same_words_as_without_an_artefact() {
     }
 }
 
-/// A layer of a llama whose matrices are blocks of 8 and of 4 bits, those with a minimum among them, and
-/// whose words are numbers of 16 bits.
-fn llama_in_blocks() -> Vec<u8> {
-    const MATRICES: [(&str, u32, u64); 8] = [
-        ("token_embd.weight", 1, 64),
-        ("blk.0.attn_q.weight", 8, 34),
-        ("blk.0.attn_k.weight", 2, 18),
-        ("blk.0.attn_v.weight", 3, 20),
-        ("blk.0.attn_output.weight", 2, 18),
-        ("blk.0.ffn_gate.weight", 3, 20),
-        ("blk.0.ffn_up.weight", 2, 18),
-        ("blk.0.ffn_down.weight", 8, 34),
-    ];
+/// Matrices of a layer of a llama as a GGUF file has them: the number of their type, and bytes of a row.
+type Rows = [(&'static str, u32, u64); 8];
+
+/// Blocks of 8 and of 4 bits, those with a minimum among them; words are numbers of 16 bits.
+const BLOCKS: Rows = [
+    ("token_embd.weight", 1, 64),
+    ("blk.0.attn_q.weight", 8, 34),
+    ("blk.0.attn_k.weight", 2, 18),
+    ("blk.0.attn_v.weight", 3, 20),
+    ("blk.0.attn_output.weight", 2, 18),
+    ("blk.0.ffn_gate.weight", 3, 20),
+    ("blk.0.ffn_up.weight", 2, 18),
+    ("blk.0.ffn_down.weight", 8, 34),
+];
+
+/// As most files are published: Q4_K with Q6_K where it counts; and Q5_K and IQ4_XS.
+const K_BLOCKS: Rows = [
+    ("token_embd.weight", 1, 512),
+    ("blk.0.attn_q.weight", 12, 144),
+    ("blk.0.attn_k.weight", 12, 144),
+    ("blk.0.attn_v.weight", 14, 210),
+    ("blk.0.attn_output.weight", 12, 144),
+    ("blk.0.ffn_gate.weight", 12, 144),
+    ("blk.0.ffn_up.weight", 23, 136),
+    ("blk.0.ffn_down.weight", 13, 176),
+];
+
+/// A layer of a llama of such matrices, which are as wide as they are high.
+fn llama_in_blocks(matrices: Rows, width: u32) -> Vec<u8> {
     const NORMS: [&str; 3] =
         ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"];
-    let tensors = (MATRICES.len() + NORMS.len()) as u64;
+    let tensors = (matrices.len() + NORMS.len()) as u64;
     let mut gguf = Gguf::new(tensors, 6).key("general.architecture", 8).text(b"llama");
     let sizes = [
-        ("embedding_length", 32),
-        ("feed_forward_length", 32),
+        ("embedding_length", width),
+        ("feed_forward_length", width),
         ("block_count", 1),
         ("attention.head_count", 2),
         ("context_length", 64),
@@ -122,14 +139,14 @@ fn llama_in_blocks() -> Vec<u8> {
     for (key, size) in sizes {
         gguf = gguf.key(&format!("llama.{key}"), 4).u32(size);
     }
-    let mut bytes = 0;
-    for (name, kind, block) in MATRICES {
-        gguf = gguf.tensor(name, &[32, 32], kind, bytes);
-        bytes += 32 * block;
+    let (mut bytes, size) = (0, u64::from(width));
+    for (name, kind, row) in matrices {
+        gguf = gguf.tensor(name, &[size, size], kind, bytes);
+        bytes += size * row;
     }
     for name in NORMS {
-        gguf = gguf.tensor(name, &[32], 0, bytes);
-        bytes += 32 * 4;
+        gguf = gguf.tensor(name, &[size], 0, bytes);
+        bytes += size * 4;
     }
     let mut file = gguf.data(bytes as usize);
     let data = file.len() - bytes as usize;
@@ -141,19 +158,46 @@ fn llama_in_blocks() -> Vec<u8> {
 /// Blocks of all three formats that are stored as they are.
 #[test]
 fn blocks_of_a_gguf_come_back_as_they_are() {
+    let formats = kept(llama_in_blocks(BLOCKS, 32), &Step::TakeBlocks);
+    let of = |format: &'static str, count| std::iter::repeat_n(format, count);
+    let wanted = of("q4 asymmetric g32", 2).chain(of("q4 symmetric g32", 3));
+    assert!(wanted.chain(of("q8 symmetric g32", 2)).eq(&formats), "{formats:?}");
+}
+
+/// Codes whose scales are products. Those of values have no format, so queries, keys and values are three matrices.
+#[test]
+fn codes_of_a_gguf_come_back_as_they_are() {
+    let formats = kept(llama_in_blocks(K_BLOCKS, 256), &Step::TakeCodes);
+    let wanted = [
+        "q4 asymmetric g32",
+        "q4 asymmetric g32",
+        "q4 asymmetric g32",
+        "q4 asymmetric g32",
+        "q8 asymmetric g32",
+        "q8 symmetric g32",
+    ];
+    assert_eq!(formats, wanted);
+}
+
+/// The formats of what is taken by this step at 4 bits, once a device has the same words with an artefact
+/// and without.
+fn kept(gguf: Vec<u8>, step: &Step) -> Vec<String> {
     let gpu = Device::Gpu(Rc::clone(&block_on(Gpu::open(None)).expect("a GPU or lavapipe")));
     let (folder, files) = (tempfile::tempdir().unwrap(), ["model.gguf".to_owned()]);
-    std::fs::write(folder.path().join(&files[0]), llama_in_blocks()).unwrap();
+    std::fs::write(folder.path().join(&files[0]), gguf).unwrap();
     let precision = Precision::of(Bits::Fixed(4));
     let weights = Weights::open(folder.path(), &files).unwrap();
     let mut out = Cursor::new(Vec::new());
     let plan = weights.pack(&precision, FILE, &mut out, &|_, _| {}).unwrap();
-    let taken = plan.entries.iter().filter(|entry| entry.steps.contains(&Step::TakeBlocks));
+    let taken = plan.entries.iter().filter(|entry| entry.steps.contains(step));
     let mut formats: Vec<String> = taken.map(|entry| entry.format.to_string()).collect();
     formats.sort();
-    let of = |format: &'static str, count| std::iter::repeat_n(format, count);
-    let wanted = of("q4 asymmetric g32", 2).chain(of("q4 symmetric g32", 3));
-    assert!(wanted.chain(of("q8 symmetric g32", 2)).eq(&formats), "{formats:?}");
+    let others = plan.entries.iter().filter(|entry| !entry.steps.contains(step));
+    let others = others.filter(|entry| entry.is_matrix()).map(|entry| entry.format.to_string());
+    let others: Vec<String> = others.collect();
+    // Words are in 16 bits, and so they stay; blocks that no format holds have eight.
+    assert!(others.iter().all(|format| ["f16", "q8 symmetric g32"].contains(&&**format)));
+    assert!(others.contains(&"f16".to_owned()), "{others:?}");
 
     let packed = Memory::new().with(FILE, out.into_inner());
     let source = Folder::new(folder.path());
@@ -162,6 +206,7 @@ fn blocks_of_a_gguf_come_back_as_they_are() {
         let packed = load(&packed, &[FILE.to_owned()], &precision, &device).unwrap();
         assert_eq!(packed, direct);
     }
+    formats
 }
 
 /// Every byte of the data is covered by a checksum, and the name of its entry is said.

@@ -31,7 +31,7 @@ fn cases() -> Vec<(Class, PathBuf)> {
 }
 
 fn open(folder: &Path) -> LocalModel {
-    LocalModel::open(folder, &["model.safetensors".to_owned()]).unwrap()
+    LocalModel::open(folder, &Folder::new(folder).files().unwrap()).unwrap()
 }
 
 fn reference(model: &LocalModel, inputs: &Inputs, memory: u64) -> Computed {

@@ -123,3 +123,26 @@ fn ops_without_a_kernel_run_amid_the_pass() {
     let hosted = gpu.watched().hosted;
     assert!(without.iter().all(|op| hosted.contains(op)), "{hosted:?}");
 }
+
+/// Layers that somebody has quantised are not quantised again: at their own width nothing is lost but what a
+/// minimum loses in 16 bits, and all else of the file is in 16 bits.
+#[test]
+fn codes_of_a_checkpoint_run_as_they_are() {
+    for (class, case, group) in [
+        (Class::Llama, "llama/llama-quantised-gptq", 32),
+        (Class::Qwen2, "qwen2/qwen2-quantised-awq", 64),
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case);
+        let outcome = run(class, &folder, of(4), Backend::Wasm);
+        assert_eq!(outcome.status, Status::Pass, "{case}: {:?}", outcome.reason);
+        let formats: Vec<&str> = outcome.plan.iter().map(|entry| &*entry.format).collect();
+        assert_eq!(formats, ["f16", "f32", &format!("q4 asymmetric g{group}")], "{case}");
+        let loss = outcome.correctness.unwrap().reference_rel_l2.unwrap();
+        assert!(loss < 2e-3, "{case}: {loss}");
+        // Chosen anew they lose far more.
+        let scheme = Scheme::Symmetric;
+        let anew = run(class, &folder, Precision { scheme, ..of(4) }, Backend::Wasm);
+        let anew = anew.correctness.unwrap().reference_rel_l2.unwrap();
+        assert!(anew > 20.0 * loss, "{case}: {anew} beside {loss}");
+    }
+}

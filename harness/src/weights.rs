@@ -195,7 +195,7 @@ fn row(entry: &Entry) -> [String; 8] {
 fn origin(entry: &Entry) -> String {
     let range = entry.sources.first().map(|source| {
         let (start, end) = (source.offset(), source.offset() + source.bytes());
-        format!("{} {} {start}..{end}", source.dtype, source.file())
+        format!("{} {} {start}..{end}", source.kind(), source.file())
     });
     let more = entry.sources.len().saturating_sub(1);
     let more = (more > 0).then(|| format!("and {more} more"));
@@ -209,6 +209,7 @@ fn origin(entry: &Entry) -> String {
         Step::SpreadOverWindows { .. } => "spread over windows".to_owned(),
         Step::Quantise { by } => by.to_string(),
         Step::TakeBlocks => "as stored".to_owned(),
+        Step::TakeCodes => "codes as stored".to_owned(),
         Step::Tied { to } => format!("tied to {to}"),
         Step::TiedIfEqual { to, .. } => format!("tied to {to} if equal"),
     });

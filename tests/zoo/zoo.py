@@ -111,7 +111,8 @@ def greedy(model, inputs, new_tokens, early_end):
 
 
 def write(
-    folder, model, inputs, new_tokens, early_end, edit_config, edit_weights, options, generation
+    folder, model, inputs, new_tokens, early_end, edit_config, edit_weights, options, generation,
+    quantised,
 ):
     """Writes one case; says whether greedy decoding was far enough from ties to keep it."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -144,6 +145,8 @@ def write(
             return False
         expected["generated_ids"] = sequence
     save_file({k: v.contiguous() for k, v in inputs.items()}, folder / "inputs.safetensors")
+    if quantised:
+        quantised.store(folder)
     # Some outputs share memory, which the format does not know.
     expected = {k: v.clone().contiguous() for k, v in expected.items()}
     save_file(expected, folder / "expected.safetensors")
@@ -167,12 +170,13 @@ def case(
     edit_weights=None,
     options=None,
     generation=None,
+    quantised=None,
 ):
     """Makes the case at `path`, with the first seed that keeps greedy decoding clear of ties.
 
     `edit_config` changes config.json and `edit_weights` gives other tensors, to be as published
     files are; transformers reads them back so. `options` are arguments of forward() that are no
-    tensors."""
+    tensors. `quantised` chooses codes for weights, and in the end stores these in their place."""
     if len(sys.argv) > 1 and path not in sys.argv[1:]:
         return
     folder = ZOO / path
@@ -180,9 +184,10 @@ def case(
         torch.manual_seed(seed)
         model = model_class(config).eval()
         randomise(model, seed)
-        edits = (edit_config, edit_weights)
+        edits = (edit_config, quantised.values if quantised else edit_weights)
         if write(
-            folder, model, inputs, new_tokens, early_end, *edits, options or {}, generation
+            folder, model, inputs, new_tokens, early_end, *edits, options or {}, generation,
+            quantised,
         ):
             break
     else:

@@ -1,11 +1,11 @@
 //! What a class says of its weights: names, shapes, and what is done with them on the way.
 
-use super::{Declared, Entry, LoadPlan, Place, Slot, Step, artefact, slot::Target};
+use super::{Declared, Entry, LoadPlan, Place, Slot, Step, artefact, slot::Target, stored};
 use crate::{
     error::{Error, Result},
     quant::{self, Format, Layout, Matrix},
     tensor::Tensor,
-    weights::{Checkpoint, Dtype, TensorInfo},
+    weights::{Checkpoint, TensorInfo},
 };
 use record::{Bits, KvFormat, Mix, Precision, Quantizer, Scheme, Window};
 use std::{
@@ -25,8 +25,10 @@ pub struct Declaration<'a> {
     precision: Precision,
     /// How widths are mixed in the end.
     mix: Option<Mix>,
-    /// Whether blocks of few bits run as the file holds them.
+    /// Whether codes run as the file holds them, and numbers of 16 bits and more as f16.
     as_stored: bool,
+    /// The format that was asked for in so many words: codes that have it run as the file holds them, too.
+    asked: Option<Format>,
     renames: Cell<&'static [(&'static str, &'static str)]>,
     used: RefCell<BTreeSet<String>>,
     plan: RefCell<LoadPlan>,
@@ -45,14 +47,17 @@ impl<'a> Declaration<'a> {
             // Each matrix will have another.
             Some(Mix::Plan(_)) => Bits::Fixed(4),
         };
+        // Codes that are chosen anew are none that the file has.
+        let may_keep = precision.quantizer == Quantizer::Rtn && mix.is_none();
+        let is_said = precision.scheme != Scheme::Auto;
         Declaration {
             checkpoint,
             precision: Precision { bits, ..precision.clone() },
             mix,
-            // Codes that are chosen anew are none that the file has.
-            as_stored: precision.scheme == Scheme::Auto
-                && precision.quantizer == Quantizer::Rtn
-                && stored_bits(checkpoint).map(Bits::Fixed) == Some(precision.bits),
+            as_stored: may_keep
+                && !is_said
+                && stored::bits(checkpoint).map(Bits::Fixed) == Some(precision.bits),
+            asked: Format::of(precision).ok().filter(|_| may_keep && is_said),
             renames: Cell::new(&[]),
             used: RefCell::default(),
             plan: RefCell::default(),
@@ -125,7 +130,7 @@ impl<'a> Declaration<'a> {
     }
 
     /// Matrices over the same `columns` as one, the rows of each below those before; each on its own where
-    /// the file keeps them in blocks that are taken as they are and are not all of one kind.
+    /// the file keeps them in codes that are taken as they are and are not all of one kind.
     pub(super) fn stacked(
         &self,
         names: &[String],
@@ -135,7 +140,9 @@ impl<'a> Declaration<'a> {
         let sources =
             names.iter().zip(rows).map(|(name, rows)| self.expect(name, &[*rows, columns]));
         let sources: Vec<&TensorInfo> = sources.collect::<Result<_>>()?;
-        if self.as_stored && sources.iter().any(|source| source.dtype != sources[0].dtype) {
+        let kind =
+            |source: &TensorInfo| (self.as_stored.then(|| source.kind()), self.stored(source));
+        if sources.iter().any(|source| kind(source) != kind(sources[0])) {
             return names
                 .iter()
                 .zip(rows)
@@ -181,7 +188,8 @@ impl<'a> Declaration<'a> {
             return self.same(name, source, shared);
         }
         let [rows, columns] = other.shape[..] else { panic!("{source} was declared a matrix") };
-        if (&own.shape, own.dtype) != (&other.shape, other.dtype) {
+        let is_alike = (&own.shape, own.dtype) == (&other.shape, other.dtype);
+        if !is_alike || !own.is_by_rows() || !other.is_by_rows() {
             return self.matrix(name, rows, columns);
         }
         let slot = self.matrix(name, rows, columns)?;
@@ -269,6 +277,12 @@ impl<'a> Declaration<'a> {
         Ok(info)
     }
 
+    /// How the file's own codes are kept, where the precision asks for them.
+    fn stored(&self, info: &TensorInfo) -> Option<(Format, Step)> {
+        let is_wanted = |format| self.as_stored || self.asked == Some(format);
+        stored::format(info).filter(|(format, _)| is_wanted(*format))
+    }
+
     /// Adds a matrix in the format that the precision, or the file, gives it.
     fn packed(
         &self,
@@ -283,17 +297,17 @@ impl<'a> Declaration<'a> {
             _ => None,
         };
         let is_plain = steps.iter().all(|step| *step == Step::Stack);
-        let format = match stored_format(info.dtype).filter(|_| self.as_stored && is_plain) {
-            Some(format) => {
-                steps.push(Step::TakeBlocks);
+        let format = match self.stored(info).filter(|_| is_plain) {
+            Some((format, step)) => {
+                steps.push(step);
                 format
             }
             None => {
-                let format = match self.as_stored && is_plain && info.dtype.is_quantised() {
-                    // Blocks of five or six bits that have no format here lose next to nothing at
-                    // eight.
-                    true => EIGHT,
-                    false => Format::of(&self.precision)?,
+                let format = match (self.as_stored, info.is_quantised()) {
+                    (true, true) if is_plain => stored::OTHERWISE,
+                    // Whoever quantised the others has left these as they are.
+                    (true, false) => Format::F16,
+                    _ => Format::of(&self.precision)?,
                 };
                 steps.extend(quantise(format));
                 format
@@ -322,8 +336,15 @@ impl<'a> Declaration<'a> {
     /// weights out computes something else than what was published.
     pub fn finish<T>(self, model: T) -> Result<Declared<T>> {
         let used = self.used.into_inner();
-        let unknown: Vec<&str> =
-            self.checkpoint.names().filter(|name| !used.contains(*name)).collect();
+        let tensors = &self.checkpoint.tensors;
+        let unused = tensors.values().filter(|info| !used.contains(&info.name));
+        // Early writers of GPTQ gave every layer a bias, of zeros where the model has none.
+        let (spare, unknown): (Vec<&TensorInfo>, Vec<&TensorInfo>) = unused.partition(|info| {
+            let layer = info.name.strip_suffix(".bias");
+            let weight = layer.and_then(|layer| tensors.get(&format!("{layer}.weight")));
+            weight.is_some_and(|weight| !weight.is_by_rows())
+        });
+        let unknown: Vec<&str> = unknown.into_iter().map(|info| info.name.as_str()).collect();
         if let Some((first, rest)) = unknown.split_first() {
             return Err(Error::tensor(
                 *first,
@@ -334,6 +355,7 @@ impl<'a> Declaration<'a> {
             ));
         }
         let mut plan = self.plan.into_inner();
+        plan.skipped.extend(spare.into_iter().cloned());
         if let Some(mix) = &self.mix {
             plan.mix_as(mix, &self.precision, self.checkpoint.artefact.as_deref())?;
         }
@@ -370,28 +392,4 @@ fn plain(
     };
     entry.bytes = entry.size();
     entry
-}
-
-const EIGHT: Format = Format::Grouped { bits: 8, asymmetric: false, group: 32 };
-
-/// Bits of the blocks that hold most of a checkpoint's weights.
-fn stored_bits(checkpoint: &Checkpoint) -> Option<u8> {
-    let mut weights: BTreeMap<u8, usize> = BTreeMap::new();
-    for info in checkpoint.tensors.values().filter(|info| info.dtype.is_quantised()) {
-        let bits = stored_format(info.dtype).map_or(0, |format| format.bits() as u8);
-        *weights.entry(bits).or_default() += info.len();
-    }
-    let (bits, _) = weights.into_iter().max_by_key(|(_, weights)| *weights)?;
-    (bits != 0).then_some(bits)
-}
-
-/// The format whose words are these blocks' own.
-fn stored_format(dtype: Dtype) -> Option<Format> {
-    let (bits, asymmetric) = match dtype {
-        Dtype::Q8_0 => (8, false),
-        Dtype::Q4_0 => (4, false),
-        Dtype::Q4_1 => (4, true),
-        _ => return None,
-    };
-    Some(Format::Grouped { bits, asymmetric, group: 32 })
 }

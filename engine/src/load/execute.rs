@@ -11,7 +11,7 @@ use crate::{
     device::Device,
     error::Result,
     quant::{Matrix, MatrixBuilder, Quantiser, Span, WordSum},
-    weights::{Artefact, Source, TensorInfo},
+    weights::{Artefact, Source, TensorInfo, codes::Codes},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -220,6 +220,7 @@ impl<'a> Reader<'a> {
             while row < rows {
                 let piece = match quantiser.span() {
                     Span::Matrix if entry.is_quantised() => rows,
+                    _ if !entry.sources.iter().all(TensorInfo::is_by_rows) => rows,
                     _ => builder.piece_rows(),
                 };
                 let (first, end) = (group * rows + row, group * rows + row + piece);
@@ -234,6 +235,13 @@ impl<'a> Reader<'a> {
                             blocks.extend(source.read(self.source, rows).await?);
                         }
                         builder.push_blocks(&blocks);
+                    }
+                    None if entry.steps.contains(&Step::TakeCodes) => {
+                        let mut codes = Codes::default();
+                        for (source, rows) in entry.rows_of_sources(first..end) {
+                            codes.extend(source.read_codes(self.source, rows).await?);
+                        }
+                        builder.push_codes(&codes.codes, &codes.lines)?;
                     }
                     None => {
                         let mut values = Vec::new();

@@ -98,7 +98,9 @@ impl Entry {
         if self.tied_to().is_some() {
             return;
         }
-        self.steps.retain(|step| !matches!(step, Step::Quantise { .. } | Step::TakeBlocks));
+        self.steps.retain(|step| {
+            !matches!(step, Step::Quantise { .. } | Step::TakeBlocks | Step::TakeCodes)
+        });
         if matches!(format, Format::Grouped { .. }) {
             self.steps.push(Step::Quantise { by });
         }

@@ -5,7 +5,8 @@
 //! the model is there with empty [`Slot`]s. What was declared is a [`LoadPlan`] (`plan.rs`), a value:
 //! its sums are exact before a weight is read, and adaptive precision (`mix.rs`, by rule `critical.rs`) is a
 //! function from plan to plan. *Carrying it out* (`execute.rs`) fills the slots, a few rows at a time;
-//! `steps.rs` and `windows.rs` are what happens to numbers on the way. A plan with its bytes is an artefact:
+//! `steps.rs` and `windows.rs` are what happens to numbers on the way, and `stored.rs` knows which codes of a file
+//! stay as they are. A plan with its bytes is an artefact:
 //! `write.rs` makes one, and `artefact.rs` fills slots from it. `held.rs` takes weights back from a GPU.
 
 mod artefact;
@@ -18,6 +19,7 @@ mod mix;
 mod plan;
 mod slot;
 mod steps;
+mod stored;
 pub(crate) mod windows;
 #[cfg(not(target_arch = "wasm32"))]
 mod write;

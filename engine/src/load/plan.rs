@@ -102,6 +102,8 @@ pub enum Step {
     },
     /// Blocks of the file have this format and are taken as they are.
     TakeBlocks,
+    /// Codes of the file are taken as they are; their scales and minimums become f16.
+    TakeCodes,
     /// It is the same matrix as another entry.
     Tied {
         /// The name of that entry.
@@ -242,11 +244,15 @@ impl Entry {
         self.steps.iter().any(|step| matches!(step, Step::Quantise { .. }))
     }
 
-    /// Whether it is made of rows as the file has them, so that a few can be read at a time.
+    /// Whether it is made of rows as the file has them, so that it need not be there as a whole in f32.
     pub(super) fn streams(&self) -> bool {
-        let packs =
-            |step: &Step| matches!(step, Step::Stack | Step::Quantise { .. } | Step::TakeBlocks);
-        self.is_matrix() && self.steps.iter().all(packs)
+        let packs = |step: &Step| {
+            matches!(step, Step::Stack | Step::Quantise { .. } | Step::TakeBlocks | Step::TakeCodes)
+        };
+        let takes_codes = self.steps.contains(&Step::TakeCodes);
+        self.is_matrix()
+            && self.steps.iter().all(packs)
+            && (takes_codes || self.sources.iter().all(TensorInfo::is_by_rows))
     }
 
     /// Which rows of which sources these rows are, where they are rows as the file has them.

@@ -38,6 +38,7 @@ pub(super) fn apply(entry: &Entry, sources: Vec<Vec<f32>>) -> Vec<f32> {
             }
             Step::Quantise { .. }
             | Step::TakeBlocks
+            | Step::TakeCodes
             | Step::Tied { .. }
             | Step::TiedIfEqual { .. } => {}
         }

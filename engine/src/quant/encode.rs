@@ -137,6 +137,31 @@ pub(super) fn blocks(format: Format, bytes: &[u8]) -> PackedRows {
     PackedRows { codes, scales: halves.chunks(2).map(word).collect() }
 }
 
+/// Packs rows of codes that somebody else has chosen, and rounds scale and minimum of each group to f16.
+pub(super) fn codes(matrix: &Subject<'_>, codes: &[u8], lines: &[[f32; 2]]) -> Result<PackedRows> {
+    let Subject { name, columns, format, .. } = *matrix;
+    let (bits, chunks) = (format.bits(), columns.div_ceil(CHUNK));
+    let rows = codes.len() / columns;
+    assert_eq!(lines.len(), rows * format.groups(chunks), "{name}: a line for each group");
+    let mut packed = PackedRows::zeros(format, rows, columns);
+    let chunks = codes.chunks_exact(columns).flat_map(|row| row.chunks(CHUNK));
+    for (codes, words) in chunks.zip(packed.codes.chunks_exact_mut(chunk_words(bits))) {
+        let mut chunk = [0; CHUNK];
+        chunk[..codes.len()].copy_from_slice(codes);
+        pack(bits, &chunk, words);
+    }
+    let has_minimum = matches!(format, Format::Grouped { asymmetric: true, .. });
+    for (at, [d, m]) in lines.iter().enumerate() {
+        let [d, m] = [*d, if has_minimum { *m } else { 0.0 }].map(f16::from_f32);
+        if d.is_infinite() || m.is_infinite() {
+            let message = "scales this large do not fit 16 bits; use --bits 32";
+            return Err(Error::tensor(name, message));
+        }
+        packed.put_scale(format, at, d, m);
+    }
+    Ok(packed)
+}
+
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
@@ -185,6 +210,40 @@ mod tests {
                 matrix.dequantise_row(row, values);
             }
             assert_eq!(found, wanted, "{format}");
+        }
+    }
+
+    /// Codes stay as they are, in a last chunk that is not full as well; a scale and a minimum move by 1 in
+    /// 2048 at most, and by half the smallest f16 where they are that small.
+    #[test]
+    fn codes_of_others_are_packed_as_they_are() {
+        for format in Format::all().into_iter().filter(|format| format.bits() < 16) {
+            let Format::Grouped { bits, asymmetric, group } = format else { unreachable!() };
+            let (rows, columns, group) = (3usize, 200usize, usize::from(group));
+            let codes: Vec<u8> =
+                (0..rows * columns).map(|i| (i * 37 % 256) as u8 >> (8 - bits)).collect();
+            let groups = columns.div_ceil(group);
+            let scale = |at: usize| [1e-9, 1e-6, 0.012_345, 3.3][at % 4] * (1.0 + at as f32 / 7.0);
+            let lines: Vec<[f32; 2]> =
+                (0..rows * groups).map(|at| [scale(at), -7.0 * scale(at)]).collect();
+            let device = Device::cpu();
+            let mut builder = MatrixBuilder::new(&device, "w", rows, columns, format);
+            builder.push_codes(&codes, &lines).unwrap();
+            let matrix = builder.finish();
+            for row in 0..rows {
+                let mut found = vec![0.0; columns.next_multiple_of(CHUNK)];
+                matrix.dequantise_row(row, &mut found);
+                for (at, found) in found[..columns].iter().enumerate() {
+                    let code = codes[row * columns + at];
+                    let code = if bits == 8 { f32::from(code as i8) } else { f32::from(code) };
+                    let [d, m] = lines[row * groups + at / group];
+                    let m = if asymmetric { m } else { -format.zero() * d };
+                    let near = |x: f32| x.abs() / 2048.0 + 2f32.powi(-25);
+                    let bound = (near(d) * code.abs() + near(m)) * 1.001;
+                    let bound = if asymmetric { bound } else { near(d) * 128.0 };
+                    assert!((found - (d * code + m)).abs() <= bound, "{format} {row} {at}");
+                }
+            }
         }
     }
 

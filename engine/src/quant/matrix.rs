@@ -274,6 +274,14 @@ impl<'a> MatrixBuilder<'a> {
         self.push(&encode::blocks(self.format, bytes));
     }
 
+    /// Appends rows of codes that fit this format, with scale and minimum of each group: codes of 8 bits are
+    /// signed bytes, all others count from 0.
+    pub fn push_codes(&mut self, codes: &[u8], lines: &[[f32; 2]]) -> Result<()> {
+        let rows = encode::codes(&self.subject(), codes, lines)?;
+        self.push(&rows);
+        Ok(())
+    }
+
     fn subject(&self) -> Subject<'a> {
         let MatrixBuilder { name, rows, columns, format, inputs, .. } = *self;
         Subject { name, rows, columns, format, inputs }

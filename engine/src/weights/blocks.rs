@@ -9,10 +9,11 @@
 //! Q5_0  22 bytes, 32 values   d, qh[4], qs[16]    (q - 16) * d     bit i of qh is bit 4 of value i
 //! Q5_1  24 bytes, 32 values   d, m, qh[4], qs[16] q * d + m
 //! Q8_0  34 bytes, 32 values   d, qs[32]           q * d            qs are i8
+//! IQ4_NL 18 bytes, 32 values  d, qs[16]           LEVELS[q] * d
 //! ```
 //! In all but Q8_0, byte i of `qs` holds value i in its low half and value i + 16 in its high half.
 //!
-//! The K types hold 256 values in sub-blocks of 16 or 32, whose scales are integers of their own:
+//! The other types hold 256 values in sub-blocks of 16 or 32, whose scales are integers of their own:
 //!
 //! ```text
 //! Q2_K   84 bytes  scales[16] (4 bit scale, 4 bit minimum), qs[64], d, m
@@ -20,6 +21,7 @@
 //! Q4_K  144 bytes  d, m, scales[12] (8 scales and 8 minima of 6 bits), qs[128]
 //! Q5_K  176 bytes  d, m, scales[12], qh[32], qs[128]
 //! Q6_K  210 bytes  ql[128], qh[64], scales[16] (i8), d
+//! IQ4_XS 136 bytes d, high[2], low[4] (8 scales of 6 bits, less 32), qs[128] as in IQ4_NL
 //! ```
 //! Formulas: `ggml-quants.c` of llama.cpp and `gguf/quants.py`.
 
@@ -44,6 +46,8 @@ pub fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut Vec<f32>) -> Option<()> {
         Dtype::Q4_K => blocks(bytes, out, q4_k),
         Dtype::Q5_K => blocks(bytes, out, q5_k),
         Dtype::Q6_K => blocks(bytes, out, q6_k),
+        Dtype::IQ4_NL => blocks(bytes, out, iq4_nl),
+        Dtype::IQ4_XS => blocks(bytes, out, iq4_xs),
         Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8 | Dtype::U8 | Dtype::BOOL => return None,
     }
     Some(())
@@ -81,12 +85,12 @@ fn blocks<const B: usize, const N: usize>(
 }
 
 /// The f16 at this byte.
-fn half_at(block: &[u8], at: usize) -> f32 {
+pub(super) fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
 /// Value `i` of 32 half bytes: the low halves come first.
-fn nibble(qs: &[u8], i: usize) -> u8 {
+pub(super) fn nibble(qs: &[u8], i: usize) -> u8 {
     (qs[i % 16] >> (i / 16 * 4)) & 15
 }
 
@@ -105,7 +109,7 @@ fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
 }
 
 /// Value `i` of 32 five-bit values.
-fn five_bits(qh: &[u8], qs: &[u8], i: usize) -> f32 {
+pub(super) fn five_bits(qh: &[u8], qs: &[u8], i: usize) -> f32 {
     let high = (qh[i / 8] >> (i % 8)) & 1;
     f32::from(nibble(qs, i) | (high << 4))
 }
@@ -161,7 +165,7 @@ fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
 }
 
 /// Scale and minimum `j` of the eight that Q4_K and Q5_K pack into 12 bytes at 6 bits each.
-fn scale_and_minimum(scales: &[u8], j: usize) -> (f32, f32) {
+pub(super) fn scale_and_minimum(scales: &[u8], j: usize) -> (f32, f32) {
     let (scale, minimum) = if j < 4 {
         (scales[j] & 63, scales[j + 4] & 63)
     } else {
@@ -172,7 +176,7 @@ fn scale_and_minimum(scales: &[u8], j: usize) -> (f32, f32) {
 }
 
 /// Value `i` of 64 half bytes in 32 bytes, or of the next 64 in the next 32.
-fn nibble_of_64(qs: &[u8], i: usize) -> u8 {
+pub(super) fn nibble_of_64(qs: &[u8], i: usize) -> u8 {
     (qs[i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4)) & 15
 }
 
@@ -205,6 +209,35 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     }
 }
 
+/// What the sixteen codes of IQ4 stand for: levels that lie closer to each other around zero.
+const LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// Level `i` of 32 in 16 bytes.
+pub(super) fn level(qs: &[u8], i: usize) -> i8 {
+    LEVELS[usize::from(nibble(qs, i))]
+}
+
+fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
+    let d = half_at(block, 0);
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = d * f32::from(level(&block[2..], i));
+    }
+}
+
+/// Scale `j` of the eight of a block of IQ4_XS.
+pub(super) fn iq4_xs_scale(block: &[u8], j: usize) -> f32 {
+    let low = (block[4 + j / 2] >> (j % 2 * 4)) & 15;
+    let high = (block[2 + j / 4] >> (j % 4 * 2)) & 3;
+    half_at(block, 0) * f32::from((low | (high << 4)) as i8 - 32)
+}
+
+fn iq4_xs(block: &[u8; 136], out: &mut [f32; 256]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let (j, i) = (i / 32, i % 32);
+        *out = iq4_xs_scale(block, j) * f32::from(level(&block[8 + 16 * j..], i));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +246,7 @@ mod tests {
     /// is bit for bit.
     #[test]
     fn every_block_type_matches_the_reference_bit_for_bit() {
-        let vectors: [(Dtype, &[u8]); 10] = [
+        let vectors: [(Dtype, &[u8]); 12] = [
             (Dtype::Q4_0, include_bytes!("vectors/Q4_0.bin")),
             (Dtype::Q4_1, include_bytes!("vectors/Q4_1.bin")),
             (Dtype::Q5_0, include_bytes!("vectors/Q5_0.bin")),
@@ -224,6 +257,8 @@ mod tests {
             (Dtype::Q4_K, include_bytes!("vectors/Q4_K.bin")),
             (Dtype::Q5_K, include_bytes!("vectors/Q5_K.bin")),
             (Dtype::Q6_K, include_bytes!("vectors/Q6_K.bin")),
+            (Dtype::IQ4_NL, include_bytes!("vectors/IQ4_NL.bin")),
+            (Dtype::IQ4_XS, include_bytes!("vectors/IQ4_XS.bin")),
         ];
         for (dtype, vector) in vectors {
             let both = dtype.block_bytes() + dtype.block_len() * 4;
@@ -244,7 +279,7 @@ mod tests {
     #[test]
     fn scales_that_are_not_finite_are_found_in_every_block_type() {
         use Dtype::*;
-        let scales: [(Dtype, &[usize]); 10] = [
+        let scales: [(Dtype, &[usize]); 12] = [
             (Q4_0, &[0]),
             (Q4_1, &[0, 2]),
             (Q5_0, &[0]),
@@ -255,6 +290,8 @@ mod tests {
             (Q4_K, &[0, 2]),
             (Q5_K, &[0, 2]),
             (Q6_K, &[208]),
+            (IQ4_NL, &[0]),
+            (IQ4_XS, &[0]),
         ];
         for (dtype, places) in scales {
             let good = vec![0x11; dtype.block_bytes() * 2];

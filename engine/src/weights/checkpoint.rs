@@ -3,7 +3,7 @@
 use super::{
     MAX_TENSORS, Source, TensorInfo,
     artefact::{Artefact, Opened},
-    gguf, list, safetensors,
+    gguf, list, quantised, safetensors,
 };
 use crate::error::{Error, Result};
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
@@ -30,9 +30,19 @@ impl Checkpoint {
     /// Opens the checkpoint among `files`: `model.safetensors`, else the shards that
     /// `model.safetensors.index.json` names, else the only `.gguf` or other `.safetensors`.
     ///
+    /// Layers that somebody has quantised, as `config.json` says, have one weight like all others.
+    ///
     /// # Errors
-    /// When there is none or more than one, or its files are malformed.
+    /// When there is none or more than one, its files are malformed, or weights are quantised in a way
+    /// that nobody here knows.
     pub async fn open(source: &dyn Source, files: &[String]) -> Result<Checkpoint> {
+        let quantised = quantised::Config::read(source, files).await?;
+        let mut checkpoint = Checkpoint::among(source, files).await?;
+        quantised::join(source, &mut checkpoint.tensors, quantised.as_ref()).await?;
+        Ok(checkpoint)
+    }
+
+    async fn among(source: &dyn Source, files: &[String]) -> Result<Checkpoint> {
         let has = |name: &str| files.iter().any(|file| file == name);
         if has("model.safetensors") {
             return Checkpoint::safetensors(source, &["model.safetensors".into()]).await;

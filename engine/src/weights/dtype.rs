@@ -28,6 +28,8 @@ pub enum Dtype {
     Q4_K,
     Q5_K,
     Q6_K,
+    IQ4_NL,
+    IQ4_XS,
 }
 
 impl Dtype {
@@ -36,8 +38,8 @@ impl Dtype {
         use Dtype::*;
         match self {
             F64 | F32 | F16 | BF16 | I64 | I32 | I16 | I8 | U8 | BOOL => 1,
-            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 => 32,
-            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K => 256,
+            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | IQ4_NL => 32,
+            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_XS => 256,
         }
     }
 
@@ -49,7 +51,7 @@ impl Dtype {
             F16 | BF16 | I16 => 2,
             F32 | I32 => 4,
             F64 | I64 => 8,
-            Q4_0 => 18,
+            Q4_0 | IQ4_NL => 18,
             Q4_1 => 20,
             Q5_0 => 22,
             Q5_1 => 24,
@@ -59,6 +61,7 @@ impl Dtype {
             Q4_K => 144,
             Q5_K => 176,
             Q6_K => 210,
+            IQ4_XS => 136,
         }
     }
 
@@ -97,6 +100,8 @@ impl Dtype {
             12 => Q4_K,
             13 => Q5_K,
             14 => Q6_K,
+            20 => IQ4_NL,
+            23 => IQ4_XS,
             24 => I8,
             25 => I16,
             26 => I32,
@@ -111,7 +116,7 @@ impl Dtype {
     const fn scales(self) -> &'static [usize] {
         use Dtype::*;
         match self {
-            Q4_0 | Q5_0 | Q8_0 => &[0],
+            Q4_0 | Q5_0 | Q8_0 | IQ4_NL | IQ4_XS => &[0],
             Q4_1 | Q5_1 | Q4_K | Q5_K => &[0, 2],
             Q2_K => &[80, 82],
             Q3_K => &[108],

@@ -5,18 +5,22 @@
 //! its file, and afterwards gives out tensors a few rows at a time, so that a model is never held
 //! twice. Names are Hugging Face's whatever the file's format is.
 //!
-//! Reading order: [`dtype`] says how elements are stored and [`blocks`] turns them into f32;
+//! Reading order: [`dtype`] says how elements are stored and [`blocks`] turns them into f32, [`codes`] into
+//! integers with their scales;
 //! [`safetensors`] and [`gguf`] read one file's header into a table of tensors, and [`list`] such a
-//! table alone; [`checkpoint`] picks the files and joins their tables, and [`tensor`] reads rows;
+//! table alone; [`checkpoint`] picks the files and joins their tables, `quantised` makes
+//! weights of the parts that GPTQ, AWQ and HQQ have left of them, and [`tensor`] reads rows;
 //! [`artefact`] is a file of weights that are packed already. Files come from anywhere, so every count is checked before memory is taken for it.
 
 pub mod artefact;
 pub mod blocks;
 pub mod checkpoint;
+pub mod codes;
 pub mod dtype;
 pub mod gguf;
 pub mod list;
 mod metered;
+mod quantised;
 pub mod safetensors;
 mod sources;
 pub mod tensor;

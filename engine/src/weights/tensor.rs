@@ -1,6 +1,10 @@
 //! One tensor of a checkpoint: where it lies, and its rows.
 
-use super::{Dtype, Source, blocks};
+use super::{
+    Dtype, Source, blocks,
+    codes::{self, CodeType, Codes},
+    quantised::Parts,
+};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
@@ -24,6 +28,8 @@ pub struct TensorInfo {
     pub(super) offset: u64,
     /// Rows of one head, where llama.cpp's converter permuted them.
     pub(super) head_rows: Option<usize>,
+    /// What it is made of, where somebody has quantised it: `dtype` and the place are those of its codes.
+    pub(super) parts: Option<Arc<Parts>>,
     len: usize,
 }
 
@@ -49,7 +55,23 @@ impl TensorInfo {
         if len % dtype.block_len() != 0 {
             return Err(format!("{len} elements are not whole blocks of {dtype}"));
         }
-        Ok(TensorInfo { name, dtype, shape: sizes, file, offset, head_rows: None, len })
+        Ok(TensorInfo {
+            name,
+            dtype,
+            shape: sizes,
+            file,
+            offset,
+            head_rows: None,
+            parts: None,
+            len,
+        })
+    }
+
+    /// The weight that parts make; the error is the reason alone.
+    pub(super) fn in_parts(name: String, parts: Parts) -> Result<TensorInfo, String> {
+        let (shape, codes) = (parts.shape.map(|size| size as u64), &parts.codes);
+        let info = TensorInfo::new(name, codes.dtype, &shape, codes.file.clone(), codes.offset)?;
+        Ok(TensorInfo { parts: Some(Arc::new(parts)), ..info })
     }
 
     /// Number of elements.
@@ -74,7 +96,33 @@ impl TensorInfo {
 
     /// Stored bytes of the whole tensor.
     pub fn bytes(&self) -> u64 {
+        if let Some(parts) = &self.parts {
+            return parts.bytes();
+        }
         (self.len / self.dtype.block_len()) as u64 * self.dtype.block_bytes() as u64
+    }
+
+    /// How its numbers are stored, in a word: their type, or by whom they were quantised.
+    pub fn kind(&self) -> String {
+        self.parts.as_ref().map_or_else(|| self.dtype.to_string(), |parts| parts.kind())
+    }
+
+    /// Whether its numbers have few bits and scales of their own.
+    pub fn is_quantised(&self) -> bool {
+        self.dtype.is_quantised() || self.parts.is_some()
+    }
+
+    /// Whether rows can be read one by one. Those of parts lie across each other.
+    pub fn is_by_rows(&self) -> bool {
+        self.parts.is_none()
+    }
+
+    /// Which codes stand for its numbers, where [`TensorInfo::read_codes`] has some.
+    pub fn code_type(&self) -> Option<CodeType> {
+        match &self.parts {
+            Some(parts) => parts.code_type(),
+            None => codes::of(self.dtype),
+        }
     }
 
     /// Name of the file that holds it.
@@ -98,7 +146,7 @@ impl TensorInfo {
     }
 
     /// Room for some elements. A size that the memory does not have is an error, not an abort.
-    fn room<T>(&self, elements: usize) -> Result<Vec<T>> {
+    pub(super) fn room<T>(&self, elements: usize) -> Result<Vec<T>> {
         let mut room = Vec::new();
         room.try_reserve_exact(elements)
             .map_err(|_| self.refuse(format!("{elements} elements do not fit the memory")))?;
@@ -119,7 +167,28 @@ impl TensorInfo {
     /// # Errors
     /// As [`TensorInfo::read`], and when the tensor holds integers.
     pub async fn read_f32(&self, source: &dyn Source, rows: Range<usize>) -> Result<Vec<f32>> {
-        f32s(source, self, elements(self, rows)?).await
+        let elements = elements(self, rows)?;
+        match &self.parts {
+            // Whoever wants few rows of parts reads them all: see [`TensorInfo::is_by_rows`].
+            Some(parts) => Ok(parts.f32s(source).await?[elements].to_vec()),
+            None => f32s(source, self, elements).await,
+        }
+    }
+
+    /// Consecutive rows as codes, of the type that [`TensorInfo::code_type`] says.
+    ///
+    /// # Errors
+    /// As [`TensorInfo::read`], and when there are none or they are not what was said of them.
+    pub async fn read_codes(&self, source: &dyn Source, rows: Range<usize>) -> Result<Codes> {
+        let none = || self.refuse(format!("holds {} and no codes", self.kind()));
+        let kind = self.code_type().ok_or_else(none)?;
+        let Some(parts) = &self.parts else {
+            return codes::in_blocks(self.dtype, &self.read(source, rows).await?).ok_or_else(none);
+        };
+        if rows != (0..self.rows()) {
+            return Err(self.refuse("is read as a whole"));
+        }
+        parts.codes(kind, source).await
     }
 
     /// The whole tensor as f32.
@@ -127,6 +196,9 @@ impl TensorInfo {
     /// # Errors
     /// As [`TensorInfo::read_f32`].
     pub async fn f32s(&self, source: &dyn Source) -> Result<Vec<f32>> {
+        if let Some(parts) = &self.parts {
+            return parts.f32s(source).await;
+        }
         self.read_f32(source, 0..self.rows()).await
     }
 
@@ -142,7 +214,7 @@ impl TensorInfo {
         .await
     }
 
-    fn refuse(&self, message: impl Into<String>) -> Error {
+    pub(super) fn refuse(&self, message: impl Into<String>) -> Error {
         Error::tensor(&self.name, message)
     }
 }
@@ -160,14 +232,17 @@ struct Written {
     /// Rows of one head, where they have to be put back in Hugging Face's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     head_rows: Option<usize>,
+    /// What it is made of, where somebody has quantised it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parts: Option<Arc<Parts>>,
 }
 
 impl From<TensorInfo> for Written {
     fn from(info: TensorInfo) -> Written {
         let bytes = info.bytes();
-        let TensorInfo { name: tensor, dtype, shape, file, offset, head_rows, .. } = info;
+        let TensorInfo { name: tensor, dtype, shape, file, offset, head_rows, parts, .. } = info;
         let shape = shape.into_iter().map(|size| size as u64).collect();
-        Written { tensor, dtype, shape, file, offset, bytes, head_rows }
+        Written { tensor, dtype, shape, file, offset, bytes, head_rows, parts }
     }
 }
 
@@ -175,9 +250,16 @@ impl TryFrom<Written> for TensorInfo {
     type Error = String;
 
     fn try_from(written: Written) -> Result<TensorInfo, String> {
-        let Written { tensor, dtype, shape, file, offset, bytes, head_rows } = written;
+        let Written { tensor, dtype, shape, file, offset, bytes, head_rows, parts } = written;
         let wrong = |what: String| format!("tensor {tensor}: {what}");
         let info = TensorInfo::new(tensor.clone(), dtype, &shape, file, offset).map_err(wrong)?;
+        if let Some(parts) = &parts {
+            parts.check().map_err(wrong)?;
+            if parts.shape[..] != info.shape {
+                return Err(wrong(format!("its parts are not {shape:?}")));
+            }
+        }
+        let info = TensorInfo { parts, ..info };
         if info.bytes() != bytes {
             return Err(wrong(format!("{shape:?} of {dtype} are not {bytes} bytes")));
         }
@@ -251,6 +333,9 @@ async fn convert<T>(
 
 /// Stored bytes of some elements, which are whole blocks and, in permuted tensors, whole rows.
 async fn stored(source: &dyn Source, info: &TensorInfo, elements: Range<usize>) -> Result<Vec<u8>> {
+    if info.parts.is_some() {
+        return Err(info.refuse(format!("holds {}, not bytes of its own", info.kind())));
+    }
     let bytes = match info.head_rows {
         None => contiguous(source, info, elements.clone()).await?,
         Some(head_rows) => permuted(source, info, elements.clone(), head_rows).await?,

@@ -1,8 +1,10 @@
-"""Decoders: head sharing, tied and untied heads, RoPE variants, padding, biases, an early end."""
+"""Decoders: head sharing, tied and untied heads, RoPE variants, padding, biases, an early end, weights
+as GPTQ stores them."""
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from quantised import Quantised, gptq
 from zoo import case, ids
 
 
@@ -88,4 +90,15 @@ def make():
         config(attention_bias=True, mlp_bias=True, num_attention_heads=2, hidden_act="silu"),
         {"input_ids": ids(16, 96, 1, 7)},
         new_tokens=16,
+    )
+    case(
+        "llama/llama-quantised-gptq",
+        LlamaForCausalLM,
+        config(hidden_size=64, num_attention_heads=4, num_key_value_heads=2),
+        {"input_ids": ids(17, 96, 1, 9)},
+        new_tokens=16,
+        # Early writers gave every layer a bias, whatever the configuration says.
+        quantised=Quantised(
+            gptq, 32, {"quant_method": "gptq", "sym": False, "desc_act": False}, biases=True
+        ),
     )

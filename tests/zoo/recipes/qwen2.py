@@ -1,8 +1,10 @@
-"""Decoders with biases on queries, keys and values: windows by number and by name, RoPE variants."""
+"""Decoders with biases on queries, keys and values: windows by number and by name, RoPE variants,
+weights as AWQ stores them."""
 
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from quantised import Quantised, awq
 from zoo import case, ids
 
 
@@ -58,4 +60,14 @@ def make():
         ),
         {"input_ids": ids(24, 96, 1, 40)},
         new_tokens=16,
+    )
+    case(
+        "qwen2/qwen2-quantised-awq",
+        Qwen2ForCausalLM,
+        config(hidden_size=64, intermediate_size=128),
+        {"input_ids": ids(27, 96, 1, 9)},
+        new_tokens=16,
+        quantised=Quantised(
+            awq, 64, {"quant_method": "awq", "zero_point": True, "version": "gemm"}
+        ),
     )

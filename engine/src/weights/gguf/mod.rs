@@ -133,7 +133,7 @@ fn tensor(cursor: &mut Cursor, file: &Arc<str>, alignment: u64) -> Result<Tensor
     let Some(dtype) = Dtype::from_ggml(number) else {
         return wrong(format!(
             "{what}: ggml type {number} is not supported; use F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 \
-             Q8_0 Q2_K Q3_K Q4_K Q5_K or Q6_K"
+             Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL or IQ4_XS"
         ));
     };
     let offset = cursor.u64(&what)?;
