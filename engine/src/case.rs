@@ -20,6 +20,8 @@ pub(crate) struct Case {
     /// Tokens that are generated of each prompt, where that is asked for.
     pub new_tokens: Option<usize>,
     pub expected: Expected,
+    /// The file with labelled samples, if there is one; no cell reads it.
+    pub samples: Option<String>,
 }
 
 /// What the f32 model gives, as somebody else computed it.
@@ -73,7 +75,9 @@ impl Case {
         };
         expected.reference = manifest.reference();
         let synthetic_inputs = matches!(manifest.inputs, CaseInputs::Seeded(_));
-        Ok(Case { published, synthetic, inputs, synthetic_inputs, new_tokens: None, expected })
+        let samples = manifest.samples;
+        let new_tokens = None;
+        Ok(Case { published, synthetic, inputs, synthetic_inputs, new_tokens, expected, samples })
     }
 
     /// Where the weights are read: in the case's files, unless they are computed.

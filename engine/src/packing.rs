@@ -25,6 +25,8 @@ pub struct Weights {
     synthetic: Option<synthetic::Weights>,
     /// What the model is run on, in a case.
     inputs: Option<Inputs>,
+    /// The file with labelled samples, in a case that has one.
+    pub(crate) samples: Option<String>,
     /// The formats that a precision may name by their hash.
     formats: Option<PrecisionPlan>,
 }
@@ -36,14 +38,15 @@ impl Weights {
     /// When a file is missing or malformed, or no class loads the model.
     pub fn open(folder: &Path, files: &[String]) -> Result<Weights> {
         let folder = Folder::new(folder);
-        let (published, synthetic, inputs) = match files.iter().any(|file| file == "case.json") {
-            true => {
-                let case = block_on(Case::open(&folder, files))?;
-                (case.published, case.synthetic, Some(case.inputs))
-            }
-            false => (block_on(Published::open(&folder, files))?, None, None),
-        };
-        Ok(Weights { folder, published, synthetic, inputs, formats: None })
+        let (published, synthetic, inputs, samples) =
+            match files.iter().any(|file| file == "case.json") {
+                true => {
+                    let case = block_on(Case::open(&folder, files))?;
+                    (case.published, case.synthetic, Some(case.inputs), case.samples)
+                }
+                false => (block_on(Published::open(&folder, files))?, None, None, None),
+            };
+        Ok(Weights { folder, published, synthetic, inputs, samples, formats: None })
     }
 
     /// The same with a precision plan. The precision that names it, all else as in `precision`.
@@ -67,6 +70,11 @@ impl Weights {
     /// What the model is run on, if the folder is a case.
     pub fn inputs(&self) -> Option<&Inputs> {
         self.inputs.as_ref()
+    }
+
+    /// Whether it is a case with samples that have right answers.
+    pub fn has_samples(&self) -> bool {
+        self.samples.is_some()
     }
 
     /// Files that belong beside packed weights and are not in the folder, since a GGUF file says what they

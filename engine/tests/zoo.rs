@@ -18,7 +18,12 @@ use std::{
 };
 
 fn cases() -> Vec<(Class, PathBuf)> {
-    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo");
+    within("zoo")
+}
+
+/// The cases in a folder of the tests.
+fn within(folder: &str) -> Vec<(Class, PathBuf)> {
+    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests").join(folder);
     let mut cases = Vec::new();
     for class in Class::ALL {
         for case in std::fs::read_dir(zoo.join(class.name())).into_iter().flatten() {
@@ -44,6 +49,14 @@ fn run(class: Class, folder: &Path, precision: Precision, backend: Backend) -> O
     measured(request)
 }
 
+fn passed(class: Class, folder: &Path, precision: Precision, backend: Backend) -> Outcome {
+    let outcome = run(class, folder, precision.clone(), backend);
+    let (name, why) = (folder.display(), outcome.message.as_ref().or(outcome.reason.as_ref()));
+    let found = &outcome.correctness;
+    assert_eq!(outcome.status, Status::Pass, "{name} at {precision}: {why:?} {found:?}");
+    outcome
+}
+
 fn check(backend: Backend) {
     let cases = cases();
     assert!(cases.len() >= 10, "the zoo is in the repository");
@@ -55,15 +68,8 @@ fn check(backend: Backend) {
         let drops = matches!(class, Class::Llama | Class::Qwen2) && backend == Backend::Wasm;
         let windows = drops.then(|| windowed(of(4)));
         for precision in widths.into_iter().chain(caches).chain(windows) {
-            let outcome = run(*class, folder, precision.clone(), backend);
+            let outcome = passed(*class, folder, precision, backend);
             let name = folder.display();
-            assert_eq!(
-                outcome.status,
-                Status::Pass,
-                "{name} at {precision}: {:?} {:?}",
-                outcome.message.or(outcome.reason),
-                outcome.correctness
-            );
             let memory = outcome.memory.unwrap();
             let entries: u64 = outcome.plan.iter().map(|entry| entry.bytes).sum();
             assert_eq!(memory.weights_bytes, entries, "{name}");
@@ -90,6 +96,26 @@ fn every_case_passes_on_the_native_gpu() {
     let unknown: Vec<&Kernel> = watched.kernels.difference(&known).collect();
     assert!(unknown.is_empty(), "no op says that it can choose {unknown:?}");
     assert!(watched.hosted.is_empty(), "{:?}", watched.hosted);
+}
+
+/// What a model has learnt, it does here as in transformers: its weights are spread as no seed spreads them.
+#[test]
+fn every_trained_case_passes() {
+    let cases = within("trained");
+    let classes: BTreeSet<Class> = cases.iter().map(|(class, _)| *class).collect();
+    assert!(!cases.is_empty() && classes.len() == cases.len(), "{classes:?}");
+    let whole = Precision { group_size: 64, scheme: Scheme::Asymmetric, ..of(4) };
+    for (class, folder) in cases {
+        for (precision, backend) in
+            [(of(32), Backend::Wasm), (of(32), Backend::Native), (whole.clone(), Backend::Native)]
+        {
+            let outcome = passed(class, &folder, precision.clone(), backend);
+            let found = outcome.correctness.expect("a case that was compared");
+            let far = found.reference_rel_l2.expect("transformers' outputs");
+            let is_whole = precision.bits == Bits::Fixed(32);
+            assert!(!is_whole || far <= 1e-4, "{}: {far}", folder.display());
+        }
+    }
 }
 
 /// Ops of every kind are left without a kernel: they run on the CPU in the middle of the pass, and in

@@ -52,6 +52,8 @@ pub enum Size {
     /// Tiny models with seeded weights and what transformers computes with them.
     #[default]
     Tiny,
+    /// Small models that have learnt a task, with samples that say how often they are right.
+    Trained,
     /// Published checkpoints by name, with seeded weights of their shapes: for speed and memory.
     Published,
 }
@@ -61,7 +63,8 @@ impl Size {
     pub fn cases(self) -> Result<Vec<Case>> {
         let home = Home::find()?;
         match self {
-            Size::Tiny => committed(&home.cases("zoo")),
+            Size::Tiny => committed(&home.cases("zoo"), &[]),
+            Size::Trained => committed(&home.cases("trained"), &["--size", "trained"]),
             Size::Published => published(&home.cases("published")),
         }
     }
@@ -139,8 +142,9 @@ pub fn given(path: &Path, make: &dyn Fn(&Path, Vec<String>) -> Result<Case>) -> 
     Ok(cases)
 }
 
-/// The cases that are committed with the harness, ordered by class: `tests/zoo/<class>/<name>/`.
-pub fn committed(zoo: &Path) -> Result<Vec<Case>> {
+/// The cases that are committed with the harness, ordered by class: `tests/zoo/<class>/<name>/`; they are selected by
+/// these words and their names.
+pub fn committed(zoo: &Path, selector: &[&str]) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for class in Class::ALL {
         let folder = zoo.join(class.name());
@@ -149,7 +153,8 @@ pub fn committed(zoo: &Path) -> Result<Vec<Case>> {
         }
         for folder in folders(&folder)? {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let case = Case::open(&folder, vec!["--models".to_owned(), name])?;
+            let selector = selector.iter().copied().chain(["--models", &name]);
+            let case = Case::open(&folder, selector.map(str::to_owned).collect())?;
             ensure!(
                 case.class == *class,
                 "{} is a case of {} in the folder of {class}",

@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use engine::{
-    evaluate::{Sample, Samples, own_samples},
+    evaluate::{Sample, Samples, own_inputs, own_samples},
     packing::Weights,
     preprocess::taken,
 };
@@ -31,7 +31,9 @@ impl Given<'_> {
     /// The samples for models like `weights`; a case has some of its own, if nothing is given.
     pub(crate) fn samples(self, weights: &Weights, ui: &Ui) -> Result<Vec<Sample>> {
         if self.text.is_none() && self.files.is_empty() {
-            return Ok(own_samples(weights)?);
+            let mut samples = own_samples(weights)?;
+            samples.truncate(self.most);
+            return Ok(samples);
         }
         let (lines, files) = self.parts(weights.class())?;
         let made = Samples::of(weights)?;
@@ -64,8 +66,11 @@ impl Given<'_> {
         Ok(found)
     }
 
-    /// All of it as one sample, such as a calibration reads.
+    /// All of it as one sample, such as a calibration reads; a case has inputs of its own, if nothing is given.
     pub(crate) fn together(self, weights: &Weights) -> Result<Sample> {
+        if self.text.is_none() && self.files.is_empty() {
+            return Ok(own_inputs(weights)?);
+        }
         let (lines, mut files) = self.parts(weights.class())?;
         if weights.class() == Class::Xclip {
             // A pass takes one video.
@@ -76,8 +81,8 @@ impl Given<'_> {
         Ok(Samples::of(weights)?.sample(&input.served.folder, &input.question, None)?)
     }
 
-    /// What it is called.
-    pub(crate) fn name(self) -> String {
+    /// What it is called, for models like `weights`.
+    pub(crate) fn name(self, weights: &Weights) -> String {
         let files = match self.files {
             [] => None,
             [one] => Some(name_of(one)),
@@ -85,6 +90,7 @@ impl Given<'_> {
         };
         let names: Vec<String> = files.into_iter().chain(self.text.map(name_of)).collect();
         match names.is_empty() {
+            true if weights.has_samples() => "its held-out samples".to_owned(),
             true => "its own inputs".to_owned(),
             false => names.join(" with "),
         }

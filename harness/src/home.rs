@@ -82,7 +82,7 @@ impl Home {
         }
     }
 
-    /// The folder with the committed cases `zoo` or `published`.
+    /// The folder with the committed cases `zoo`, `trained` or `published`.
     pub fn cases(&self, kind: &str) -> PathBuf {
         match self {
             Home::Checkout(root) | Home::Installed(root) => root.join("tests").join(kind),
@@ -151,7 +151,7 @@ pub(crate) fn share(page: &Path, checkout: &Path, folder: &Path) -> Result<()> {
     for file in files(&web)?.iter().filter(|file| file.extension().is_some_and(|it| it == "gz")) {
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     }
-    for kind in ["zoo", "published"] {
+    for kind in ["zoo", "trained", "published"] {
         let from = checkout.join("tests").join(kind);
         let context = || format!("reading the folder {}", from.display());
         for entry in from.read_dir().with_context(context)? {
@@ -240,9 +240,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let below = |path: &str| root.path().join(path);
         let shared = ["tests/zoo/a/case.json", "page/pkg/a.wasm", "page/pkg/a.wasm.br"];
-        for file in
-            [&shared[..], &["page/pkg/a.wasm.gz", "tests/zoo/recipes/b", "tests/published/c/d"]]
-                .concat()
+        for file in [
+            &shared[..],
+            &[
+                "page/pkg/a.wasm.gz",
+                "tests/zoo/recipes/b",
+                "tests/trained/e/f",
+                "tests/published/c/d",
+            ],
+        ]
+        .concat()
         {
             fs::create_dir_all(below(file).parent().unwrap()).unwrap();
             fs::write(below(file), "x").unwrap();
@@ -250,8 +257,13 @@ mod tests {
         share(&below("page"), root.path(), &below("share")).unwrap();
         let made: Vec<PathBuf> = files(&below("share")).unwrap();
         let made: Vec<_> = made.iter().map(|it| it.strip_prefix(below("share")).unwrap()).collect();
-        let wanted =
-            ["cases/published/c/d", "cases/zoo/a/case.json", "web/pkg/a.wasm", "web/pkg/a.wasm.br"];
+        let wanted = [
+            "cases/published/c/d",
+            "cases/trained/e/f",
+            "cases/zoo/a/case.json",
+            "web/pkg/a.wasm",
+            "web/pkg/a.wasm.br",
+        ];
         assert_eq!(made, wanted.map(Path::new));
     }
 

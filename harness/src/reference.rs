@@ -193,6 +193,7 @@ impl Draft {
             expected: Some(EXPECTED.to_owned()),
             reference: Some(reference),
             weights: None,
+            samples: None,
         };
         fs::write(folder.join("case.json"), format!("{:#}\n", json!(manifest)))
             .context("writing case.json")

@@ -74,8 +74,8 @@ impl Model {
     pub(crate) fn find(name: &str, may_fetch: bool, ui: &Ui) -> Result<Model> {
         // A real model and one with seeded weights of its shapes may have one name.
         let is_real = models::NAMES.contains(&name);
-        let sizes = [Size::Tiny, Size::Published];
-        for size in sizes.into_iter().filter(|size| !is_real || *size == Size::Tiny) {
+        let sizes = [Size::Tiny, Size::Trained, Size::Published];
+        for size in sizes.into_iter().filter(|size| !is_real || *size != Size::Published) {
             if let Some(case) = size.cases()?.into_iter().find(|case| case.name == name) {
                 let files = case.files.into_iter().map(|file| file.name).collect();
                 return Ok(Model { name: case.name, folder: case.folder, files });

@@ -54,6 +54,43 @@ fn models_that_read_no_text_are_compared_by_their_outputs() {
     }
 }
 
+/// Models that have learnt a task are asked for answers, and a packed one is held to what its case knows.
+#[test]
+fn trained_models_say_how_often_they_are_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let harness = |words: &[&str]| {
+        let output = harness(folder.path(), words);
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let few = ["--samples", "40", "--no-setup"];
+    let lines = harness(&[&["evaluate", "vit-shapes", "--bits", "32", "2"], &few[..]].concat());
+    let found: Vec<(f64, f64)> = lines.lines().map(shares).collect();
+    let [(whole, reference), (two, same)] = found[..] else { panic!("{lines}") };
+    assert!(whole == reference && reference == same && two < whole - 5.0, "{lines}");
+
+    let command = Command::new(&*HARNESS)
+        .args(["quantize", "vit-shapes", "--bits", "2", "--quantizer", "gptq", "-o", "packed"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(command.status.success(), "{}", said(&command));
+    let packed = ["evaluate", "./packed", "--reference", "vit-shapes"];
+    let (better, reference) = shares(&harness(&[&packed, &few[..]].concat()));
+    assert!(reference == whole && better > two, "{better} {two}");
+    harness(&["report", "--output-precision", "precision.html"]);
+    let html = fs::read_to_string(folder.path().join("precision.html")).unwrap();
+    assert!(html.contains("answers right <small>") && html.contains("its held-out samples"));
+}
+
+/// Percent of right answers in a line: of the model, and of its reference.
+fn shares(line: &str) -> (f64, f64) {
+    let (before, after) = line.split_once(" answers right, ").expect("a share");
+    let own = before.rsplit("; ").next().unwrap();
+    let [own, reference] = [own, after].map(|text| text.split('%').next().unwrap().parse());
+    (own.unwrap(), reference.unwrap())
+}
+
 /// A committed model, with a vocabulary of numbers: word w7 is token 7.
 #[test]
 fn evaluations_are_kept_and_become_a_page() {

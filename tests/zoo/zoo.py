@@ -128,7 +128,9 @@ def write(
         path = folder / "model.safetensors"
         save_file(edit_weights(load_file(path)), path, metadata={"format": "pt"})
     # What is expected comes from the files as they lie there, not from the object in memory.
-    model = type(model).from_pretrained(folder, attn_implementation="eager").eval()
+    model = type(model).from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32
+    ).eval()
     expected = outputs(model, inputs, options)
     for name in {"attention_mask", "pixel_mask"} & inputs.keys():
         unmasked = {k: v for k, v in inputs.items() if k != name}

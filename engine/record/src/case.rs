@@ -44,6 +44,9 @@ pub struct CaseManifest {
     /// Weights that no file holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<SeededWeights>,
+    /// The file with samples that the model was not trained on, and the right answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<String>,
 }
 
 /// What goes into a case: a file, or what each input is like.
@@ -104,6 +107,7 @@ impl CaseManifest {
         }
         files.extend(self.expected.as_deref().map(|expected| ("expected", expected)));
         files.extend(self.weights.as_ref().map(|weights| ("tensors", weights.tensors.as_str())));
+        files.extend(self.samples.as_deref().map(|samples| ("samples", samples)));
         files
     }
 

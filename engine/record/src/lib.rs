@@ -6,6 +6,7 @@
 //! rebuilt from records alone. There is no logic here beyond names and their parsing, so that the
 //! crate compiles in a second for every target.
 
+mod answers;
 mod bench;
 mod case;
 mod cell;
@@ -25,6 +26,7 @@ mod trace;
 mod tuning;
 mod window;
 
+pub use answers::Answers;
 pub use bench::{
     BenchCheck, BenchReport, BenchRequest, BenchRow, CallTime, Ceiling, CeilingKind, Share, TimedBy,
 };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::weights::Folder;
-use record::Fidelity;
+use record::{Class, Fidelity};
 use std::{
     fs,
     io::Cursor,
@@ -10,6 +10,13 @@ use std::{
 /// A committed case.
 pub(crate) fn zoo(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo").join(case)
+}
+
+/// Those whose models have learnt something.
+pub(crate) fn trained() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/trained");
+    let below = |class: &Class| fs::read_dir(folder.join(class.name())).into_iter().flatten();
+    Class::ALL.iter().flat_map(below).map(|case| case.unwrap().path()).collect()
 }
 
 pub(crate) fn opened(folder: &Path) -> Weights {

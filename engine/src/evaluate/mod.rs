@@ -2,17 +2,22 @@
 //!
 //! What is compared depends on the kind of output and not on the class. A model that writes reads what its reference
 //! has written, and is judged by what both expect behind each token, as it is on a text; of others the outputs of a pass
-//! are compared (`outputs.rs`). Where words were to be written down, it also counts which are wrong
-//! (`words.rs`). `sample.rs` makes inputs of what a person has. A reference is asked once, whatever number of models is
-//! held to it.
+//! are compared (`outputs.rs`, `things.rs`). Where words were to be written down, it also counts which are wrong
+//! (`words.rs`), and where answers are known, which are right (`answers.rs`); `rate.rs` says how far to trust that.
+//! `sample.rs` makes inputs of what a person has, `labelled.rs` of what a case has. A reference is asked once, whatever
+//! number of models is held to it.
 //!
 //! Products are computed in floats with dequantised weights, so kernels have no part in it.
 
+mod answers;
+mod labelled;
 mod outputs;
+mod rate;
 mod sample;
+mod things;
 mod words;
 
-pub use sample::{Sample, Samples, own_samples};
+pub use sample::{Sample, Samples, own_inputs, own_samples};
 
 use crate::{
     calibrate::{Heard, Opened, Text, Token, Writer, summed, use_all_processors},
@@ -24,8 +29,7 @@ use crate::{
 };
 use outputs::Pair;
 use pollster::block_on;
-use record::{Bits, Class, Fidelity, Likeness, Precision, Words};
-use words::Counted;
+use record::{Answers, Bits, Class, Fidelity, Likeness, Precision, Words};
 
 /// What was found of one model.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +40,8 @@ pub struct Found {
     pub likeness: Option<Likeness>,
     /// Words that it writes down wrongly.
     pub words: Option<Words>,
+    /// Answers that are right, where samples have labels.
+    pub answers: Option<Answers>,
     /// Bytes of the key-value cache a token.
     pub token_bytes: u64,
 }
@@ -97,7 +103,7 @@ impl<'a> Asked<'a> {
         }
         let opened = Opened::of((model, precision))?;
         let (mut tokens, mut pairs, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut token_bytes = 0;
+        let (mut answers, mut token_bytes) = (Vec::new(), 0);
         for (at, (sample, answer)) in self.samples.iter().zip(&self.answers).enumerate() {
             match answer {
                 Answer::Texts(written) => {
@@ -105,18 +111,26 @@ impl<'a> Asked<'a> {
                         let writer = writer?;
                         tokens.extend(text.compared(&writer.forced(text)?));
                         token_bytes = writer.token_bytes();
+                        if !self.hears() && sample.right.is_none() {
+                            continue;
+                        }
+                        let own = writer.write()?;
+                        let both = [text.ids(), own.ids()];
+                        let right = sample.right.as_ref();
+                        answers.extend(right.map(|right| answers::of_texts(right, both)));
                         if self.hears() {
-                            let own = writer.write()?;
-                            let both = [text.ids(), own.ids()];
                             texts.push(both.map(|ids| self.processor.decode(ids)));
                         }
                     }
                 }
                 Answer::Outputs(reference) => {
                     let own = outputs::of(&opened, &sample.inputs)?;
+                    let Published { config, .. } = self.published;
+                    if let Some(right) = &sample.right {
+                        answers.push(answers::of_outputs(right, [reference, &own], config)?);
+                    }
                     if self.hears() {
-                        let written =
-                            |values| transcript(values, &self.published.config, &self.processor);
+                        let written = |values| transcript(values, config, &self.processor);
                         texts.push([written(reference)?, written(&own)?]);
                     }
                     pairs.push(Pair { reference, own, inputs: &sample.inputs });
@@ -131,6 +145,7 @@ impl<'a> Asked<'a> {
                 false => Some(outputs::likeness(&pairs)?),
             },
             words: self.words(&texts),
+            answers: answers::summed(&answers),
             token_bytes,
         })
     }
@@ -157,7 +172,7 @@ impl<'a> Asked<'a> {
         let are_known = said.is_some();
         let heard = texts.iter().enumerate().map(|(at, [reference, own])| {
             let truth = said.as_ref().map_or(reference.as_str(), |said| said[at]);
-            Counted::of(truth, reference, own)
+            words::counted(truth, reference, own)
         });
         words::summed(&heard.collect::<Vec<_>>(), are_known)
     }

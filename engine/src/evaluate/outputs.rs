@@ -1,5 +1,6 @@
 //! What the outputs of one pass of two models have in common.
 
+use super::things::things;
 use crate::{
     calibrate::Opened,
     error::{Error, Result},
@@ -9,7 +10,7 @@ use crate::{
     stats::argmax,
 };
 use pollster::block_on;
-use record::{Likeness, OutputLikeness, Things};
+use record::{Likeness, OutputLikeness};
 use std::collections::BTreeSet;
 
 /// Outputs that make a point of each input, those first that tell most of it.
@@ -21,9 +22,6 @@ const POINTS: [&str; 6] = [
     "pooler_output",
     "text_embeds",
 ];
-/// Things less likely than this are not seen, as transformers has it.
-const SEEN: f32 = 0.5;
-
 /// The outputs of both for one sample.
 pub(super) struct Pair<'a> {
     pub(super) reference: &'a Values,
@@ -38,8 +36,15 @@ pub(super) fn of(opened: &Opened, inputs: &Inputs) -> Result<Values> {
 
 /// What all outputs of all samples have in common.
 pub(super) fn likeness(pairs: &[Pair<'_>]) -> Result<Likeness> {
-    let names: BTreeSet<&str> =
+    let mut names: BTreeSet<&str> =
         pairs.iter().flat_map(|pair| pair.reference.keys().copied()).collect();
+    // Rows of one number point nowhere: they are compared only where there is nothing else.
+    let has_rows = |name: &&str| {
+        pairs.iter().any(|it| it.reference.get(name).is_some_and(|it| it.0.last() > Some(&1)))
+    };
+    if names.iter().any(has_rows) {
+        names.retain(has_rows);
+    }
     let outputs = names.iter().map(|name| output(name, pairs)).collect::<Result<_>>()?;
     Ok(Likeness { samples: pairs.len(), outputs, rank: rank(pairs), things: things(pairs) })
 }
@@ -126,65 +131,6 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// A thing in a picture: left, top, right and bottom as shares of it, and a label.
-#[derive(Clone, Copy)]
-struct Thing {
-    edges: [f32; 4],
-    label: usize,
-}
-
-/// How things agree that the reference sees; none where it sees none.
-fn things(pairs: &[Pair<'_>]) -> Option<Things> {
-    let mut found = Things::default();
-    for Pair { reference, own, .. } in pairs {
-        for (reference, own) in seen(reference)?.iter().zip(seen(own)?) {
-            for thing in reference {
-                let nearest = own.iter().max_by(|a, b| {
-                    overlap(thing.edges, a.edges).total_cmp(&overlap(thing.edges, b.edges))
-                });
-                found.count += 1;
-                if let Some(nearest) = nearest {
-                    found.iou += f64::from(overlap(thing.edges, nearest.edges));
-                    found.same_label += f64::from(u8::from(thing.label == nearest.label));
-                }
-            }
-        }
-    }
-    let count = found.count as f64;
-    let mean = Things { iou: found.iou / count, same_label: found.same_label / count, ..found };
-    (found.count > 0).then_some(mean)
-}
-
-/// What is seen in each picture of a batch.
-fn seen(values: &Values) -> Option<Vec<Vec<Thing>>> {
-    let (shape, logits) = values.get("logits")?;
-    let (_, boxes) = values.get("pred_boxes")?;
-    let [_, queries, labels] = shape[..] else { return None };
-    let picture = |(logits, boxes): (&[f32], &[f32])| {
-        let queries = logits.chunks_exact(labels).zip(boxes.chunks_exact(4));
-        queries.filter_map(|(logits, center)| thing(logits, center)).collect()
-    };
-    let pictures = logits.chunks_exact(queries * labels).zip(boxes.chunks_exact(queries * 4));
-    Some(pictures.map(picture).collect())
-}
-
-/// What one query sees, if it sees anything: the last label means that there is nothing.
-fn thing(logits: &[f32], center: &[f32]) -> Option<Thing> {
-    let label = argmax(&logits[..logits.len() - 1]);
-    let sum: f32 = logits.iter().map(|logit| (logit - logits[label]).exp()).sum();
-    let [x, y, width, height] = *center else { return None };
-    let edges = [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0];
-    (1.0 / sum > SEEN).then_some(Thing { edges, label })
-}
-
-/// Intersection over union.
-fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
-    let area =
-        |[left, top, right, bottom]: [f32; 4]| (right - left).max(0.0) * (bottom - top).max(0.0);
-    let common = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
-    common / (area(a) + area(b) - common).max(f32::MIN_POSITIVE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_one_number_are_left_out_beside_others() {
+        let single: (&'static str, &[usize], &[f32]) = ("logits_per_text", &[2, 1], &[1.0, -1.0]);
+        let wide: (&'static str, &[usize], &[f32]) = ("logits_per_image", &[1, 2], &[1.0, 0.0]);
+        let names = |outputs: &[_]| {
+            let found = pair(&values(outputs), values(outputs)).outputs;
+            found.into_iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[single, wide]), ["logits_per_image"]);
+        assert_eq!(names(&[single]), ["logits_per_text"]);
+    }
+
+    #[test]
     fn padding_is_nobodys_output() {
         let reference = values(&[("last_hidden_state", &[1, 2, 2], &[1.0, 0.0, 1.0, 0.0])]);
         let own = values(&[("last_hidden_state", &[1, 2, 2], &[2.0, 0.0, 0.0, 9.0])]);
@@ -238,29 +196,5 @@ mod tests {
         assert!(pair(&reference, of(&swapped)).rank.unwrap() < 0.5);
         // Ranks 0, 1.5, 1.5, 3 against 3, 1.5, 1.5, 0.
         assert!((spearman(&[1.0, 2.0, 2.0, 3.0], &[4.0, 3.0, 3.0, 0.0]) + 1.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_thing_is_held_to_the_nearest_one() {
-        let nothing = [0.0, 0.0, 9.0];
-        let seen = |label: usize, middle: f32| {
-            let mut logits = [0.0f32; 3];
-            logits[label] = 9.0;
-            values(&[
-                ("logits", &[1, 2, 3], &[logits, nothing].concat()),
-                ("pred_boxes", &[1, 2, 4], &[middle, 0.5, 0.2, 0.2, 0.5, 0.5, 1.0, 1.0]),
-            ])
-        };
-        let reference = seen(0, 0.5);
-        let things = |own| pair(&reference, own).things.unwrap();
-        assert!((things(seen(0, 0.5)).iou - 1.0).abs() < 1e-5);
-        // Half of the width is common: a third of what both cover.
-        let moved = things(seen(1, 0.6));
-        assert!((moved.iou - 1.0 / 3.0).abs() < 1e-5 && moved.same_label == 0.0, "{moved:?}");
-        let unseen = values(&[
-            ("logits", &[1, 2, 3], &[nothing, nothing].concat()),
-            ("pred_boxes", &[1, 2, 4], &[0.5; 8]),
-        ]);
-        assert_eq!(things(unseen), Things { count: 1, iou: 0.0, same_label: 0.0 });
     }
 }

@@ -1,5 +1,6 @@
 //! What a model is given once.
 
+use super::labelled::{Right, labelled};
 use crate::{
     error::{Error, Result},
     packing::Weights,
@@ -17,6 +18,8 @@ pub struct Sample {
     pub(super) inputs: Inputs,
     /// What is known to be said in it.
     pub(super) said: Option<String>,
+    /// What is right about it.
+    pub(super) right: Option<Right>,
 }
 
 impl Sample {
@@ -55,7 +58,18 @@ impl<'a> Samples<'a> {
     ) -> Result<Sample> {
         let class = self.published.class;
         let given = block_on(Given::read(class, question, &Folder::new(folder)))?;
-        Ok(Sample { inputs: self.processor.inputs(&given)?, said })
+        Ok(Sample { inputs: self.processor.inputs(&given)?, said, right: None })
+    }
+}
+
+/// The samples of a case: those that have right answers, else its inputs, as one.
+///
+/// # Errors
+/// When the folder is no case, or its samples are malformed.
+pub fn own_samples(weights: &Weights) -> Result<Vec<Sample>> {
+    match labelled(weights)? {
+        Some(samples) => Ok(samples),
+        None => Ok(vec![own_inputs(weights)?]),
     }
 }
 
@@ -63,8 +77,8 @@ impl<'a> Samples<'a> {
 ///
 /// # Errors
 /// When the folder is no case.
-pub fn own_samples(weights: &Weights) -> Result<Vec<Sample>> {
+pub fn own_inputs(weights: &Weights) -> Result<Sample> {
     let message = "nothing is given, and the model is no case with inputs of its own";
     let inputs = weights.inputs().ok_or_else(|| Error::input("input", message))?;
-    Ok(vec![Sample { inputs: inputs.clone(), said: None }])
+    Ok(Sample { inputs: inputs.clone(), said: None, right: None })
 }

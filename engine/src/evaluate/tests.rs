@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    calibrate::tests::{opened, zoo},
+    calibrate::tests::{opened, trained, zoo},
     device::Device,
 };
 use std::rc::Rc;
@@ -42,6 +42,28 @@ fn fewer_bits_have_less_in_common() {
     let kl = |bits| found("whisper/whisper-80-tied", bits).fidelity.unwrap().kl;
     let [eight, four, two] = ["8", "4", "2"].map(kl);
     assert!(0.0 < eight && eight < four && four < two, "{eight} {four} {two}");
+}
+
+/// What few bits take from models that have learnt something shows in their answers; an easy task may be left to one.
+#[test]
+fn few_bits_give_fewer_right_answers() {
+    let mut right = [0, 0];
+    for case in trained() {
+        let weights = opened(&case);
+        let samples = own_samples(&weights).unwrap();
+        let asked = Asked::of(&weights, &samples[..60], 12, &quiet()).unwrap();
+        let [whole, two] = ["32", "2"].map(|bits| {
+            let found = asked.compare(&weights, &bits.parse().unwrap(), &quiet()).unwrap();
+            found.answers.unwrap()
+        });
+        let case = case.display();
+        assert!(whole.samples == 60 && whole.answers >= 60, "{case}: {whole:?}");
+        assert!(whole.shares()[0] > 0.9, "{case}: {whole:?}");
+        assert_eq!((whole.right, two.reference_right), (whole.reference_right, whole.right));
+        right = [right[0] + whole.right, right[1] + two.right];
+    }
+    let [whole, two] = right;
+    assert!(20 * two < 19 * whole, "of {whole} right answers, {two} are left");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use engine::{
     packing::Weights,
 };
 use matrix::view::precision::{Cache, Evaluation, StoredMatrix, Text};
-use record::{Fidelity, KvFormat, Likeness, Precision, Words};
+use record::{Answers, Fidelity, KvFormat, Likeness, Precision, Words};
 
 /// What is kept of it.
 pub(super) fn evaluation(
@@ -44,6 +44,7 @@ pub(super) fn evaluation(
         fidelity: found.fidelity,
         likeness: found.likeness,
         words: found.words,
+        answers: found.answers,
         matrices: matrices(&plan),
     })
 }
@@ -75,11 +76,12 @@ fn matrices(plan: &LoadPlan) -> Vec<StoredMatrix> {
 
 /// All of it in one line.
 pub(super) fn line(it: &Evaluation) -> String {
-    let Evaluation { fidelity, likeness, words, .. } = it;
+    let Evaluation { fidelity, likeness, words, answers, .. } = it;
     let found = [
         fidelity.as_ref().map(of_tokens),
         likeness.as_ref().map(of_outputs),
         words.as_ref().map(of_words),
+        answers.as_ref().map(of_answers),
     ];
     let found: Vec<String> = found.into_iter().flatten().collect();
     format!("{} at {}, {:.3} bits a weight, {}", it.model, it.name(), it.bpw, found.join("; "))
@@ -111,14 +113,29 @@ fn of_outputs(found: &Likeness) -> String {
 }
 
 fn of_words(found: &Words) -> String {
-    let percent = |rate: f64| format!("{:.1}", 100.0 * rate);
     let [own, reference] = found.rates().map(percent);
-    let interval = |[low, high]: [f64; 2]| format!("{} to {}", percent(low), percent(high));
-    let own = format!("{own}% ({}) of {} words wrong", interval(found.interval), found.words);
+    let own = format!("{own}% ({}) of {} words wrong", between(found.interval), found.words);
     match found.are_known {
         true => {
-            format!("{own}, {reference}% ({}) by the reference", interval(found.reference_interval))
+            format!("{own}, {reference}% ({}) by the reference", between(found.reference_interval))
         }
         false => format!("{own} as the reference heard them"),
     }
+}
+
+fn of_answers(found: &Answers) -> String {
+    let [own, reference] = found.shares().map(percent);
+    let [of_own, of_reference] = [found.interval, found.reference_interval].map(between);
+    let answers = found.answers;
+    format!(
+        "{own}% ({of_own}) of {answers} answers right, {reference}% ({of_reference}) of the reference's"
+    )
+}
+
+fn percent(rate: f64) -> String {
+    format!("{:.1}", 100.0 * rate)
+}
+
+fn between([low, high]: [f64; 2]) -> String {
+    format!("{} to {}", percent(low), percent(high))
 }

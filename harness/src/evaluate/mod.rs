@@ -42,10 +42,13 @@ Examples:
       how far embeddings move, a sentence a line, and whether the same ones stay near each other
   cargo harness evaluate whisper-tiny.en --bits 16 4 3 --input recordings
       what is expected in the reference's own transcripts, and which words are wrong; beside a.wav lies
-      a.txt with what is said in it, if that is known")]
+      a.txt with what is said in it, if that is known
+  cargo harness evaluate vit-shapes --bits 32 4 3 2
+      a small model that has learnt a task: how often it is right about samples of which that is known")]
 pub struct Args {
     /// A model that `run --models` knows, a case folder, a folder as Hugging Face has it, or a .gguf
-    /// file. Where nothing is given to a case, it is compared on the inputs of its own.
+    /// file. Where nothing is given to a case, it is compared on the inputs of its own, or on its held-out samples,
+    /// which say what is right.
     pub model: String,
 
     /// The model that it is compared with, in f32 [default: the same].
@@ -144,7 +147,7 @@ fn on_samples(args: &Args, (reference, weights): (&Weights, &Weights), ui: &Ui) 
     let most = args.samples as usize;
     let given = Given { text: args.text.as_deref(), files: &args.input, most };
     let samples = given.samples(reference, ui)?;
-    let read = Text { name: given.name(), context: 0 };
+    let read = Text { name: given.name(reference), context: 0 };
     let (bar, heard) = counted("asking the reference", samples.len(), ui);
     let asked = Asked::of(reference, &samples, args.max_new_tokens as usize, &heard)?;
     bar.finish();
@@ -177,7 +180,7 @@ fn keep(
     let value = json!({
         "model": kept.model, "reference": kept.reference, "precision": precision, "bpw": kept.bpw,
         "text": kept.text.name, "context": text.context, "fidelity": kept.fidelity,
-        "likeness": kept.likeness, "words": kept.words,
+        "likeness": kept.likeness, "words": kept.words, "answers": kept.answers,
     });
     ui.result(line(&kept), value);
     match Evaluations::of(args.db.as_deref()).and_then(|it| it.put(kept)) {

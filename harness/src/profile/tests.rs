@@ -121,7 +121,8 @@ fn a_value_that_is_not_taken_is_blamed_on_who_set_it() {
     assert!(said.starts_with("WEBGPU_DEFAULT_BITS: bits is \"7\": unknown bit-width"), "{said}");
     with_file("[profile.default]\nretries = 1\n\n[profile.mine]\nsize = \"big\"", |path| {
         let said = blamed(&format!("harness run --profile mine --config {path}"), &[]).unwrap();
-        let expected = format!("{path}:5, profile mine: size is \"big\": known: tiny published");
+        let expected =
+            format!("{path}:5, profile mine: size is \"big\": known: tiny trained published");
         assert_eq!(said, expected);
     });
     with_file("[profile.default]\ntimeout = 0", |path| {

@@ -40,7 +40,7 @@ Examples:
 pub struct Args {
     /// A model that `run --models` knows, a case folder, a folder as Hugging Face has it, or a .gguf
     /// file. A text as a whole is read by the classes llama, qwen2 and bert; others are given samples (--input), and
-    /// adaptive bits of a case may be measured on the inputs of the case.
+    /// a case has inputs of its own.
     pub model: String,
 
     /// Bits of the stored weights: 8, 4, 3, 2 or adaptive.
@@ -136,6 +136,9 @@ pub fn run(args: &Args, ui: &Ui) -> Result<()> {
         }
         Some(file) => Some(read(args, &weights, file)?),
         None if needs_text && writes(&weights) => Some(written(args, &weights, ui)?),
+        None if quantizer == Quantizer::Gptq && weights.inputs().is_some() => {
+            Some(given(args, &weights, ui)?)
+        }
         None if quantizer == Quantizer::Gptq => {
             bail!(
                 "{quantizer} chooses codes on what the model is given: --calibration FILE, or --input FILE or FOLDER"

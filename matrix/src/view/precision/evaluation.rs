@@ -2,7 +2,7 @@
 //! takes. Files of other engines have the same form.
 
 use super::Measure;
-use record::{Fidelity, Likeness, Precision, Words};
+use record::{Answers, Fidelity, Likeness, Precision, Words};
 use serde::{Deserialize, Serialize};
 
 /// A model in a precision beside its reference.
@@ -39,6 +39,9 @@ pub struct Evaluation {
     /// Words that they wrote down wrongly, if they were to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
+    /// Answers that are right, where somebody knows what is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
     /// How each matrix is stored, in the order of the model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matrices: Vec<StoredMatrix>,

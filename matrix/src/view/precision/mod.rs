@@ -54,6 +54,8 @@ pub struct Section {
     pub remembers: bool,
     /// Whether any writes down what it hears.
     pub hears: bool,
+    /// Whether it is known of any how often it is right.
+    pub answers: bool,
     /// One a text and way to read it.
     pub texts: Vec<OnText>,
     /// One an evaluation, from many bits to few.
@@ -111,6 +113,7 @@ fn section(all: &[&Evaluation]) -> Section {
         compares: all.iter().any(|it| it.likeness.is_some()),
         remembers: all.iter().any(|it| it.cache.token_bytes > 0),
         hears: all.iter().any(|it| it.words.is_some()),
+        answers: all.iter().any(|it| it.answers.is_some()),
         texts: groups.iter().map(|group| on_text(group)).collect(),
         rows: all.iter().map(|it| row(it, is_best(it))).collect(),
         memory: memory(all),

@@ -5,7 +5,7 @@ use super::{
     figure::{self, percent, plain},
     measure::number,
 };
-use record::{Likeness, Words};
+use record::Likeness;
 use serde::Serialize;
 
 /// An evaluation.
@@ -57,6 +57,12 @@ pub struct Row {
     pub words_interval: String,
     /// That of the reference.
     pub reference_words: String,
+    /// Percent of right answers.
+    pub right: Cell,
+    /// The interval of it.
+    pub right_interval: String,
+    /// That of the reference.
+    pub reference_right: String,
     /// Tokens or samples that were compared.
     pub compared: Cell,
     /// The text or the samples, and how they were read.
@@ -85,7 +91,7 @@ impl Cell {
 }
 
 pub(super) fn row(it: &Evaluation, on_front: bool) -> Row {
-    let Evaluation { engine, model, cache, text, fidelity, likeness, words, .. } = it;
+    let Evaluation { engine, model, cache, text, fidelity, likeness, words, answers, .. } = it;
     let is_its_own = *model == it.reference;
     let kept = cache.tokens.map(|tokens| format!(", {tokens} tokens of it kept"));
     let fidelity = fidelity.as_ref();
@@ -93,7 +99,7 @@ pub(super) fn row(it: &Evaluation, on_front: bool) -> Row {
         .as_ref()
         .and_then(|it| it.outputs.iter().min_by(|a, b| a.cosine.total_cmp(&b.cosine)));
     let chosen = likeness.as_ref().and_then(choices);
-    let words = words.as_ref();
+    let (words, answers) = (words.as_ref(), answers.as_ref());
     Row {
         name: it.name(),
         model: if is_its_own { String::new() } else { model.clone() },
@@ -117,8 +123,11 @@ pub(super) fn row(it: &Evaluation, on_front: bool) -> Row {
         rank: Cell::some(likeness.as_ref().and_then(|it| it.rank), cosine),
         iou: Cell::some(likeness.as_ref().and_then(|it| it.things).map(|it| it.iou), cosine),
         words: Cell::some(words.map(|it| it.rates()[0]), percent),
-        words_interval: words.map_or_else(String::new, interval),
+        words_interval: words.map_or_else(String::new, |it| interval(it.interval)),
         reference_words: words.map_or_else(String::new, |it| percent(it.rates()[1])),
+        right: Cell::some(answers.map(|it| it.shares()[0]), percent),
+        right_interval: answers.map_or_else(String::new, |it| interval(it.interval)),
+        reference_right: answers.map_or_else(String::new, |it| percent(it.shares()[1])),
         compared: Cell::of(it.compared() as f64, figure::count),
         text: match text.context {
             0 => text.name.clone(),
@@ -132,8 +141,8 @@ fn choices(likeness: &Likeness) -> Option<f64> {
     likeness.outputs.iter().filter_map(|it| it.top1).min_by(f64::total_cmp)
 }
 
-fn interval(words: &Words) -> String {
-    let [low, high] = words.interval.map(percent);
+fn interval(of: [f64; 2]) -> String {
+    let [low, high] = of.map(percent);
     format!("{low} to {high}")
 }
 
