@@ -1,7 +1,7 @@
 """Shapes with captions: which of 36, a colour and a shape, belongs to a picture. A minute."""
 
 import torch
-from shapes import COLOURS, SHAPES, colours, ground, masks, painted, uniform
+from shapes import COLOURS, colours, ground, masks, painted, uniform
 from trained import case, chosen, fit, fixed, on_device
 from transformers import CLIPConfig, CLIPModel
 

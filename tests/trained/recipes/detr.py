@@ -122,7 +122,7 @@ def make():
             ),
         )
     )
-    # A batch norm at rest teaches nothing of the images; the class freezes it once it is loaded.
+    # Batch norms stay as they are made, since the class freezes them.
     fit(model, loss, steps=2400, rate=2e-3)
     pixels, labels, boxes = drawn(torch.Generator().manual_seed(2), 80)
     samples = {"pixel_values": pixels, "labels": labels, "boxes": boxes}
