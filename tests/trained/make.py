@@ -1,10 +1,11 @@
 """Trains the small models of this folder, each on a task that it can learn in minutes.
 
-    python -m venv ENV && ENV/bin/pip install -r tests/zoo/requirements.txt
+    python -m venv ENV && ENV/bin/pip install -r tests/zoo/requirements.txt scipy
     ENV/bin/python tests/trained/make.py [CLASS …]
 
 Each class has its recipe, `recipes/<class>.py`, which says how long it takes on one core; a GPU is
-used where there is one. `trained.py` is what recipes share, `shapes.py` draws.
+used where there is one. `trained.py` is what recipes share, `shapes.py` draws, `digits.py` speaks
+(it wants espeak-ng).
 """
 
 import importlib.util
