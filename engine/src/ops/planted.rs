@@ -76,10 +76,17 @@ impl Checked {
             .filter(|(kernel, (_, right))| text(kernel, files) != *right)
             .map(|(kernel, _)| kernel)
             .collect();
-        let meets = |kernels: &BTreeSet<Kernel>| kernels.iter().any(|it| differing.contains(it));
+        let met = |kernels: &BTreeSet<Kernel>| {
+            kernels.iter().filter(|kernel| differing.contains(kernel)).count()
+        };
         let checks = self.checks.iter().zip(&self.kernels);
-        let hit: Vec<&Check> =
-            checks.filter(|(_, kernels)| meets(kernels)).map(|(check, _)| check).collect();
+        let mut hit: Vec<(usize, &Check)> = checks
+            .map(|(check, kernels)| (met(kernels), check))
+            .filter(|(met, _)| *met > 0)
+            .collect();
+        // What has to be compiled anew is what takes time.
+        hit.sort_by_key(|(met, _)| *met);
+        let hit: Vec<&Check> = hit.into_iter().map(|(_, check)| check).collect();
         self.gpu.use_files(files.clone());
         let failed = |ran: &Ran| ran.check.error.is_some();
         // Most faults are noticed by the first check that meets them.

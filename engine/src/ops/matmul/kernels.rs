@@ -233,14 +233,19 @@ fn other_few_rows(
 /// Those of a gated row that leave its outputs rounded.
 pub(super) fn leaving_kernels(columns: usize, format: Format) -> Vec<Kernel> {
     let chunks = columns.div_ceil(CHUNK);
-    let mut kernels = LEAVING.map(|kernel| {
-        let kernel = paced(format.define(kernel), chunks, format);
-        kernel.with("GATED", 1).with("KIND", Activation::Silu as u32).with("LEAVES", 1)
-    });
-    if chunks > FEW_CHUNKS {
-        kernels.reverse();
+    let [own, before] = LEAVING.map(|kernel| format.define(kernel));
+    let own = paced(own, chunks, format);
+    let mut kernels = vec![own, paced(before, chunks, format)];
+    if can_be_paired(&before, format) && chunks.is_multiple_of(2) {
+        // The pace that the rules do not take.
+        kernels.push(if chunks < MANY_CHUNKS { paired(before, format) } else { before });
     }
-    kernels.into_iter().flat_map(Kernel::or_by_subgroups).collect()
+    if chunks > FEW_CHUNKS {
+        kernels.rotate_left(1);
+    }
+    let gate = Activation::Silu as u32;
+    let leaving = |kernel: Kernel| kernel.with("GATED", 1).with("KIND", gate).with("LEAVES", 1);
+    kernels.into_iter().map(leaving).flat_map(Kernel::or_by_subgroups).collect()
 }
 
 /// Those of a row that was left so.
