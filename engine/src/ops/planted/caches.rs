@@ -22,9 +22,9 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     (
         "attention_lanes_codes",
-        "words.next_high = key_pair(row, lane + LANES + HALF)",
-        "words.next_high = key_pair(row, lane + LANES)",
-        "wide keys of 16 bits",
+        "words.high = key_pair(row, lane + HALF)",
+        "words.high = key_pair(row, lane)",
+        "keys of 16 bits",
     ),
     (
         "attention_lanes_codes",

@@ -91,18 +91,6 @@ pub(super) const FAULTS: &[Fault] = &[
     ("leave", "half_left(1u - lane)", "half_left(lane)", "halves share a step"),
     ("leave", "bitcast<f32>(rounded.apart)", "0.0", "what is kept apart"),
     ("leave", "lane < 2u && chunk", "lane < 1u && chunk", "the second half"),
-    (
-        "few_rows",
-        "total += subgroupShuffleXor(total, span)",
-        "total += 0.0",
-        "teams within a subgroup",
-    ),
-    (
-        "digits",
-        "sum += subgroupShuffleXor(sum, span)",
-        "sum += 0.0",
-        "and what their norms are worth",
-    ),
     ("matvec_digits", "start += SLAB", "start += params.chunks", "a second slab"),
     ("matvec_digits", "turn += params.team", "turn += 2u * params.team", "all chunks of a row"),
     (
