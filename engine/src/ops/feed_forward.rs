@@ -46,7 +46,6 @@ fn in_two(
     if how.gate != Some(Activation::Silu) || how.addend.is_some() || then.norm.is_some() {
         return None;
     }
-    left_kernel(gpu, down)?;
     let kernel = leaving_kernel(gpu, x, up, down)?;
     let inner = device.call("project", &[x.shape(), &up.shape()], analysis(x.shape(), up, &how));
     let left = rounded_row(gpu, down.columns);

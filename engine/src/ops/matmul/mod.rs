@@ -172,6 +172,8 @@ pub(super) fn leaving_kernel(gpu: &Gpu, x: &Tensor, w: &Matrix, next: &Matrix) -
     if !(fits && are_whole && is_grouped(w) && is_grouped(next) && wants_rounded(next.columns)) {
         return None;
     }
+    // Who asks for a kernel of a call that is not next would have it tuned with this one.
+    gpu.choose(left_kernels(next.columns, next.rows, next.format))?;
     let product = Product::handed(true, [1, w.columns, w.rows], w.format);
     gpu.choose_ahead(&product, &available(gpu, leaving_kernels(w.columns, w.format)))
 }
