@@ -5,7 +5,7 @@ use crate::{
     embedder::Embedder,
     error::{Error, Result},
     load::{Declared, Held, Loaded},
-    models::{self, Model},
+    models::{self, Decoder, Model},
     published::Published,
     threads,
     weights::Source,
@@ -69,6 +69,27 @@ pub(crate) fn check_plan(
     must_fit(&models::declare(*class, config, checkpoint, precision)?, embedder)
 }
 
+/// A model whose weights are yet to be loaded, within the limit on memory that the precision may have; `cache` knows
+/// the bytes of the key-value cache of a decoder that is to write.
+pub(crate) async fn declare(
+    published: &Published,
+    source: &dyn Source,
+    precision: &Precision,
+    cache: impl FnOnce(&dyn Decoder) -> Result<u64>,
+    embedder: &dyn Embedder,
+) -> Result<Declared<Box<dyn Model>>> {
+    let Published { class, config, checkpoint, .. } = published;
+    let mut model = models::declare(*class, config, checkpoint, precision)?;
+    // Matrices that the file has twice take more where they differ.
+    model.settle(source).await?;
+    if let Some(limit) = precision.limit {
+        let cache = model.model().decoder().map_or(Ok(0), cache)?;
+        model = model.within(limit, cache, precision)?;
+    }
+    must_fit(&model, embedder)?;
+    Ok(model)
+}
+
 /// Refuses weights that the memory has no room for. Those of a GPU count as well: its results are
 /// checked against the same weights in main memory.
 fn must_fit<T>(model: &Declared<T>, embedder: &dyn Embedder) -> Result<()> {
@@ -86,10 +107,9 @@ fn must_fit<T>(model: &Declared<T>, embedder: &dyn Embedder) -> Result<()> {
 
 /// Loads a model and tells of it now and then.
 pub(crate) async fn load(
-    published: &Published,
+    model: Declared<Box<dyn Model>>,
     source: &dyn Source,
     device: &Device,
-    precision: &Precision,
     embedder: &dyn Embedder,
 ) -> Result<Loaded<Box<dyn Model>>> {
     let last = Cell::new(embedder.now());
@@ -99,11 +119,6 @@ pub(crate) async fn load(
             embedder.emit(Event::Loading { done_bytes, total_bytes });
         }
     };
-    let Published { class, config, checkpoint, .. } = published;
-    let mut model = models::declare(*class, config, checkpoint, precision)?;
-    // Matrices that the file has twice take more where they differ.
-    model.settle(source).await?;
-    must_fit(&model, embedder)?;
     model.load(source, device, &progress).await
 }
 

@@ -9,7 +9,7 @@ use crate::{
     config::{Config, Selection},
     estimate, evaluate, expectations,
     grid::local,
-    groups::{Caches, Groups},
+    groups::{Caches, Groups, Limits, megabytes},
     infer,
     merge::MergeArgs,
     models, outputs, pack, quantize, reference,
@@ -24,7 +24,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use record::{Backend, Bits, TuningMode};
+use record::{Backend, Bits, MemoryLimit, TuningMode};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Measures few-bit inference in real browsers.
@@ -192,6 +192,15 @@ pub struct CellArgs {
     #[command(flatten)]
     pub caches: Caches,
 
+    /// How much memory models may take.
+    #[command(flatten)]
+    pub limits: Limits,
+
+    /// Megabytes (10⁶ bytes) that weights and cache of a cell may take once it is measured: its model is then lowered
+    /// to fewer bits where it lies, and judged again.
+    #[arg(long, value_name = "MB", value_parser = megabytes)]
+    pub lower_to: Option<MemoryLimit>,
+
     /// At which sizes decoders run, on how many threads, and by which kernels.
     #[command(flatten)]
     pub sizes: Sizes,
@@ -281,11 +290,12 @@ impl CellArgs {
         Ok(Config {
             browsers: self.browsers.targets(self.grid.is_some())?,
             cases: selection.cases(ui)?,
-            precisions: self.caches.with(&precisions),
+            precisions: self.limits.with(&self.caches.with(&precisions)),
             backends: self.backends.clone(),
             sizes: self.sizes.clone(),
             repeat: self.repeat,
             rounds: self.rounds,
+            lower_to: self.lower_to,
             trace: self.trace,
             tuning_budget: tunings::USUAL_BUDGET,
             timeout: self.timeout.map(Duration::from_secs),

@@ -17,7 +17,9 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Result, bail, ensure};
-use record::{Backend, Browser, Cell, Class, KvFormat, Mix, Precision, Quantizer, Window};
+use record::{
+    Backend, Browser, Cell, Class, KvFormat, MemoryLimit, Mix, Precision, Quantizer, Window,
+};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -47,6 +49,8 @@ pub struct Config {
     pub repeat: u32,
     /// Visits to each cell.
     pub rounds: u32,
+    /// What weights and cache of a cell may take once it is measured.
+    pub lower_to: Option<MemoryLimit>,
     /// Whether to say where the time of a cell's passes goes.
     pub trace: bool,
     /// How long a cell may measure kernels before its passes, if it is to.
@@ -116,6 +120,12 @@ impl Config {
         if let Some(Window { latest, sinks }) = precision.window {
             option("window", latest.to_string());
             option("sinks", sinks.to_string());
+        }
+        if let Some(limit) = precision.limit {
+            option("memory-limit", limit.to_string());
+        }
+        if let Some(limit) = self.lower_to {
+            option("lower-to", limit.to_string());
         }
         if let Some(Mix::Rule { bits, critical }) = precision.mix() {
             option("base-bits", bits.to_string());

@@ -2,7 +2,7 @@
 
 use crate::suggest;
 use clap::Args;
-use record::{Bits, KvFormat, Mix, Precision, Quantizer, Scheme, Window};
+use record::{Bits, KvFormat, MemoryLimit, Mix, Precision, Quantizer, Scheme, Window};
 
 /// How weights of few bits are stored, beside their bits.
 #[derive(Clone, Debug, Args)]
@@ -107,6 +107,45 @@ impl Caches {
         };
         precisions.iter().flat_map(with).collect()
     }
+}
+
+/// How much memory a model may take, several limits side by side.
+#[derive(Clone, Debug, Args)]
+pub struct Limits {
+    /// Megabytes (10⁶ bytes) that weights and key-value cache may take together, or off: adaptive bits become fewer
+    /// until they fit, other bits are refused where they do not.
+    #[arg(long, value_name = "MB", num_args = 1.., value_delimiter = ',', default_value = "off")]
+    #[arg(value_parser = limit)]
+    pub memory_limit: Vec<Limit>,
+}
+
+/// A limit on memory, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(Option<MemoryLimit>);
+
+impl Limits {
+    /// Each precision within each of the limits.
+    pub fn with(&self, precisions: &[Precision]) -> Vec<Precision> {
+        let with = |precision: &Precision| {
+            let precision = precision.clone();
+            self.memory_limit
+                .iter()
+                .map(move |Limit(limit)| Precision { limit: *limit, ..precision.clone() })
+        };
+        precisions.iter().flat_map(with).collect()
+    }
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "off" => Ok(Limit(None)),
+        _ => Ok(Limit(Some(megabytes(text)?))),
+    }
+}
+
+/// Megabytes as options name them.
+pub(crate) fn megabytes(text: &str) -> Result<MemoryLimit, String> {
+    text.parse().map_err(|_| "megabytes of a million bytes, such as 80 or 0.5".to_owned())
 }
 
 fn group_size(text: &str) -> Result<u32, String> {

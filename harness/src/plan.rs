@@ -83,6 +83,7 @@ mod tests {
             sizes: Default::default(),
             repeat: 3,
             rounds: 1,
+            lower_to: None,
             trace: false,
             tuning_budget: Duration::ZERO,
             timeout: None,

@@ -17,6 +17,7 @@ mod fidelity;
 mod flag;
 mod infer;
 mod likeness;
+mod limit;
 mod mix;
 mod names;
 mod outcome;
@@ -44,10 +45,12 @@ pub use infer::{
     Chat, Empty, Finding, Generation, InferRequest, Inference, Label, Place, Question,
 };
 pub use likeness::{Likeness, OutputLikeness, Things, Words};
+pub use limit::MemoryLimit;
 pub use mix::Mix;
 pub use names::UnknownName;
 pub use outcome::{
-    Correctness, Energy, EnergySource, Load, Memory, Outcome, PlanEntry, Status, Timing, Tolerances,
+    Correctness, Energy, EnergySource, Load, Lowered, Memory, Outcome, PlanEntry, Status, Timing,
+    Tolerances,
 };
 pub use precision::{Bits, KvFormat, Precision, Quantizer, Scheme};
 pub use request::{Answer, CaseFile, Event, PageReport, Request, RunRequest, SelfCheck};

@@ -1,6 +1,6 @@
 //! What came of a cell.
 
-use crate::{Bits, Cost, KvFormat, PassTrace, Precision, Reference, Tuning};
+use crate::{Bits, Cost, KvFormat, MemoryLimit, PassTrace, Precision, Reference, Tuning};
 use serde::{Deserialize, Serialize};
 
 /// The verdict of a cell.
@@ -110,6 +110,9 @@ pub struct Outcome {
     /// Tokens of greedy generation, prompt included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub generated_ids: Vec<u32>,
+    /// What became of it when its memory was to shrink, if somebody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lowered: Option<Lowered>,
     /// Where the time of its passes goes, if somebody asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trace: Vec<PassTrace>,
@@ -326,4 +329,26 @@ pub struct PlanEntry {
     pub weights: u64,
     /// Bytes they take.
     pub bytes: u64,
+}
+
+/// A model that was lowered to fewer bits where it lay, after all else was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lowered {
+    /// What weights and cache were to take at most.
+    pub limit: MemoryLimit,
+    /// Bytes of its weights then.
+    pub weights_bytes: u64,
+    /// Bits per weight of its matrices.
+    pub bpw: f64,
+    /// How many matrices were changed.
+    pub matrices: u64,
+    /// How long that took.
+    pub ms: f64,
+    /// Bytes that were fetched meanwhile, where the page can tell: none are needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched_bytes: Option<u64>,
+    /// How the weights are stored: one entry a format.
+    pub plan: Vec<PlanEntry>,
+    /// How right its numbers are; the kernel error is judged as before.
+    pub correctness: Correctness,
 }

@@ -1,6 +1,7 @@
 //! How the numbers of a model are stored.
 
 use crate::{
+    limit::MemoryLimit,
     mix::Mix,
     names::{UnknownName, names},
     window::Window,
@@ -154,6 +155,9 @@ pub struct Precision {
     /// Which tokens it keeps; all where there is none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub window: Option<Window>,
+    /// What weights and cache may take together; adaptive widths become smaller until they do.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limit: Option<MemoryLimit>,
 }
 
 const fn default_group() -> u32 {
@@ -180,6 +184,7 @@ impl Precision {
             plan: None,
             kv: KvFormat::F32,
             window: None,
+            limit: None,
         }
     }
 
@@ -187,7 +192,8 @@ impl Precision {
     /// quantiser, one width is no mix, and one value keeps such cells comparable between runs.
     pub fn canonical(self) -> Precision {
         if !self.bits.is_grouped() {
-            return Precision { kv: self.kv, window: self.window, ..Precision::of(self.bits) };
+            let Precision { bits, kv, window, limit, .. } = self;
+            return Precision { kv, window, limit, ..Precision::of(bits) };
         }
         let is_told = |mix: &Mix| self.bits == Bits::Adaptive && *mix != Mix::default();
         Precision { plan: self.plan.filter(is_told), ..self }
@@ -223,6 +229,9 @@ impl Precision {
         }
         if let Some(window) = self.window {
             parts.push(format!("window={window}"));
+        }
+        if let Some(limit) = self.limit {
+            parts.push(format!("limit={limit}"));
         }
         parts.iter().map(|part| format!(" {part}")).collect()
     }
@@ -266,6 +275,8 @@ impl FromStr for Precision {
                 precision.kv = kv.parse()?;
             } else if let Some(window) = word.strip_prefix("window=") {
                 precision.window = Some(window.parse()?);
+            } else if let Some(limit) = word.strip_prefix("limit=") {
+                precision.limit = Some(limit.parse()?);
             } else {
                 return Err(UnknownName {
                     kind: "part of a precision",
@@ -327,6 +338,13 @@ mod tests {
                 "4-bit kv=8 window=512+4",
             ),
             (grouped, "4-bit asymmetric g64 plan=1a2b3c4d"),
+            (
+                Precision {
+                    limit: Some(MemoryLimit { bytes: 2_500_000 }),
+                    ..Precision::of(Bits::Adaptive)
+                },
+                "adaptive limit=2.5MB",
+            ),
         ] {
             assert_eq!(precision.to_string(), text);
             assert_eq!(text.parse(), Ok(precision));

@@ -2,7 +2,7 @@
 
 use crate::{
     Adapter, Backend, BenchReport, BenchRequest, Capabilities, Cell, EngineInfo, InferRequest,
-    Inference, Outcome, Tuning,
+    Inference, MemoryLimit, Outcome, Tuning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,10 @@ pub struct RunRequest {
     /// Most new tokens to generate; the case's expected continuation can be shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<u32>,
+    /// What weights and cache may take together once everything is measured: the model is then lowered where it
+    /// lies, and judged again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower_to: Option<MemoryLimit>,
     /// Whether to say where the time of a pass goes, op by op.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trace: bool,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     device::{Device, MatrixId, Products},
     error::{Error, Result},
-    load::Loaded,
+    load::{Choice, Harm, Loaded},
     models::{Model, Rows},
     packing::Weights,
     published::Inputs,
@@ -20,37 +20,11 @@ use crate::{
 };
 use pollster::block_on;
 use record::{Bits, Precision, Quantizer};
-use serde::{Deserialize, Serialize};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
-
-/// What one matrix costs in each of some formats; several under one name count as one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Harm {
-    /// Its name in a load plan.
-    pub name: String,
-    /// Weights that it holds.
-    pub weights: u64,
-    /// In the order in which they were asked for.
-    pub choices: Vec<Choice>,
-}
-
-/// A matrix in one format.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Choice {
-    /// The format.
-    pub format: Format,
-    /// Bytes that it takes.
-    pub bytes: u64,
-    /// How far outputs move: for a model that generates, the mean Kullback-Leibler divergence in nats of what
-    /// it expects behind each token; for others the mean squared error of outputs as a share of their squares.
-    pub harm: f64,
-}
 
 /// Measures every matrix of a model at each of `widths`, all else as in `precision`, by what comes of `sample`.
 /// `heard` is told how many trials are done: one a matrix and width.

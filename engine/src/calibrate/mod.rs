@@ -9,10 +9,9 @@
 //! `opened.rs` has a model whose products are floats. `text.rs` makes such a batch of a text, and `own.rs` has the model write one, `written.rs` about what it is
 //! given; `fidelity.rs` compares what two
 //! models expect to follow, and `logits.rs` is the arithmetic of that. `harm.rs` measures what each matrix costs at
-//! each width, and `budget.rs` makes the best of it in so many bytes. When all codes are chosen, `refine.rs` moves
+//! each width, of which `load/budget.rs` makes the best in so many bytes. When all codes are chosen, `refine.rs` moves
 //! the scales of all matrices together, by the gradients of what comes out.
 
-mod budget;
 mod fidelity;
 mod harm;
 mod learner;
@@ -23,10 +22,10 @@ mod refine;
 mod text;
 mod written;
 
-pub use budget::within;
+pub use crate::load::{Choice, Harm, within};
 pub use fidelity::fidelity;
 pub(crate) use fidelity::{Token, summed};
-pub use harm::{Choice, Harm, harms, unmoved};
+pub use harm::{harms, unmoved};
 pub(crate) use opened::Opened;
 pub use own::{own, writes};
 pub use refine::Refinement;

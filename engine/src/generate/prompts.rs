@@ -14,6 +14,8 @@ pub(crate) struct Prompt {
     pub given: Vec<u32>,
     /// Its tokens. Padding is cut off rather than masked: a text begins where its prompt does.
     pub ids: Vec<u32>,
+    /// How many of the given tokens it begins with, padding included.
+    pub length: usize,
     mask: Option<Vec<bool>>,
 }
 
@@ -26,7 +28,7 @@ pub(crate) fn prompts(decoder: &dyn Decoder, inputs: &Inputs) -> Result<Vec<Prom
         let given = ids.values[at.clone()].to_vec();
         let mask = mask.as_ref().map(|mask| mask[at].iter().map(|keep| *keep != 0.0).collect());
         let inputs = decoder.row(inputs, row, ids.batch);
-        Prompt { inputs, ids: Vec::new(), given, mask }.of_length(ids.tokens)
+        Prompt { inputs, ids: Vec::new(), length: 0, given, mask }.of_length(ids.tokens)
     };
     Ok((0..ids.batch).map(prompt).collect())
 }
@@ -35,6 +37,7 @@ impl Prompt {
     /// The same with the first `length` of its given tokens alone.
     pub(crate) fn of_length(mut self, length: usize) -> Prompt {
         let keep = |at: usize| self.mask.as_ref().is_none_or(|mask| mask[at]);
+        self.length = length;
         self.ids = (0..length).filter(|at| keep(*at)).map(|at| self.given[at]).collect();
         self
     }

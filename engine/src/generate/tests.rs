@@ -73,8 +73,12 @@ impl Chain {
 impl Decoder for Chain {
     fn begin(&self, device: &Device, _: &Inputs, capacity: usize) -> Result<State> {
         self.begun.borrow_mut().push(capacity);
-        let shape = CacheShape { format: KvFormat::F32, batch: 1, heads: 3, width: 4, capacity };
-        Ok(State::new(KvCache::new(device, 2, shape)))
+        let (layers, shape) = self.cache(1, capacity);
+        Ok(State::new(KvCache::new(device, layers, shape)))
+    }
+
+    fn cache(&self, batch: usize, capacity: usize) -> (usize, CacheShape) {
+        (2, CacheShape { format: KvFormat::F32, batch, heads: 3, width: 4, capacity })
     }
 
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {

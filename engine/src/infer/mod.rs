@@ -15,7 +15,7 @@ use crate::{
     embedder::Embedder,
     error::{Error, Result},
     load::Loaded,
-    models::{Inputs, Model},
+    models::{Decoder, Inputs, Model},
     open,
     preprocess::{ChatTemplate, Given, Processor},
     probe,
@@ -68,7 +68,13 @@ async fn infer(
     said.chat_template = put(&request.chat, &published, source, &processor, &mut given).await?;
     let inputs = processor.inputs(&given)?;
 
-    let loaded = open::load(&published, source, &device, precision, embedder).await?;
+    let cache = |decoder: &dyn Decoder| {
+        let ids = inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
+        let tokens = ids.tokens + request.generation.max_new_tokens as usize;
+        Ok(decoder.cache_bytes(1, tokens.min(decoder.positions())))
+    };
+    let declared = open::declare(&published, source, precision, cache, embedder).await?;
+    let loaded = open::load(declared, source, &device, embedder).await?;
     let Loaded { model, plan, .. } = loaded;
     said.weights_bytes = plan.memory().weights_bytes;
     said.load_ms = embedder.now() - start;

@@ -105,6 +105,14 @@ pub struct CacheShape {
     pub capacity: usize,
 }
 
+impl CacheShape {
+    /// Bytes that so many layers take.
+    pub fn bytes(self, layers: usize) -> u64 {
+        let words: usize = Rows::of(self.format, self.width).iter().map(|rows| rows.words()).sum();
+        (layers * self.batch * self.heads * self.capacity * words) as u64 * 4
+    }
+}
+
 impl KvCache {
     /// An empty cache.
     pub fn new(device: &Device, layers: usize, shape: CacheShape) -> KvCache {
@@ -221,8 +229,10 @@ mod tests {
             let cache = KvCache::new(&device, 2, shape(KvFormat::F32));
             assert_eq!((cache.len(), cache.capacity(), cache.shape()), (0, 50, [3, 4, 50]));
             assert_eq!(cache.bytes(), 2 * 2 * 3 * 4 * 50 * 4);
+            assert_eq!(cache.bytes(), shape(KvFormat::F32).bytes(2), "as it was foreseen");
             let packed = KvCache::new(&device, 2, shape(KvFormat::K8V4));
             assert_eq!(packed.bytes(), 2 * 3 * 50 * (9 + 5) * 4);
+            assert_eq!(packed.bytes(), shape(KvFormat::K8V4).bytes(2), "as it was foreseen");
             let on_device = || match &device {
                 Device::Cpu(_) => vec![cache.len() as u32, 0],
                 Device::Gpu(_) => {

@@ -47,6 +47,11 @@ pub struct Loaded<T> {
 }
 
 impl<T> Declared<T> {
+    /// The model, which has no weights yet.
+    pub(crate) fn model(&self) -> &T {
+        &self.model
+    }
+
     /// What will be loaded.
     pub fn plan(&self) -> &LoadPlan {
         &self.plan

@@ -11,11 +11,19 @@ use crate::{
     tensor::Tensor,
 };
 
-/// The weights of a model that is gone.
+/// The weights of a model that is gone; cloning shares them.
+#[derive(Clone)]
 pub struct Held {
-    plan: LoadPlan,
-    targets: Vec<Target>,
-    sums: Vec<Vec<WordSum>>,
+    pub(super) plan: LoadPlan,
+    pub(super) targets: Vec<Target>,
+    pub(super) sums: Vec<Vec<WordSum>>,
+}
+
+impl Held {
+    /// By which plan they were loaded.
+    pub fn plan(&self) -> &LoadPlan {
+        &self.plan
+    }
 }
 
 impl<T> Loaded<T> {
@@ -57,7 +65,7 @@ impl<T> Declared<T> {
 
 impl Target {
     /// What it holds, in main memory: made of the words that [`Target::words`] gave.
-    fn of_words(&self, shape: &[usize], words: Vec<Vec<u32>>) -> Weight {
+    pub(super) fn of_words(&self, shape: &[usize], words: Vec<Vec<u32>>) -> Weight {
         let mut words = words.into_iter();
         match self {
             Target::Matrix(slot) => Weight::Matrices(matrices(&[Matrix::clone(slot)], words)),

@@ -2,9 +2,11 @@
 //!
 //! `passes.rs` times passes, `outputs.rs` computes what is judged, `steps.rs` the decode that is timed
 //! under forced tokens, `texts.rs` generates, `traced.rs` says where the time of a pass goes, `compare.rs` how
-//! far numbers are from what they should be, and `verdict.rs` what follows from that.
+//! far numbers are from what they should be, and `verdict.rs` what follows from that. `lowered.rs` makes a model smaller
+//! in the end, if that was asked for.
 
 pub(crate) mod compare;
+mod lowered;
 mod outputs;
 mod passes;
 mod steps;
@@ -21,16 +23,17 @@ use crate::{
     device::{Caches, Device},
     embedder::Embedder,
     error::{Error, Result},
-    models::Model,
+    load::Held,
+    models::{Decoder, Model},
     open,
-    published::Inputs,
+    published::{Inputs, Published},
     threads, tune,
     weights::Metered,
 };
 use outputs::MAX_LOGITS;
 use record::{
-    Correctness, Event, KvFormat, Load, Outcome, RunRequest, Status, Timing, Tolerances, Tuning,
-    TuningMode,
+    Correctness, Event, KvFormat, Load, Outcome, Precision, RunRequest, Status, Timing, Tolerances,
+    Tuning, TuningMode,
 };
 use std::cell::Cell;
 use texts::Texts;
@@ -84,7 +87,9 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let parsed_ms = embedder.now() - start;
     let (fetched_ms, spent) = (files.ms(), spent(&device));
     let weights = Metered::new(case.weights(&files));
-    let loaded = open::load(&case.published, &weights, &device, precision, embedder).await?;
+    let cache = |decoder: &dyn Decoder| texts::cache_bytes(decoder, &case, request);
+    let declared = open::declare(&case.published, &weights, precision, cache, embedder).await?;
+    let loaded = open::load(declared, &weights, &device, embedder).await?;
     let (model, plan, held) = loaded.split();
     let load_ms = embedder.now() - start;
     let upload_ms = self::spent(&device).upload_ms - spent.upload_ms;
@@ -145,21 +150,24 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     }
 
     stage.enter("compare");
-    let reference = match &device {
-        // The same packed weights, multiplied in f32.
-        Device::Cpu(_) => reference_outputs(model.as_ref(), &judged, given).await?,
-        Device::Gpu(gpu) => {
-            // The same words, fetched: nobody computes with the GPU's copy any more.
-            drop(model);
-            gpu.forget();
-            let model = open::take(&case.published, held, &device, precision).await?;
-            reference_outputs(model.as_ref(), &judged, given).await?
-        }
-    };
+    let stays = request.lower_to.is_some();
+    let (reference, held) =
+        reference(model, held, &case.published, &judged, (&device, precision), given, stays)
+            .await?;
     let worst = compare::kernel(&outputs.values, &reference, &mut correctness);
     memory.wasm_heap_bytes = embedder.heap_bytes();
     let tolerances = Tolerances::of(precision);
-    let doubts: Vec<String> = misled.into_iter().chain(unequal).collect();
+    let mut doubts: Vec<String> = misled.into_iter().chain(unequal).collect();
+    let lowered = match (request.lower_to, held) {
+        (Some(limit), Some(held)) => {
+            stage.enter("lower");
+            let subject = lowered::Subject { request, case: &case, judged: &judged, embedder };
+            let (lowered, doubt) = subject.lower(&device, held, limit).await?;
+            doubts.extend(doubt);
+            Some(lowered)
+        }
+        _ => None,
+    };
     let (status, reason) = verdict::verdict(&correctness, tolerances, &worst, &doubts);
     Ok(Outcome {
         status,
@@ -175,6 +183,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         synthetic_inputs: case.synthetic_inputs,
         trace,
         tuning,
+        lowered,
         ..Outcome::default()
     })
 }
@@ -209,12 +218,27 @@ async fn tuned(
     Ok(Some(tuning))
 }
 
-async fn reference_outputs(
-    model: &dyn Model,
+/// What the same packed weights give, multiplied in f32. Those of a GPU are fetched, and freed there unless they are to
+/// stay; what stays is given back.
+async fn reference(
+    model: Box<dyn Model>,
+    held: Held,
+    published: &Published,
     inputs: &Inputs,
+    (device, precision): (&Device, &Precision),
     given: Caches,
-) -> Result<compare::Values> {
-    outputs::reference(&Device::reference().with_caches(given), model, inputs).await
+    stays: bool,
+) -> Result<(compare::Values, Option<Held>)> {
+    let by = Device::reference().with_caches(given);
+    let Device::Gpu(gpu) = device else {
+        return Ok((outputs::reference(&by, model.as_ref(), inputs).await?, Some(held)));
+    };
+    // Nobody computes with the GPU's copy any more.
+    drop(model);
+    gpu.forget();
+    let kept = stays.then(|| held.clone());
+    let model = open::take(published, held, device, precision).await?;
+    Ok((outputs::reference(&by, model.as_ref(), inputs).await?, kept))
 }
 
 /// What the device has spent so far on uploads and pipelines; nothing on a CPU.

@@ -126,6 +126,7 @@ mod tests {
             quick_ms: 100.0,
             warmup: 0,
             max_new_tokens: None,
+            lower_to: None,
             trace: false,
             tuning: None,
             tuning_ms: 0.0,

@@ -59,6 +59,7 @@ fn request(class: Class, folder: &str) -> RunRequest {
         quick_ms: 0.0,
         warmup: 0,
         max_new_tokens: None,
+        lower_to: None,
         trace: false,
         tuning: None,
         tuning_ms: 0.0,
@@ -207,8 +208,9 @@ fn a_broken_pass_leaves_nothing_to_the_next_cell() {
         let page = Page(1 << 32);
         let precision = &request.cell.precision;
         let breaks_after = async |left| {
-            let loaded =
-                open::load(&case.published, &source, &device, precision, &page).await.unwrap();
+            let published = &case.published;
+            let declared = open::declare(published, &source, precision, |_| Ok(0), &page).await;
+            let loaded = open::load(declared.unwrap(), &source, &device, &page).await.unwrap();
             Breaks { model: loaded.model, left: std::cell::Cell::new(left) }
         };
         let model = breaks_after(1).await;

@@ -7,7 +7,7 @@ use crate::{
     device::Device,
     embedder::Embedder,
     error::Result,
-    generate::{Options, generate, prompts, stop_tokens},
+    generate::{Options, Prompt, generate, prompts, stop_tokens},
     models::{Decoder, Rows},
     ops::{self, Sampling},
     published::Inputs,
@@ -31,6 +31,46 @@ pub(super) struct Texts<'a> {
     pub(super) embedder: &'a dyn Embedder,
 }
 
+/// Bytes of the largest key-value cache that a cell has: that of its texts, or that of all prompts at once.
+pub(super) fn cache_bytes(decoder: &dyn Decoder, case: &Case, request: &RunRequest) -> Result<u64> {
+    let ids = case.inputs.ids(decoder.prompt_input(), decoder.vocabulary())?;
+    let prompts = prompts(decoder, &case.inputs)?;
+    let texts =
+        prompts.into_iter().take(written(case, ids.batch)).enumerate().map(|(row, prompt)| {
+            let (prompt, limit) = begun(decoder, case, request, (row, prompt));
+            decoder.cache_bytes(1, prompt.ids.len() + limit)
+        });
+    Ok(texts.chain([decoder.cache_bytes(ids.batch, ids.tokens)]).max().unwrap_or(0))
+}
+
+/// How many of a case's prompts are continued: texts are what it asks for, and without any the first prompt shows
+/// the speed.
+fn written(case: &Case, prompts: usize) -> usize {
+    case.expected.generated.len().clamp(1, prompts)
+}
+
+/// What a text begins with, and how many tokens are generated behind it, at most.
+fn begun(
+    decoder: &dyn Decoder,
+    case: &Case,
+    request: &RunRequest,
+    (row, prompt): (usize, Prompt),
+) -> (Prompt, usize) {
+    let expected = case.expected.generated.get(row);
+    // A decoder behind an encoder may be given more tokens to score than its text begins
+    // with: then the text begins with the first of them.
+    let length = match expected {
+        Some(text) if !text.starts_with(&prompt.given) => 1,
+        _ => prompt.given.len(),
+    };
+    let known = expected.map(|text| text.len() - length.min(text.len()));
+    let limit = case.new_tokens.or(known).unwrap_or(DEFAULT_NEW_TOKENS);
+    let limit = request.max_new_tokens.map_or(limit, |most| limit.min(most as usize));
+    let prompt = prompt.of_length(length);
+    let limit = limit.min(prompt.room(decoder));
+    (prompt, limit)
+}
+
 impl Texts<'_> {
     /// Continues each prompt; gives the first text.
     pub(super) async fn run(
@@ -46,22 +86,10 @@ impl Texts<'_> {
         let (mut matched, mut forced, mut wanted) = (0, 0, 0);
         let (mut steps, mut decode_ms) = (0, 0.0);
         let (mut yardsticks, mut first_text) = (Vec::new(), Vec::new());
-        // Texts are what the case asks for; without any, the first prompt shows the speed.
-        let rows = expected.len().clamp(1, prompts.len());
+        let rows = written(self.case, prompts.len());
         for (row, prompt) in prompts.into_iter().take(rows).enumerate() {
-            let expected = expected.get(row);
-            // A decoder behind an encoder may be given more tokens to score than its text begins
-            // with: then the text begins with the first of them.
-            let length = match expected {
-                Some(text) if !text.starts_with(&prompt.given) => 1,
-                _ => prompt.given.len(),
-            };
-            let prompt = prompt.of_length(length);
-            let known = expected.map(|text| &text[length.min(text.len())..]);
-            let limit = known.map_or(DEFAULT_NEW_TOKENS, <[u32]>::len);
-            let limit = self.case.new_tokens.unwrap_or(limit);
-            let limit = self.request.max_new_tokens.map_or(limit, |most| limit.min(most as usize));
-            let limit = limit.min(prompt.room(self.decoder));
+            let (prompt, limit) = begun(self.decoder, self.case, self.request, (row, prompt));
+            let known = expected.get(row).map(|text| &text[prompt.length.min(text.len())..]);
             let generation = &self.case.published.generation;
             let count = Cell::new(0);
             let options = Options {

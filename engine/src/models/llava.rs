@@ -16,6 +16,7 @@ use super::{
 use crate::{
     device::Device,
     error::{Error, Result},
+    kv::CacheShape,
     load::{Declaration, Linear},
     ops::{self, Activation},
     tensor::Tensor,
@@ -243,6 +244,10 @@ impl Decoder for Llava {
 
     fn begin(&self, device: &Device, inputs: &Inputs, capacity: usize) -> Result<State> {
         self.decoder.begin(device, inputs, capacity)
+    }
+
+    fn cache(&self, batch: usize, capacity: usize) -> (usize, CacheShape) {
+        self.decoder.cache(batch, capacity)
     }
 
     fn prefill(

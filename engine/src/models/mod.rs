@@ -26,7 +26,7 @@ use crate::{
     architectures,
     device::Device,
     error::{Error, Result},
-    kv::KvCache,
+    kv::{CacheShape, KvCache},
     load::{Declaration, Declared},
     ops::{self, Angles},
     tensor::Tensor,
@@ -66,6 +66,16 @@ pub trait Decoder {
     /// Room for the sequences of `inputs`, of up to `capacity` tokens each. An encoder runs here,
     /// and cross-attention keys and values are computed once.
     fn begin(&self, device: &Device, inputs: &Inputs, capacity: usize) -> Result<State>;
+
+    /// The layers of the cache that [`Decoder::begin`] makes for so many sequences and tokens, and what each has
+    /// room for; known before weights are loaded, as are the counts below.
+    fn cache(&self, batch: usize, capacity: usize) -> (usize, CacheShape);
+
+    /// Bytes of that cache.
+    fn cache_bytes(&self, batch: usize, capacity: usize) -> u64 {
+        let (layers, shape) = self.cache(batch, capacity);
+        shape.bytes(layers)
+    }
 
     /// Logits of the prompt `ids: [B, T]`. Models that read more than text put it in place here.
     fn prefill(

@@ -20,6 +20,7 @@ use crate::{
 use record::KvFormat;
 
 pub(super) struct T5 {
+    vocabulary: usize,
     encoder: Stack,
     decoder: Stack,
     head: Linear,
@@ -92,7 +93,8 @@ impl T5 {
         let decoder = Stack::declare(config, weights, "decoder", decoder_layers, &sizes, decoder)?;
         let head = Linear { weight: head, bias: None };
         let (heads, kv, stop) = (sizes.heads, weights.kv_of_all_tokens()?, config.stop_tokens());
-        Ok(T5 { encoder, decoder, head, heads, kv, stop })
+        let vocabulary = sizes.vocabulary;
+        Ok(T5 { vocabulary, encoder, decoder, head, heads, kv, stop })
     }
 
     /// The encoder's last hidden state, and the padding of the text.
@@ -126,12 +128,9 @@ impl T5 {
         (encoded, mask): (&Tensor, Option<Tensor>),
         capacity: usize,
     ) -> Result<State> {
-        let batch = encoded.shape()[0];
-        let layers = &self.decoder.layers;
-        let HeadShape { heads, width, .. } = self.heads;
-        let cache = CacheShape { format: self.kv, batch, heads, width, capacity };
-        let cache = KvCache::new(device, layers.len(), cache);
-        let cross = layers.iter().filter_map(|layer| layer.cross.as_ref());
+        let (layers, shape) = self.cache(encoded.shape()[0], capacity);
+        let cache = KvCache::new(device, layers, shape);
+        let cross = self.decoder.layers.iter().filter_map(|layer| layer.cross.as_ref());
         Ok(State {
             cross: cross.map(|(_, cross)| cross.keys_values(device, encoded)).collect(),
             cross_mask: mask,
@@ -302,6 +301,11 @@ impl Decoder for T5 {
         self.state(device, (&encoded, mask), capacity)
     }
 
+    fn cache(&self, batch: usize, capacity: usize) -> (usize, CacheShape) {
+        let HeadShape { heads, width, .. } = self.heads;
+        (self.decoder.layers.len(), CacheShape { format: self.kv, batch, heads, width, capacity })
+    }
+
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {
         let eps = self.decoder.eps;
         let mut x = self.decoder.embed(device, ids);
@@ -332,7 +336,7 @@ impl Decoder for T5 {
     }
 
     fn vocabulary(&self) -> usize {
-        self.decoder.words.rows
+        self.vocabulary
     }
 
     fn stop_tokens(&self) -> &[u32] {

@@ -27,7 +27,10 @@ pub(super) struct Whisper {
     encoder: Vec<Layer>,
     encoder_norm: LayerNorm,
 
+    vocabulary: usize,
     words: Slot<Matrix>,
+    /// Tokens of a text, at most.
+    targets: usize,
     target_positions: Slot<Tensor>,
     decoder: Vec<DecoderLayer>,
     decoder_norm: LayerNorm,
@@ -104,7 +107,9 @@ impl Whisper {
             source_positions,
             encoder,
             encoder_norm,
+            vocabulary,
             words,
+            targets,
             target_positions,
             decoder,
             decoder_norm,
@@ -143,14 +148,13 @@ impl Whisper {
 
     /// A state that attends to encoded sound.
     fn state(&self, device: &Device, encoded: &Tensor, capacity: usize) -> Result<State> {
-        let positions = self.target_positions.rows();
-        if capacity > positions {
+        if capacity > self.targets {
+            let positions = self.targets;
             let message = format!("{capacity} tokens, the model has {positions} positions");
             return Err(Error::input("decoder_input_ids", message));
         }
-        let (batch, HeadShape { heads, width, .. }) = (encoded.shape()[0], self.shape);
-        let cache = CacheShape { format: self.kv, batch, heads, width, capacity };
-        let cache = KvCache::new(device, self.decoder.len(), cache);
+        let (layers, shape) = self.cache(encoded.shape()[0], capacity);
+        let cache = KvCache::new(device, layers, shape);
         let cross = self.decoder.iter().map(|layer| layer.cross.keys_values(device, encoded));
         Ok(State { cross: cross.collect(), ..State::new(cache) })
     }
@@ -224,6 +228,11 @@ impl Decoder for Whisper {
         self.state(device, &encoded, capacity)
     }
 
+    fn cache(&self, batch: usize, capacity: usize) -> (usize, CacheShape) {
+        let HeadShape { heads, width, .. } = self.shape;
+        (self.decoder.len(), CacheShape { format: self.kv, batch, heads, width, capacity })
+    }
+
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {
         let [batch, tokens] = ids.shape()[..] else { panic!("two axes wanted") };
         let (step, table) = (state.cache.step(), &self.target_positions);
@@ -250,11 +259,11 @@ impl Decoder for Whisper {
     }
 
     fn positions(&self) -> usize {
-        self.target_positions.rows()
+        self.targets
     }
 
     fn vocabulary(&self) -> usize {
-        self.words.rows
+        self.vocabulary
     }
 
     fn stop_tokens(&self) -> &[u32] {

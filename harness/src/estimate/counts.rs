@@ -96,6 +96,7 @@ pub(super) async fn traced(cell: &Cell, case: &Case, limit: Duration) -> Result<
         quick_ms: 0.0,
         warmup: 0,
         max_new_tokens: Some(1),
+        lower_to: None,
         trace: true,
         tuning: None,
         tuning_ms: 0.0,

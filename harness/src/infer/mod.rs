@@ -11,7 +11,7 @@ use crate::{
     browser::{GpuChoice, Launch, SessionOptions},
     bundle,
     exit::Exit,
-    groups::{Cache, Groups},
+    groups::{Cache, Groups, megabytes},
     input::Input,
     models::located::Located,
     native,
@@ -21,7 +21,9 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Context, Result, bail};
-use record::{Answer, Backend, Bits, Browser, Chat, Generation, InferRequest, Request};
+use record::{
+    Answer, Backend, Bits, Browser, Chat, Generation, InferRequest, MemoryLimit, Precision, Request,
+};
 use screen::Screen;
 use std::{path::PathBuf, time::Duration};
 
@@ -78,6 +80,11 @@ pub struct Args {
     /// How the key-value cache is stored.
     #[command(flatten)]
     pub cache: Cache,
+
+    /// Megabytes (10⁶ bytes) that weights and key-value cache may take together: adaptive bits become fewer until they
+    /// fit, other bits are refused where they do not.
+    #[arg(long, value_name = "MB", value_parser = megabytes)]
+    pub memory_limit: Option<MemoryLimit>,
 
     /// Threads that compute on the backend wasm [default: as many as there are processors, and eight at
     /// most].
@@ -175,7 +182,10 @@ async fn ask(
     ui: &Ui,
 ) -> Result<Exit> {
     let mut request = InferRequest {
-        precision: args.cache.with(args.groups.precision(args.bits)),
+        precision: Precision {
+            limit: args.memory_limit,
+            ..args.cache.with(args.groups.precision(args.bits))
+        },
         backend,
         threads: args.threads.map(usize::from),
         model_url: model.folder.to_string_lossy().into_owned(),

@@ -172,6 +172,18 @@ fn variables_of_other_tools_count_where_they_mean_something() {
     // A width that cannot be mixed is one all the same.
     let values = set(&[("WEBGPU_DEFAULT_BITS", "32")]).unwrap();
     assert_eq!(values["bits"].values, ["32"]);
+    let limited = [
+        ("WEBGPU_MEMORY_THRESHOLD_MB", "3800"),
+        ("WEBGPU_EFFICIENT_KV_CACHE", "1"),
+        ("WEBGPU_MEASURE_ACCURACY", "1"),
+    ];
+    let values = set(&limited).unwrap();
+    assert_eq!(values["memory-limit"].values, ["3800"]);
+    assert_eq!(values["kv-bits"].values, ["8"]);
+    let fixed = [limited[0], ("WEBGPU_DYNAMIC_ADJUSTMENT", "0")];
+    assert_eq!(set(&fixed).unwrap()["memory-limit"].values, ["off"], "nothing is adjusted");
+    let error = set(&[("WEBGPU_MEASURE_ACCURACY", "0")]).unwrap_err().to_string();
+    assert!(error.contains("part of every cell"), "{error}");
     let error = set(&[("WEBGPU_ADAPTIVE_PRECISION", "yes")]).unwrap_err().to_string();
     assert!(error.contains("WEBGPU_ADAPTIVE_PRECISION is \"yes\""), "{error}");
     let values = set(&[("FEWBIT_PROFILE", "nightly")]).unwrap();

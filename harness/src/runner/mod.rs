@@ -249,6 +249,9 @@ impl Runner<'_> {
         if !record.outcome.trace.is_empty() {
             text = format!("{text}\n{}", trace::text(&record.outcome.trace));
         }
+        if let Some(lowered) = &record.outcome.lowered {
+            text = format!("{text}\n{}", progress::lowered(lowered));
+        }
         match record.outcome.status {
             _ if self.ui.is_json() => self.ui.result("", json!(record)),
             Status::Pass | Status::Flaky | Status::Unsupported | Status::Skip => self.ui.say(text),

@@ -1,7 +1,7 @@
 //! What is shown of a cell while it runs and when it is done.
 
 use crate::ui::Bar;
-use record::{Cell, Event, Outcome, Record, Reference};
+use record::{Cell, Event, Lowered, Outcome, Record, Reference};
 
 /// What the page says about a cell, on its browser's bar.
 pub(super) fn show(bar: &Bar, cell: &Cell, event: &Event) {
@@ -60,11 +60,52 @@ pub(super) fn line(record: &Record) -> String {
     line
 }
 
+/// `  lowered to 60MB: 59.8 MB, 3.60 bpw, 84 matrices in 640 ms, 0 bytes fetched; cosine 0.912`
+pub(super) fn lowered(lowered: &Lowered) -> String {
+    let mut line = format!(
+        "  lowered to {}: {:.1} MB, {:.2} bpw, {} matrices in {:.0} ms",
+        lowered.limit,
+        lowered.weights_bytes as f64 / 1e6,
+        lowered.bpw,
+        lowered.matrices,
+        lowered.ms
+    );
+    if let Some(bytes) = lowered.fetched_bytes {
+        line += &format!(", {bytes} bytes fetched");
+    }
+    let found = &lowered.correctness;
+    let figures = [
+        found.kl.map(|kl| format!("divergence {kl:.3}")),
+        found.cosine.map(|cosine| format!("cosine {cosine:.4}")),
+        found.kernel_rel_l2.map(|error| format!("kernel error {error:.1e}")),
+    ];
+    let figures: Vec<String> = figures.into_iter().flatten().collect();
+    format!("{line}; {}", figures.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sample;
-    use record::{Status, Tuning};
+    use record::{Correctness, MemoryLimit, Status, Tuning};
+
+    #[test]
+    fn a_model_that_was_lowered_says_what_that_took_and_cost() {
+        let line = super::lowered(&Lowered {
+            limit: MemoryLimit { bytes: 60_000_000 },
+            weights_bytes: 59_840_000,
+            bpw: 3.6,
+            matrices: 84,
+            ms: 640.4,
+            fetched_bytes: Some(0),
+            plan: Vec::new(),
+            correctness: Correctness { cosine: Some(0.912), ..Correctness::default() },
+        });
+        assert_eq!(
+            line,
+            "  lowered to 60MB: 59.8 MB, 3.60 bpw, 84 matrices in 640 ms, 0 bytes fetched; cosine 0.9120"
+        );
+    }
 
     #[test]
     fn a_cell_says_which_tuning_it_ran_with_and_why_with_none() {

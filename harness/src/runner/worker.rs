@@ -148,6 +148,7 @@ impl Runner<'_> {
             quick_ms: QUICK_MS,
             warmup: 1,
             max_new_tokens: None,
+            lower_to: self.config.lower_to,
             trace: self.config.trace,
             tuning: told.known.clone().map(Box::new),
             tuning_ms: told.budget_ms,

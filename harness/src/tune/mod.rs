@@ -149,6 +149,7 @@ fn config(args: &Args, ui: &Ui) -> Result<Config> {
         },
         repeat: 1,
         rounds: 1,
+        lower_to: None,
         trace: false,
         tuning_budget: budget,
         timeout: Some(budget + BEYOND),

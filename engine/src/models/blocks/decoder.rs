@@ -271,18 +271,17 @@ impl TextDecoder {
 
     /// Room for `batch` sequences of up to `capacity` tokens.
     pub(crate) fn state(&self, device: &Device, batch: usize, capacity: usize) -> Result<State> {
-        let Spec { kv_heads, width, theta, scaling, .. } = self.spec;
+        let Spec { width, theta, scaling, .. } = self.spec;
         let positions = self.positions();
         if capacity > positions {
             let message = format!("{capacity} tokens, the model has {positions} positions");
             return Err(Error::input("input_ids", message));
         }
-        let room = self.kept().map_or(capacity, |kept| kept.min(capacity));
-        let shape = CacheShape { format: self.kv, batch, heads: kv_heads, width, capacity: room };
-        let mut cache = KvCache::new(device, self.layers.len(), shape);
+        let (layers, shape) = self.cache(batch, capacity);
+        let mut cache = KvCache::new(device, layers, shape);
         // Also where all of a text has room, so that long and short ones are computed by the same kernels.
         if let Some(window) = self.window {
-            cache = cache.into_ring((window.sinks as usize).min(room - 1));
+            cache = cache.into_ring((window.sinks as usize).min(shape.capacity - 1));
         }
         let angles = Angles::new(device, capacity, width, theta, scaling);
         Ok(State { angles: Some(angles), ..State::new(cache) })
@@ -333,6 +332,12 @@ impl Decoder for TextDecoder {
         self.state(device, batch, capacity)
     }
 
+    fn cache(&self, batch: usize, capacity: usize) -> (usize, CacheShape) {
+        let Spec { kv_heads: heads, width, .. } = self.spec;
+        let capacity = self.kept().map_or(capacity, |kept| kept.min(capacity));
+        (self.layers.len(), CacheShape { format: self.kv, batch, heads, width, capacity })
+    }
+
     fn step(&self, device: &Device, state: &State, ids: &Tensor, rows: Rows<'_>) -> Tensor {
         self.logits(device, state, self.embed(device, ids), rows)
     }
@@ -351,7 +356,7 @@ impl Decoder for TextDecoder {
     }
 
     fn vocabulary(&self) -> usize {
-        self.words.rows
+        self.spec.vocabulary
     }
 
     fn stop_tokens(&self) -> &[u32] {

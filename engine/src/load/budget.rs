@@ -1,11 +1,37 @@
 //! The formats that do least harm in so many bytes: a knapsack with one choice a matrix (Kellerer, Pferschy and
 //! Pisinger 2004, chapter 11), solved exactly by dynamic programming over bytes.
 
-use super::Harm;
-use crate::load::PrecisionPlan;
+use super::PrecisionPlan;
+use crate::quant::Format;
+use serde::{Deserialize, Serialize};
 
 /// Steps that a budget is divided into, at most: the table has one column a step.
 const STEPS: u64 = 1 << 16;
+
+/// What one matrix costs in each of some formats; several under one name count as one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Harm {
+    /// Its name in a load plan.
+    pub name: String,
+    /// Weights that it holds.
+    pub weights: u64,
+    /// In the order in which they were asked for.
+    pub choices: Vec<Choice>,
+}
+
+/// A matrix in one format.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// The format.
+    pub format: Format,
+    /// Bytes that it takes.
+    pub bytes: u64,
+    /// How far outputs move: for a model that generates, the mean Kullback-Leibler divergence in nats of what
+    /// it expects behind each token; for others the mean squared error of outputs as a share of their squares.
+    pub harm: f64,
+}
 
 /// The formats of least total harm that take at most `bytes` together. An error says how many the smallest take.
 ///
@@ -57,8 +83,8 @@ fn gcd(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Choice, *};
-    use crate::{quant::Format, testing::normal};
+    use super::*;
+    use crate::testing::normal;
 
     const WIDTHS: [u8; 4] = [2, 3, 4, 8];
 
