@@ -20,7 +20,7 @@ pub(crate) struct Case {
     /// Tokens that are generated of each prompt, where that is asked for.
     pub new_tokens: Option<usize>,
     pub expected: Expected,
-    /// The file with labelled samples, if there is one; no cell reads it.
+    /// The file with labelled samples, if there is one.
     pub samples: Option<String>,
 }
 

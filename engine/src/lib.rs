@@ -14,12 +14,14 @@
 //! `open`.
 
 mod answer;
+mod answers;
 pub mod architectures;
 mod axes;
 pub mod bench;
 #[cfg(all(feature = "infer", not(target_arch = "wasm32")))]
 pub mod calibrate;
 mod case;
+pub mod ctc;
 pub mod device;
 mod embedder;
 pub mod error;

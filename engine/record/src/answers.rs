@@ -25,3 +25,23 @@ impl Answers {
         [self.right, self.reference_right].map(|right| right as f64 / self.answers.max(1) as f64)
     }
 }
+
+/// Right answers of one cell about labelled samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Samples that it was given.
+    pub samples: usize,
+    /// What there was to be right about: one answer a sample, or the things in its picture.
+    pub answers: usize,
+    /// Answers that are right.
+    pub right: usize,
+    /// In which their share lies by 95%, as samples are drawn anew.
+    pub interval: [f64; 2],
+}
+
+impl Answered {
+    /// The share that is right.
+    pub fn share(&self) -> f64 {
+        self.right as f64 / self.answers.max(1) as f64
+    }
+}

@@ -27,7 +27,7 @@ mod trace;
 mod tuning;
 mod window;
 
-pub use answers::Answers;
+pub use answers::{Answered, Answers};
 pub use bench::{
     BenchCheck, BenchReport, BenchRequest, BenchRow, CallTime, Ceiling, CeilingKind, Share, TimedBy,
 };

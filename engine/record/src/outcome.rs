@@ -1,6 +1,6 @@
 //! What came of a cell.
 
-use crate::{Bits, Cost, KvFormat, MemoryLimit, PassTrace, Precision, Reference, Tuning};
+use crate::{Answered, Bits, Cost, KvFormat, MemoryLimit, PassTrace, Precision, Reference, Tuning};
 use serde::{Deserialize, Serialize};
 
 /// The verdict of a cell.
@@ -85,6 +85,9 @@ pub struct Outcome {
     /// real ones are prepared.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub synthetic_inputs: bool,
+    /// How often it was right, where its case has samples with labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Answered>,
     /// How small the model is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,

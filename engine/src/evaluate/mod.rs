@@ -3,16 +3,14 @@
 //! What is compared depends on the kind of output and not on the class. A model that writes reads what its reference
 //! has written, and is judged by what both expect behind each token, as it is on a text; of others the outputs of a pass
 //! are compared (`outputs.rs`, `things.rs`). Where words were to be written down, it also counts which are wrong
-//! (`words.rs`), and where answers are known, which are right (`answers.rs`); `rate.rs` says how far to trust that.
-//! `sample.rs` makes inputs of what a person has, `labelled.rs` of what a case has. A reference is asked once, whatever
+//! (`words.rs`), and where answers are known, which are right (`answers.rs`). `sample.rs` makes inputs of what a person
+//! has. A reference is asked once, whatever
 //! number of models is held to it.
 //!
 //! Products are computed in floats with dequantised weights, so kernels have no part in it.
 
 mod answers;
-mod labelled;
 mod outputs;
-mod rate;
 mod sample;
 mod things;
 mod words;
@@ -20,6 +18,7 @@ mod words;
 pub use sample::{Sample, Samples, own_inputs, own_samples};
 
 use crate::{
+    answers::{Counted, right_outputs, right_text},
     calibrate::{Heard, Opened, Text, Token, Writer, summed, use_all_processors},
     error::{Error, Result},
     infer::{Values, transcript},
@@ -117,7 +116,10 @@ impl<'a> Asked<'a> {
                         let own = writer.write()?;
                         let both = [text.ids(), own.ids()];
                         let right = sample.right.as_ref();
-                        answers.extend(right.map(|right| answers::of_texts(right, both)));
+                        answers.extend(right.map(|right| Counted {
+                            all: right.count(),
+                            of: both.map(|ids| right_text(right, ids)),
+                        }));
                         if self.hears() {
                             texts.push(both.map(|ids| self.processor.decode(ids)));
                         }
@@ -127,7 +129,11 @@ impl<'a> Asked<'a> {
                     let own = outputs::of(&opened, &sample.inputs)?;
                     let Published { config, .. } = self.published;
                     if let Some(right) = &sample.right {
-                        answers.push(answers::of_outputs(right, [reference, &own], config)?);
+                        let count = |values: &Values| {
+                            right_outputs(right, &|name| values.get(name), config)
+                        };
+                        let of = [count(reference)?, count(&own)?];
+                        answers.push(Counted { all: right.count(), of });
                     }
                     if self.hears() {
                         let written = |values| transcript(values, config, &self.processor);

@@ -1,7 +1,7 @@
 //! What a model is given once.
 
-use super::labelled::{Right, labelled};
 use crate::{
+    answers::{Labelled, Right, labelled},
     error::{Error, Result},
     packing::Weights,
     preprocess::{Given, Processor},
@@ -67,10 +67,9 @@ impl<'a> Samples<'a> {
 /// # Errors
 /// When the folder is no case, or its samples are malformed.
 pub fn own_samples(weights: &Weights) -> Result<Vec<Sample>> {
-    match labelled(weights)? {
-        Some(samples) => Ok(samples),
-        None => Ok(vec![own_inputs(weights)?]),
-    }
+    let Some(file) = &weights.samples else { return Ok(vec![own_inputs(weights)?]) };
+    let own = |Labelled { inputs, right }| Sample { inputs, said: None, right: Some(right) };
+    Ok(block_on(labelled(&weights.folder, file))?.into_iter().map(own).collect())
 }
 
 /// The inputs of a case, as one sample.

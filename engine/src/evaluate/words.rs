@@ -1,11 +1,11 @@
 //! Words that are written down wrongly.
 
-use super::rate::{Counted, interval, total};
+use crate::answers::{Counted, interval, total};
 use record::Words;
 
 /// What was said in one sample, and how the reference and the model have written it down: words to change, insert or
 /// leave out.
-pub(super) fn counted(said: &str, reference: &str, own: &str) -> Counted {
+pub(super) fn counted(said: &str, reference: &str, own: &str) -> Counted<2> {
     let said = words(said);
     let errors = [reference, own].map(|text| strsim::generic_levenshtein(&said, &words(text)));
     Counted { all: said.len(), of: errors }
@@ -22,7 +22,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// The figures of all samples; none where nothing is said.
-pub(super) fn summed(heard: &[Counted], are_known: bool) -> Option<Words> {
+pub(super) fn summed(heard: &[Counted<2>], are_known: bool) -> Option<Words> {
     let (words, [reference_errors, errors]) = total(heard);
     if words == 0 {
         return None;

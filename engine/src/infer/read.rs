@@ -2,8 +2,9 @@
 
 use super::Values;
 use crate::{
+    ctc,
     error::{Error, Result},
-    preprocess::{Given, Image, Processor, ctc},
+    preprocess::{Given, Image, Processor},
     published::{Config, Inputs},
 };
 use record::{Empty, Finding, Label, Place};

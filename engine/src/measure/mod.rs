@@ -2,9 +2,10 @@
 //!
 //! `passes.rs` times passes, `outputs.rs` computes what is judged, `steps.rs` the decode that is timed
 //! under forced tokens, `texts.rs` generates, `traced.rs` says where the time of a pass goes, `compare.rs` how
-//! far numbers are from what they should be, and `verdict.rs` what follows from that. `lowered.rs` makes a model smaller
-//! in the end, if that was asked for.
+//! far numbers are from what they should be, and `verdict.rs` what follows from that. `answered.rs` says how often
+//! a model is right, where labels say what is. `lowered.rs` makes a model smaller in the end, if that was asked for.
 
+mod answered;
 pub(crate) mod compare;
 mod lowered;
 mod outputs;
@@ -137,6 +138,10 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         let texts = Texts { device: &device, decoder, case: &case, request, embedder };
         generated = texts.run(&mut timing, &mut memory, &mut correctness).await?;
     }
+    if case.samples.is_some() {
+        stage.enter("answer");
+    }
+    let answered = answered::answered(&device, model.as_ref(), (&case, &files), embedder).await?;
     let trace = match request.trace {
         true => traced::passes(&device, model.as_ref(), &case.inputs).await?,
         false => Vec::new(),
@@ -173,6 +178,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
         status,
         reason,
         correctness: Some(correctness),
+        answered,
         memory: Some(memory),
         timing: Some(timing),
         plan: plan.formats(),

@@ -79,6 +79,12 @@ pub(super) async fn reference(
     Ok(recorded.fetch(device).await?.values)
 }
 
+/// The outputs of one pass, and nothing else.
+pub(super) async fn plain(device: &Device, model: &dyn Model, inputs: &Inputs) -> Result<Values> {
+    let recorded = Recorded { outputs: named(model.forward(device, inputs)?), steps: None };
+    Ok(recorded.fetch(device).await?.values)
+}
+
 type Outputs = Vec<(String, Tensor)>;
 
 /// Outputs that are yet to be fetched.

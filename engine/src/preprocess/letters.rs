@@ -38,7 +38,7 @@ impl Letters {
         }))
     }
 
-    /// The text of ids that [`super::ctc::greedy`] found, repetitions apart already.
+    /// The text of ids that [`crate::ctc::greedy`] found, repetitions apart already.
     pub(super) fn decode(&self, ids: &[u32]) -> String {
         let tokens = ids.iter().filter_map(|id| self.tokens.get(id));
         let spelled = tokens.filter(|token| !self.special.contains(token));

@@ -6,7 +6,7 @@
 //! [`crate::published::Inputs`] under the names of the class's `forward()`.
 //!
 //! - texts: `tokenizer.rs` (`tokenizer.json`), `gguf.rs` (the vocabulary that a GGUF file carries),
-//!   `letters.rs` (Wav2Vec2's `vocab.json`), and back: `ctc.rs`; `chat` writes them as a chat;
+//!   `letters.rs` (Wav2Vec2's `vocab.json`), and back; `chat` writes them as a chat;
 //! - images: `image.rs` decodes, `resize.rs` resizes as torch does, `pixels.rs` crops and normalises,
 //!   `detr.rs` pads to one size, `tiles.rs` cuts for LLaVA-NeXT and writes out `<image>`, `video.rs`
 //!   picks frames, `pictures.rs` knows which class needs which;
@@ -22,7 +22,6 @@ mod audio;
 mod chat;
 mod clap;
 mod compressed;
-pub mod ctc;
 mod detr;
 mod gguf;
 mod given;

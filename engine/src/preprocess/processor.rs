@@ -207,7 +207,7 @@ impl Processor {
     }
 
     /// The text of token ids, without special tokens and times. Ids of a CTC model are those that
-    /// [`super::ctc::greedy`] gives. What has no text is left out.
+    /// [`crate::ctc::greedy`] gives. What has no text is left out.
     pub fn decode(&self, ids: &[u32]) -> String {
         if let Some(letters) = &self.letters {
             return letters.decode(ids);

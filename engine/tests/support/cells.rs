@@ -25,6 +25,7 @@ pub fn once(class: Class, folder: &Path, precision: Precision) -> RunRequest {
         quick_ms: 0.0,
         warmup: 0,
         max_new_tokens: None,
+        lower_to: None,
         trace: false,
         tuning: None,
         tuning_ms: 0.0,

@@ -41,6 +41,10 @@ pub(super) fn line(record: &Record) -> String {
     if let Some(memory) = &outcome.memory {
         line += &format!(", {:.2} bpw", memory.bpw);
     }
+    if let Some(answered) = &outcome.answered {
+        let percent = answered.share() * 100.0;
+        line += &format!(", {percent:.1}% of {} answers right", answered.answers);
+    }
     if let Some(own) = own_reference(outcome) {
         line += &format!(", reference: {own}");
     }

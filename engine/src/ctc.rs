@@ -1,5 +1,7 @@
 //! Text from the frames of a connectionist temporal classification (Graves et al. 2006).
 
+use crate::stats::argmax;
+
 /// The most likely tokens of `logits: [T, V]`, without repetitions and without the `blank` that
 /// separates true ones.
 ///
@@ -8,7 +10,7 @@ pub fn greedy(logits: &[f32], vocabulary: usize, blank: u32) -> Vec<u32> {
     let mut tokens = Vec::new();
     let mut last = None;
     for frame in logits.chunks_exact(vocabulary) {
-        let token = crate::stats::argmax(frame) as u32;
+        let token = argmax(frame) as u32;
         if Some(token) != last && token != blank {
             tokens.push(token);
         }

@@ -5,22 +5,22 @@ const DRAWS: usize = 2000;
 
 /// What was counted in one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
+pub(crate) struct Counted<const N: usize> {
     /// Words, or answers.
-    pub(super) all: usize,
-    /// For how many of these it is so, for the reference and for the model.
-    pub(super) of: [usize; 2],
+    pub(crate) all: usize,
+    /// For how many of these it is so, for each of some models.
+    pub(crate) of: [usize; N],
 }
 
 /// The sums over all samples.
-pub(super) fn total(samples: &[Counted]) -> (usize, [usize; 2]) {
+pub(crate) fn total<const N: usize>(samples: &[Counted<N>]) -> (usize, [usize; N]) {
     let of = |which: usize| samples.iter().map(|it| it.of[which]).sum();
-    (samples.iter().map(|it| it.all).sum(), [of(0), of(1)])
+    (samples.iter().map(|it| it.all).sum(), std::array::from_fn(of))
 }
 
 /// The middle 95% of the rates of as many samples, drawn from these with repetition (the bootstrap of Bisani and Ney
-/// 2004). Draws are the same each time, and the same for both models.
-pub(super) fn interval(samples: &[Counted], of: usize) -> [f64; 2] {
+/// 2004). Draws are the same each time, and the same for all models.
+pub(crate) fn interval<const N: usize>(samples: &[Counted<N>], of: usize) -> [f64; 2] {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut drawn = || {
         // A linear congruential generator (Knuth's MMIX), of which the upper bits are taken.

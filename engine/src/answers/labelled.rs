@@ -5,39 +5,32 @@
 //! up with -100, as Hugging Face has it. What has no row for each sample, such as the texts that all pictures are held to,
 //! belongs to all of them. Pixels and sounds may be stored in bytes, as 128ths.
 
-use super::{sample::Sample, things::Thing};
+use super::{Right, Thing};
 use crate::{
     case::read_inputs,
     error::{Error, Result},
-    packing::Weights,
     published::Inputs,
+    weights::Source,
 };
-use pollster::block_on;
 
 const LABELS: &str = "labels";
 const BOXES: &str = "boxes";
 /// Inputs that are no integers.
 const NUMBERS: [&str; 3] = ["pixel_values", "input_values", "input_features"];
 
-/// What is right about a sample.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Right {
-    /// Which logit is the highest.
-    Class(usize),
-    /// What is written down.
-    Tokens(Vec<u32>),
-    /// What is seen where.
-    Things(Vec<Thing>),
+/// A sample that somebody knows the answer to.
+#[derive(Clone, Debug)]
+pub(crate) struct Labelled {
+    pub(crate) inputs: Inputs,
+    pub(crate) right: Right,
 }
 
-/// The labelled samples of a case; none where it has no such file.
-pub(super) fn labelled(weights: &Weights) -> Result<Option<Vec<Sample>>> {
-    let Some(file) = &weights.samples else { return Ok(None) };
-    let inputs = block_on(read_inputs(&weights.folder, file))?;
-    samples(inputs).map(Some)
+/// The samples in a file of a case.
+pub(crate) async fn labelled(source: &dyn Source, file: &str) -> Result<Vec<Labelled>> {
+    samples(read_inputs(source, file).await?)
 }
 
-fn samples(mut inputs: Inputs) -> Result<Vec<Sample>> {
+fn samples(mut inputs: Inputs) -> Result<Vec<Labelled>> {
     for name in NUMBERS {
         if let Some((shape, values)) = inputs.ints.remove(name) {
             let values = values.iter().map(|value| *value as f32 / 128.0).collect();
@@ -56,7 +49,7 @@ fn samples(mut inputs: Inputs) -> Result<Vec<Sample>> {
     let sample = |(row, labels): (usize, &[i64])| {
         let boxes = boxes.as_ref().map(|all| &all[4 * row * columns..4 * (row + 1) * columns]);
         let right = right(labels, boxes)?;
-        Ok(Sample { inputs: inputs.row(row, count), said: None, right: Some(right) })
+        Ok(Labelled { inputs: inputs.row(row, count), right })
     };
     labels.chunks_exact(columns).enumerate().map(sample).collect()
 }
@@ -98,7 +91,7 @@ mod tests {
         let pixels = |at: usize| made[at].inputs.floats["pixel_values"].clone();
         assert_eq!([pixels(0), pixels(1)], [(vec![1, 1], vec![0.5]), (vec![1, 1], vec![-1.0])]);
         assert_eq!(made[1].inputs.ints["input_ids"].1, [7, 8, 9]);
-        assert_eq!(made[1].right, Some(Right::Class(4)));
+        assert_eq!(made[1].right, Right::Class(4));
         assert!(!made[1].inputs.ints.contains_key(LABELS));
     }
 
@@ -106,13 +99,13 @@ mod tests {
     fn several_labels_are_tokens_or_things() {
         let labels: (&[usize], &[i64]) = (&[2, 2], &[5, -100, 4, 3]);
         let made = samples(given(labels)).unwrap();
-        assert_eq!(made[0].right, Some(Right::Tokens(vec![5])));
+        assert_eq!(made[0].right, Right::Tokens(vec![5]));
         let mut inputs = given(labels);
         let boxes = [0.5, 0.5, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0].repeat(2);
         inputs.floats.insert(BOXES.to_owned(), (vec![2, 2, 4], boxes.clone()));
         let made = samples(inputs).unwrap();
         let thing = Thing { edges: [0.25, 0.0, 0.75, 1.0], label: 5 };
-        assert_eq!(made[0].right, Some(Right::Things(vec![thing])));
+        assert_eq!(made[0].right, Right::Things(vec![thing]));
         let mut inputs = given(labels);
         inputs.floats.insert(BOXES.to_owned(), (vec![4, 4], boxes));
         assert!(samples(inputs).unwrap_err().to_string().contains("boxes [4, 4]"));
