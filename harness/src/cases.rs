@@ -42,6 +42,8 @@ pub struct Case {
     pub files: Vec<CaseFile>,
     /// Whether its weights are seeded numbers.
     pub synthetic_weights: bool,
+    /// Whether nobody has trained the model.
+    pub untrained: bool,
     /// The arguments that select this case on the command line.
     pub selector: Vec<String>,
 }
@@ -114,6 +116,7 @@ impl Case {
             folder,
             files,
             synthetic_weights: case.weights.is_some(),
+            untrained: case.untrained,
             selector,
         })
     }

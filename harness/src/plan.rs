@@ -73,6 +73,7 @@ mod tests {
             folder: "unused".into(),
             files: vec![],
             synthetic_weights: false,
+            untrained: false,
             selector: vec!["--models".into(), name.into()],
         };
         Config {

@@ -65,6 +65,7 @@ pub(crate) fn outline(model: &Located, selector: Vec<String>) -> Result<Case> {
         folder: model.folder.clone(),
         files: model.published().cloned().collect(),
         synthetic_weights: false,
+        untrained: false,
         selector,
     })
 }
@@ -193,6 +194,7 @@ impl Draft {
             expected: Some(EXPECTED.to_owned()),
             reference: Some(reference),
             weights: None,
+            untrained: false,
             samples: None,
         };
         fs::write(folder.join("case.json"), format!("{:#}\n", json!(manifest)))

@@ -48,6 +48,7 @@ pub fn record(run_id: &str, status: Status) -> Record {
         expectation: None,
         shard: None,
         synthetic_weights: false,
+        untrained: false,
         repro: "cargo harness run".into(),
     }
 }

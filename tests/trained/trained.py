@@ -95,6 +95,7 @@ def case(path, model, inputs, samples, right, new_tokens=0):
     kept = {name: small(name, tensor).contiguous() for name, tensor in samples.items()}
     save_file(kept, folder / "samples.safetensors")
     manifest = json.loads((folder / "case.json").read_text()) | {"samples": "samples.safetensors"}
+    manifest.pop("untrained", None)
     (folder / "case.json").write_text(json.dumps(manifest, indent=2) + "\n")
     size = sum(f.stat().st_size for f in folder.iterdir())
     assert size < LIMIT_BYTES, f"{path} takes {size} bytes; keep it below {LIMIT_BYTES}"

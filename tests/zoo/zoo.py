@@ -156,6 +156,7 @@ def write(
         "class": folder.parent.name,
         "inputs": "inputs.safetensors",
         "expected": "expected.safetensors",
+        "untrained": True,
     }
     (folder / "case.json").write_text(json.dumps(case, indent=2) + "\n")
     return True

@@ -44,6 +44,9 @@ pub struct CaseManifest {
     /// Weights that no file holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<SeededWeights>,
+    /// Whether nobody has trained the model: it shows that kernels are right, and nothing about what bits cost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrained: bool,
     /// The file with samples that the model was not trained on, and the right answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<String>,

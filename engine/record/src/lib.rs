@@ -97,6 +97,9 @@ pub struct Record {
     /// tell of speed, memory and kernels, and of nothing that the model has learnt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub synthetic_weights: bool,
+    /// Whether the model has weights of its own that nobody has trained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrained: bool,
     /// The command that repeats this cell.
     pub repro: String,
     /// What a file of known failures says about this cell, where one was given and has an entry.

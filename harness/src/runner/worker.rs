@@ -89,14 +89,13 @@ impl Runner<'_> {
                 sleep(retry::delay(earlier.len() as u32)).await;
                 continue;
             }
+            let case = self.config.case(&cell);
             return Record {
                 schema_version: SCHEMA_VERSION,
                 run_id: self.run_id.to_owned(),
                 started_at,
-                synthetic_weights: self
-                    .config
-                    .case(&cell)
-                    .is_some_and(|case| case.synthetic_weights),
+                synthetic_weights: case.is_some_and(|case| case.synthetic_weights),
+                untrained: case.is_some_and(|case| case.untrained),
                 repro: self.config.repro(&cell),
                 cell,
                 environment: self.environments().share(environment),

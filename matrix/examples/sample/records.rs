@@ -92,6 +92,7 @@ pub fn record(class: Class, case: &str, bits: Bits, place: Place, number: usize)
         earlier: vec![],
         shard: None,
         synthetic_weights: false,
+        untrained: false,
         duration_ms: 0.0,
         expectation: None,
         repro: format!(

@@ -2,6 +2,7 @@
 
 use super::chip::{Chip, Labels};
 use super::column::ColumnHead;
+use super::ladder::Ladder;
 use super::platform::Platform;
 use super::sheet::Sheet;
 use super::status::Summary;
@@ -18,6 +19,9 @@ use serde::Serialize;
 pub struct Compatibility<'a> {
     /// What was run.
     pub sheet: Sheet,
+    /// The fewest bits that hold, of each class in each column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<Ladder>,
     /// Cells by status.
     pub summary: Summary,
     /// Heads, left to right.
@@ -72,6 +76,7 @@ impl Compatibility<'_> {
         });
         Ok(Compatibility {
             sheet: Sheet::of(records),
+            ladder: Ladder::of(grid),
             summary: Summary::of(grid),
             platforms: platforms.collect(),
             columns,
