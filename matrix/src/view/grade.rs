@@ -38,7 +38,9 @@ impl Grade {
         }
     }
 
-    fn of(value: f64, [holds, drifts]: [f64; 2]) -> Grade {
+    fn of(value: f64, bounds: [f64; 2]) -> Grade {
+        // A share that is a point below another is so by a little more in floats.
+        let [holds, drifts] = bounds.map(|bound| bound + 1e-9);
         match value {
             _ if value <= holds => Grade::Holds,
             _ if value <= drifts => Grade::Drifts,

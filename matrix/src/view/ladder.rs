@@ -5,6 +5,7 @@
 //! both over all cases counts. What holds is the smallest width with a verdict of `pass` and a grade of `holds`; where
 //! nothing has learnt anything there is none, and nothing is recommended.
 
+use super::chip::Labels;
 use super::column::ColumnHead;
 use super::compatibility::purpose;
 use super::grade::{Grade, Graded, MEASURES, grade};
@@ -44,6 +45,8 @@ pub struct LadderRow {
 /// A class in one column.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Steps {
+    /// The column in a few words.
+    pub column: String,
     /// From wide to narrow.
     pub rungs: Vec<Rung>,
     /// The fewest bits that hold.
@@ -53,8 +56,11 @@ pub struct Steps {
 /// A width.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rung {
-    /// Its bits.
+    /// Its bits, and what sets it apart where the report holds several of these bits.
     pub label: String,
+    /// Its bits alone.
+    #[serde(skip)]
+    pub bits: Bits,
     /// Line of the record that gives it its signals, from 0.
     pub record: usize,
     /// Name of the verdict.
@@ -92,29 +98,33 @@ struct Width<'a> {
 impl Ladder {
     /// Of all records that a grid shows; none where no cell has a fixed width.
     pub fn of(grid: &Grid) -> Option<Ladder> {
+        let (columns, labels) = (ColumnHead::all(grid), Labels::of(grid));
         let classes = grid.rows.chunk_by(|a, b| a.class == b.class);
-        let rows: Vec<LadderRow> = classes.map(|rows| ladder_row(grid, rows)).collect();
+        let rows: Vec<LadderRow> =
+            classes.map(|rows| ladder_row(grid, rows, (&columns, &labels))).collect();
         let has_rungs = rows.iter().flat_map(|row| &row.boxes).any(|steps| !steps.rungs.is_empty());
         has_rungs.then(|| Ladder {
             sentence: sentence(grid, &rows),
-            columns: ColumnHead::all(grid),
+            columns,
             rows,
             bounds: MEASURES.iter().map(|measure| [measure.name, measure.text]).collect(),
         })
     }
 }
 
-fn ladder_row(grid: &Grid, rows: &[Row]) -> LadderRow {
+fn ladder_row(grid: &Grid, rows: &[Row], (heads, labels): (&[ColumnHead], &Labels)) -> LadderRow {
     let mut graded_by = BTreeSet::new();
-    let boxes = (0..grid.columns.len())
-        .map(|column| {
+    let boxes = heads
+        .iter()
+        .enumerate()
+        .map(|(column, head)| {
             let widths = widths(grid, rows, column);
             for (_, record, graded) in widths.iter().flat_map(|width| &width.cells) {
                 if graded.is_some() {
                     graded_by.insert(record.cell.case.clone());
                 }
             }
-            steps(&widths)
+            Steps { column: format!("{} {}", head.browser, head.backend), ..steps(&widths, labels) }
         })
         .collect();
     LadderRow {
@@ -192,7 +202,7 @@ impl Width<'_> {
     }
 }
 
-fn steps(widths: &[Width]) -> Steps {
+fn steps(widths: &[Width], labels: &Labels) -> Steps {
     let best = widths.iter().rposition(Width::holds);
     let rungs = widths.iter().enumerate().map(|(at, width)| {
         let (line, record, graded) = width.decisive();
@@ -221,7 +231,8 @@ fn steps(widths: &[Width]) -> Steps {
             None => {}
         }
         Rung {
-            label: format!("{}{}", width.precision.bits, width.precision.details()),
+            label: labels.label(width.precision),
+            bits: width.precision.bits,
             record: *line,
             status: verdict.name(),
             mark: status::mark(verdict),
@@ -247,7 +258,7 @@ fn steps(widths: &[Width]) -> Steps {
             of_fp16: of_fp16.map(|share| format!("{share:.2}× fp16")).unwrap_or_default(),
         }
     });
-    Steps { rungs, best }
+    Steps { rungs, best, ..Steps::default() }
 }
 
 /// How many cells are right, and for how many classes each width holds in every column that has it.
@@ -264,36 +275,23 @@ fn sentence(grid: &Grid, rows: &[LadderRow]) -> String {
         return text
             + " None of these models has learnt anything, so nothing is said of how many bits hold.";
     }
-    let holds = |row: &&&LadderRow, bits: u8| {
-        let of_width = |rung: &&Rung| {
-            rung.label == bits.to_string() || rung.label.starts_with(&format!("{bits} "))
-        };
-        let found: Vec<bool> = row
-            .boxes
-            .iter()
-            .filter(|steps| {
-                steps.rungs.iter().any(|rung| of_width(&rung) && !rung.grade.is_empty())
-            })
-            .map(|steps| {
-                steps.rungs.iter().any(|rung| {
-                    of_width(&rung)
-                        && rung.grade == "holds"
-                        && matches!(rung.status, "pass" | "flaky")
-                })
-            })
-            .collect();
-        !found.is_empty() && found.iter().all(|holds| *holds)
+    // In every column that tells of the width, and by any scheme of it.
+    let holds = |row: &LadderRow, bits: Bits| {
+        let told = row.boxes.iter().filter_map(|steps| {
+            let rungs = || steps.rungs.iter().filter(|rung| rung.bits == bits);
+            let is_right = |rung: &Rung| matches!(rung.status, "pass" | "flaky");
+            let is_told = rungs().any(|rung| !rung.grade.is_empty());
+            is_told.then(|| rungs().any(|rung| rung.grade == Grade::Holds.name() && is_right(rung)))
+        });
+        let told: Vec<bool> = told.collect();
+        !told.is_empty() && told.iter().all(|holds| *holds)
     };
-    let counts: Vec<String> = [8u8, 4, 3, 2]
+    let rungs = || graded.iter().flat_map(|row| &row.boxes).flat_map(|steps| &steps.rungs);
+    let counts: Vec<String> = [8, 4, 3, 2]
         .into_iter()
-        .filter(|bits| {
-            let rungs = graded.iter().flat_map(|row| &row.boxes).flat_map(|steps| &steps.rungs);
-            rungs
-                .clone()
-                .any(|rung| rung.label.split(' ').next() == Some(bits.to_string().as_str()))
-        })
+        .filter(|bits| rungs().any(|rung| rung.bits == Bits::Fixed(*bits)))
         .map(|bits| {
-            let count = graded.iter().filter(|row| holds(row, bits)).count();
+            let count = graded.iter().filter(|row| holds(row, Bits::Fixed(bits))).count();
             format!("{bits} bits for {count}")
         })
         .collect();
