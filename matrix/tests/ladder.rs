@@ -53,14 +53,18 @@ fn the_smallest_width_that_is_right_and_holds_is_the_best() {
     let best = row.boxes[0].best.as_ref().unwrap();
     assert_eq!(best.precision, "4-bit symmetric");
     assert!(best.time.ends_with(" ms") && best.of_fp16.ends_with("× fp16"), "{best:?}");
-    assert!(found.sentence.contains("8 bits for 1, 4 bits for 1, 3 bits for 0, 2 bits for 0"));
+    assert!(
+        found
+            .sentence
+            .contains("8 bits hold for 1, 4 bits for 1, 3 bits for none, 2 bits for none")
+    );
 
     // A width whose kernels are wrong does not hold, whatever it has lost.
     let four = |record: &&mut Record| record.cell.precision.bits == Bits::Fixed(4);
     records.iter_mut().filter(four).for_each(|record| record.outcome.status = Status::Fail);
     let found = ladder(&records);
     assert_eq!(found.rows[0].boxes[0].best.as_ref().unwrap().precision, "8-bit symmetric");
-    assert!(found.sentence.contains("4 bits for 0"), "{}", found.sentence);
+    assert!(found.sentence.contains("4 bits for none"), "{}", found.sentence);
 }
 
 #[test]
@@ -70,7 +74,7 @@ fn one_browser_in_which_a_width_does_not_hold_speaks_against_it() {
     records[at.unwrap()].outcome.correctness =
         Some(Correctness { kl: Some(2.0), ..Correctness::default() });
     let found = ladder(&records);
-    assert!(found.sentence.contains("8 bits for 1, 4 bits for 0"), "{}", found.sentence);
+    assert!(found.sentence.contains("8 bits hold for 1, 4 bits for none"), "{}", found.sentence);
     assert_eq!(found.rows[0].boxes[0].best.as_ref().unwrap().precision, "4-bit symmetric");
 }
 
@@ -171,4 +175,8 @@ fn answers_are_held_to_the_widest_width() {
         ["holds", "holds", "holds", "holds", "drifts", "lost"]
     );
     assert!(found.rows[0].boxes[0].rungs[5].tip.contains("20.0% of 100 answers right"));
+    // Without a wide one, the divergence is what is left to tell by.
+    records.retain(|record| matches!(record.cell.precision.bits, Bits::Fixed(3 | 2)));
+    let found = ladder(&records);
+    assert!(found.rows[0].boxes[0].rungs[1].tip.contains("divergence"));
 }

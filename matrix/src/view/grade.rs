@@ -65,7 +65,7 @@ pub const MEASURES: [Measure; 4] = [
     Measure {
         name: "right answers",
         bounds: [0.01, 0.05],
-        text: "at most 1 point below the widest width, and at most 5",
+        text: "at most 1 point fewer than at 32 or 16 bits, and at most 5",
     },
     Measure {
         name: "divergence",
@@ -94,7 +94,7 @@ pub struct Graded {
 }
 
 /// The grade of a record, if anything tells it: a model that has learnt nothing has nothing to lose, and what did not
-/// run has lost nothing. `widest` is the share of right answers at the widest width.
+/// run has lost nothing. `widest` is the share of right answers at 32 or 16 bits, if that is known.
 pub fn grade(record: &Record, widest: Option<f64>) -> Option<Graded> {
     let ran = matches!(record.outcome.status, Status::Pass | Status::Flaky | Status::Fail);
     if record.synthetic_weights || record.untrained || record.outcome.synthetic_inputs || !ran {

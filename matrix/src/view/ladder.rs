@@ -140,8 +140,9 @@ fn widths<'a>(grid: &'a Grid, rows: &'a [Row], column: usize) -> Vec<Width<'a>> 
     let mut widths: Vec<Width> = Vec::new();
     for row in rows {
         let entries = &row.boxes[column];
-        // A row is from wide to narrow.
-        let widest = entries.iter().find_map(|entry| {
+        // A row is from wide to narrow. Few bits are no measure of fewer.
+        let is_wide = |entry: &&Entry| matches!(entry.precision.bits, Bits::Fixed(32 | 16));
+        let widest = entries.iter().filter(is_wide).find_map(|entry| {
             grid.records[entry.latest()].outcome.answered.map(|answered| answered.share())
         });
         let fixed = |entry: &&Entry| matches!(entry.precision.bits, Bits::Fixed(_));
@@ -280,7 +281,8 @@ fn sentence(grid: &Grid, rows: &[LadderRow]) -> String {
         let told = row.boxes.iter().filter_map(|steps| {
             let rungs = || steps.rungs.iter().filter(|rung| rung.bits == bits);
             let is_right = |rung: &Rung| matches!(rung.status, "pass" | "flaky");
-            let is_told = rungs().any(|rung| !rung.grade.is_empty());
+            let ran = |rung: &Rung| is_right(rung) || rung.status == "fail";
+            let is_told = rungs().any(|rung| !rung.grade.is_empty() && ran(rung));
             is_told.then(|| rungs().any(|rung| rung.grade == Grade::Holds.name() && is_right(rung)))
         });
         let told: Vec<bool> = told.collect();
@@ -292,17 +294,23 @@ fn sentence(grid: &Grid, rows: &[LadderRow]) -> String {
         .filter(|bits| rungs().any(|rung| rung.bits == Bits::Fixed(*bits)))
         .map(|bits| {
             let count = graded.iter().filter(|row| holds(row, Bits::Fixed(bits))).count();
-            format!("{bits} bits for {count}")
+            match count {
+                0 => format!("{bits} bits for none"),
+                _ => format!("{bits} bits for {count}"),
+            }
         })
         .collect();
-    if !counts.is_empty() {
+    if let Some((first, rest)) = counts.split_first() {
         let classes = match graded.len() {
-            1 => "class".to_owned(),
+            1 => "the one class".to_owned(),
             many => format!("{many} classes"),
         };
+        let first = first.replacen(" bits ", " bits hold ", 1);
+        let all: Vec<&str> =
+            std::iter::once(first.as_str()).chain(rest.iter().map(String::as_str)).collect();
         text += &format!(
-            " Of the {classes} with models that have learnt something, these hold: {}.",
-            counts.join(", ")
+            " Of {classes} with models that have learnt something, {}, in every browser that was asked.",
+            all.join(", ")
         );
     }
     text
