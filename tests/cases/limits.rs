@@ -33,7 +33,7 @@ fn taken(record: &Record) -> u64 {
 #[test]
 fn weights_and_cache_fit_or_are_refused_with_the_size_that_would_do() {
     let whole = run(&["--bits", "adaptive", "4"]);
-    let limit = MemoryLimit { bytes: taken(&whole[0]) * 3 / 4 };
+    let limit = MemoryLimit { bytes: taken(&whole[1]) * 9 / 10 };
     let limited = run(&["--bits", "adaptive", "4", "--memory-limit", &limit.to_string()]);
     assert_eq!(limited.len(), 4);
     for (record, whole) in limited.iter().zip(&whole) {
@@ -57,7 +57,7 @@ fn weights_and_cache_fit_or_are_refused_with_the_size_that_would_do() {
 #[test]
 fn a_model_that_is_there_is_lowered_without_a_request() {
     let whole = run(&["--bits", "8"]);
-    let limit = MemoryLimit { bytes: taken(&whole[0]) / 2 };
+    let limit = MemoryLimit { bytes: taken(&whole[0]) * 3 / 4 };
     for record in run(&["--bits", "8", "--lower-to", &limit.to_string()]) {
         let before = memory(&record);
         let lowered = record.outcome.lowered.as_ref().expect("it was lowered");

@@ -7,18 +7,48 @@ use crate::{
     device::{Caches, Device},
     embedder::Embedder,
     error::{Error, Result},
-    load::Held,
-    models,
+    load::{Held, LoadPlan, PrecisionPlan},
+    models::{self, Model},
     published::{Inputs, Published},
 };
 use record::{Correctness, KvFormat, Lowered, MemoryLimit, RunRequest, Tolerances};
 
-/// What is lowered, and by what it is judged.
+/// What a model is to be lowered to.
+pub(super) struct Lowering {
+    limit: MemoryLimit,
+    formats: PrecisionPlan,
+    /// How many matrices change.
+    matrices: u64,
+}
+
+/// By what a model is judged that was lowered.
 pub(super) struct Subject<'a> {
     pub(super) request: &'a RunRequest,
     pub(super) case: &'a Case,
     pub(super) judged: &'a Inputs,
     pub(super) embedder: &'a dyn Embedder,
+}
+
+impl Lowering {
+    /// What the request asks for, if it asks; said before anything is measured, as it may be more than can be done.
+    pub(super) fn of(
+        plan: &LoadPlan,
+        model: &dyn Model,
+        case: &Case,
+        request: &RunRequest,
+    ) -> Result<Option<Lowering>> {
+        let Some(limit) = request.lower_to else { return Ok(None) };
+        let cache = model.decoder().map_or(Ok(0), |it| texts::cache_bytes(it, case, request))?;
+        let room = limit.bytes.saturating_sub(cache);
+        let formats = plan.smaller(room, &request.cell.precision).map_err(|least| {
+            let least = MemoryLimit { bytes: least + cache };
+            Error::unsupported(format!("--lower-to {limit}: {least} is the least that would do"))
+        })?;
+        let before = plan.precision_plan().formats;
+        let changed = formats.formats.iter().filter(|(name, format)| before[*name] != **format);
+        let matrices = changed.count() as u64;
+        Ok(Some(Lowering { limit, formats, matrices }))
+    }
 }
 
 impl Subject<'_> {
@@ -27,28 +57,17 @@ impl Subject<'_> {
         &self,
         device: &Device,
         held: Held,
-        limit: MemoryLimit,
+        Lowering { limit, formats, matrices }: Lowering,
     ) -> Result<(Lowered, Option<String>)> {
         let Subject { request, case, judged, embedder } = *self;
         let Published { class, config, checkpoint, .. } = &case.published;
         let precision = &request.cell.precision;
         let (start, fetched) = (embedder.now(), embedder.fetched_bytes());
         let declared = models::declare(*class, config, checkpoint, precision)?;
-        let cache = declared.model().decoder();
-        let cache = cache.map_or(Ok(0), |decoder| texts::cache_bytes(decoder, case, request))?;
-        let room = limit.bytes.saturating_sub(cache);
-        let formats = held.plan().smaller(room, precision).map_err(|least| {
-            let least = MemoryLimit { bytes: least + cache };
-            Error::unsupported(format!("--lower-to {limit}: {least} is the least that would do"))
-        })?;
-        let before = held.plan().precision_plan();
         let loaded = declared.lower(held, &formats, device).await?;
         let ms = embedder.now() - start;
         let fetched_bytes = embedder.fetched_bytes().zip(fetched).map(|(now, then)| now - then);
         let (model, plan, held) = loaded.split();
-        let changed =
-            formats.formats.iter().filter(|(name, format)| before.formats[*name] != **format);
-        let matrices = changed.count() as u64;
 
         let keeping = device.with_caches(match precision.kv {
             KvFormat::F32 => Caches::default(),

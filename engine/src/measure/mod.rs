@@ -31,6 +31,7 @@ use crate::{
     threads, tune,
     weights::Metered,
 };
+use lowered::Lowering;
 use outputs::MAX_LOGITS;
 use record::{
     Correctness, Event, KvFormat, Load, Outcome, Precision, RunRequest, Status, Timing, Tolerances,
@@ -92,6 +93,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     let declared = open::declare(&case.published, &weights, precision, cache, embedder).await?;
     let loaded = open::load(declared, &weights, &device, embedder).await?;
     let (model, plan, held) = loaded.split();
+    let lowering = Lowering::of(&plan, model.as_ref(), &case, request)?;
     let load_ms = embedder.now() - start;
     let upload_ms = self::spent(&device).upload_ms - spent.upload_ms;
     let mut phases = Load {
@@ -155,7 +157,7 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     }
 
     stage.enter("compare");
-    let stays = request.lower_to.is_some();
+    let stays = lowering.is_some();
     let (reference, held) =
         reference(model, held, &case.published, &judged, (&device, precision), given, stays)
             .await?;
@@ -163,11 +165,11 @@ async fn measure(request: &RunRequest, stage: &Stage<'_>) -> Result<Outcome> {
     memory.wasm_heap_bytes = embedder.heap_bytes();
     let tolerances = Tolerances::of(precision);
     let mut doubts: Vec<String> = misled.into_iter().chain(unequal).collect();
-    let lowered = match (request.lower_to, held) {
-        (Some(limit), Some(held)) => {
+    let lowered = match (lowering, held) {
+        (Some(lowering), Some(held)) => {
             stage.enter("lower");
             let subject = lowered::Subject { request, case: &case, judged: &judged, embedder };
-            let (lowered, doubt) = subject.lower(&device, held, limit).await?;
+            let (lowered, doubt) = subject.lower(&device, held, lowering).await?;
             doubts.extend(doubt);
             Some(lowered)
         }

@@ -15,7 +15,7 @@ use crate::{
 };
 use record::{
     Answer, Axes, Axis, Backend, Bits, Browser, CaseFile, Cell, Chat, Class, Generation,
-    InferRequest, Precision, Question, Request,
+    InferRequest, MemoryLimit, Precision, Question, Request,
 };
 use std::{
     rc::Rc,
@@ -194,6 +194,22 @@ impl Model for Breaks {
     fn decoder(&self) -> Option<&dyn Decoder> {
         None
     }
+}
+
+#[test]
+fn what_cannot_be_lowered_is_said_before_anything_is_measured() {
+    let small = MemoryLimit { bytes: 1000 };
+    let asked = RunRequest { lower_to: Some(small), ..request(Class::Llama, LLAMA) };
+    let outcome = pollster::block_on(run(&asked, &Page(1 << 32)));
+    assert_eq!((outcome.status, outcome.stage.as_deref()), (Status::Unsupported, Some("load")));
+    let message = outcome.message.unwrap();
+    let (_, said) = message.split_once("--lower-to 0.001MB: ").expect("what was asked for");
+    let least: MemoryLimit = said.split(' ').next().unwrap().parse().unwrap();
+    let asked = RunRequest { lower_to: Some(least), ..asked };
+    let outcome = pollster::block_on(run(&asked, &Page(1 << 32)));
+    assert_eq!(outcome.status, Status::Pass, "{:?}", outcome.reason);
+    let (lowered, memory) = (outcome.lowered.unwrap(), outcome.memory.unwrap());
+    assert!(lowered.weights_bytes + memory.kv_bytes <= least.bytes, "{lowered:?}");
 }
 
 #[test]
