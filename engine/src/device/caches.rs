@@ -56,26 +56,41 @@ impl Caches {
         }
     }
 
-    /// Those that were kept.
-    pub(crate) async fn fetch(&self, device: &Device) -> Result<Kept> {
-        let Caches::Kept(all) = self else { return Ok(Kept::default()) };
-        let all = all.borrow().clone();
-        let mut kept = Vec::new();
-        for layers in &all {
-            let mut fetched = Vec::new();
-            for [keys, values] in layers.iter() {
-                fetched.push([words(device, keys).await?, words(device, values).await?]);
-            }
-            kept.push(fetched);
-        }
-        Ok(Kept(kept))
+    /// The rows of those that were kept on a GPU, of each layer keys before values.
+    pub(crate) fn tensors(&self) -> Vec<Tensor> {
+        let Caches::Kept(all) = self else { return Vec::new() };
+        let all = all.borrow();
+        let stores = all.iter().flat_map(|layers| layers.iter().flatten());
+        let on_gpu = |store: &Store| match store {
+            Store::Gpu(tensor) => Some(tensor.clone()),
+            Store::Cpu(_) => None,
+        };
+        stores.filter_map(on_gpu).collect()
     }
-}
 
-async fn words(device: &Device, store: &Store) -> Result<Vec<u32>> {
-    match store {
-        Store::Cpu(words) => Ok(words.borrow().clone()),
-        Store::Gpu(tensor) => device.read_u32(tensor).await,
+    /// Those that were kept, with the words of [`Caches::tensors`] in that order.
+    pub(crate) fn with_words(&self, words: impl IntoIterator<Item = Vec<u32>>) -> Kept {
+        let Caches::Kept(all) = self else { return Kept::default() };
+        let mut words = words.into_iter();
+        let mut fetched = |store: &Store| match store {
+            Store::Cpu(words) => words.borrow().clone(),
+            Store::Gpu(_) => words.next().expect("the words of each tensor"),
+        };
+        let all = all.borrow();
+        let layers = |layers: &Rc<Layers>| {
+            layers.iter().map(|pair| pair.each_ref().map(&mut fetched)).collect()
+        };
+        Kept(all.iter().map(layers).collect())
+    }
+
+    /// Those that were kept, fetched from where they are.
+    pub(crate) async fn fetch(&self, device: &Device) -> Result<Kept> {
+        let tensors = self.tensors();
+        let words = match device {
+            Device::Gpu(gpu) => gpu.read(&tensors.iter().collect::<Vec<_>>()).await?,
+            Device::Cpu(_) => Vec::new(),
+        };
+        Ok(self.with_words(words))
     }
 }
 

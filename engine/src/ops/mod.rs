@@ -88,6 +88,8 @@ pub struct Check {
     pub run: Box<Run>,
     /// Whether the outputs are indices, which must be equal.
     pub indices: bool,
+    /// Whether it stores codes in a cache, of which the reference takes those that may be its own.
+    pub stores: bool,
     /// What the reference gave.
     expected: OnceCell<Vec<Tensor>>,
 }
@@ -97,7 +99,13 @@ impl Check {
         op: impl Into<String>,
         run: impl Fn(&Device) -> Vec<Tensor> + 'static,
     ) -> Check {
-        Check { op: op.into(), run: Box::new(run), indices: false, expected: OnceCell::new() }
+        let (op, run, expected) = (op.into(), Box::new(run), OnceCell::new());
+        Check { op, run, indices: false, stores: false, expected }
+    }
+
+    /// The same, which stores codes in a cache or not.
+    pub(crate) fn storing(self, stores: bool) -> Check {
+        Check { stores, ..self }
     }
 
     fn indices(op: impl Into<String>, run: impl Fn(&Device) -> Vec<Tensor> + 'static) -> Check {

@@ -325,6 +325,7 @@ fn ring_check(format: KvFormat, width: usize, room: usize) -> Check {
         });
         passes.into()
     })
+    .storing(format != KvFormat::F32)
 }
 
 /// Longer prompts are stored without a pass over them, which on a software adapter takes seconds; one of so
@@ -341,17 +342,17 @@ fn check(format: KvFormat, width: usize, prompt: usize, window: Option<usize>) -
         let angles =
             Angles::new(device, capacity, width, 10_000.0, crate::ops::RopeScaling::Default);
         let how = Attention { kv_heads, causal: true, window, ..Attention::new(heads, width) };
-        let pass = |seed, tokens| {
+        let pass = |layer, seed, tokens| {
             let x = device.upload(&[2, tokens, all], normal(seed, 2 * tokens * all));
-            let y = self_attention(device, &x, &angles, (&cache, 1), how);
+            let y = self_attention(device, &x, &angles, (&cache, layer), how);
             cache.advance(device, tokens);
             y
         };
-        // The first step of all has nothing behind it.
-        let first = pass(4, 1);
+        // The first step of all has nothing behind it; what it stores is not to be stored over.
+        let first = pass(0, 4, 1);
         cache.step().set(device, 0, 0);
         if prompt <= ATTENDED {
-            pass(1, prompt);
+            pass(1, 1, prompt);
         } else {
             let [k, v] = [1, 5].map(|seed| {
                 let count = 2 * prompt * kv_heads * width;
@@ -360,6 +361,7 @@ fn check(format: KvFormat, width: usize, prompt: usize, window: Option<usize>) -
             kv_append(device, &cache, 1, &k, &v);
             cache.advance(device, prompt);
         }
-        vec![first, pass(2, 1), pass(3, 1)]
+        vec![first, pass(1, 2, 1), pass(1, 3, 1)]
     })
+    .storing(format != KvFormat::F32)
 }
