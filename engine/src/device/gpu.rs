@@ -299,11 +299,12 @@ impl Gpu {
         Some(self.begin_copy(encoder, &buffers))
     }
 
-    /// Fetches the words of a buffer that is no tensor.
-    pub async fn read_buffer(&self, buffer: &Buffer) -> Result<Vec<u32>> {
+    /// Fetches the words of buffers that are no tensors.
+    pub async fn read_buffers(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u32>>> {
         let encoder = self.run_pending().await?;
-        let whole = (buffer.raw().clone(), buffer.capacity());
-        Ok(self.copy_out(encoder, &[whole]).await?.remove(0))
+        let whole = |buffer: &&Buffer| (buffer.raw().clone(), buffer.capacity());
+        let buffers: Vec<_> = buffers.iter().map(whole).collect();
+        self.copy_out(encoder, &buffers).await
     }
 
     /// Fails when the GPU has refused anything since the last check.

@@ -146,15 +146,11 @@ impl Target {
             Target::Numbers(slot) => return Ok(vec![bytemuck::cast_slice(slot).to_vec()]),
         };
         let codes = shards.iter().map(|shard| &shard.codes);
-        let parts: Vec<&Words> = codes.chain(shards.iter().map(|shard| &shard.scales)).collect();
-        let mut words = Vec::new();
-        for part in parts {
-            words.push(match (part, device) {
-                (Words::Cpu(words), _) => words.clone(),
-                (Words::Gpu(buffer), Device::Gpu(gpu)) => gpu.read_buffer(buffer).await?,
-                (Words::Gpu(_), Device::Cpu(_)) => unreachable!("the device made the words"),
-            });
+        let parts = codes.chain(shards.iter().map(|shard| &shard.scales));
+        match device {
+            Device::Cpu(_) => Ok(parts.map(|words| words.cpu().to_vec()).collect()),
+            // At once, as each read is a wait.
+            Device::Gpu(gpu) => gpu.read_buffers(&parts.map(Words::gpu).collect::<Vec<_>>()).await,
         }
-        Ok(words)
     }
 }
