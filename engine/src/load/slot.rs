@@ -147,10 +147,19 @@ impl Target {
         };
         let codes = shards.iter().map(|shard| &shard.codes);
         let parts = codes.chain(shards.iter().map(|shard| &shard.scales));
-        match device {
-            Device::Cpu(_) => Ok(parts.map(|words| words.cpu().to_vec()).collect()),
-            // At once, as each read is a wait.
-            Device::Gpu(gpu) => gpu.read_buffers(&parts.map(Words::gpu).collect::<Vec<_>>()).await,
+        // What a GPU has is read at once, as each read is a wait; what has no scales has no buffer for them.
+        let mut fetched = match device {
+            Device::Gpu(gpu) => {
+                let buffers: Vec<_> = parts.clone().filter_map(Words::on_gpu).collect();
+                gpu.read_buffers(&buffers).await?
+            }
+            Device::Cpu(_) => Vec::new(),
         }
+        .into_iter();
+        let words = |words: &Words| match words {
+            Words::Cpu(words) => words.clone(),
+            Words::Gpu(_) => fetched.next().expect("the device made the words"),
+        };
+        Ok(parts.map(words).collect())
     }
 }

@@ -89,6 +89,14 @@ impl Words {
         }
     }
 
+    /// Its buffer, if it has one.
+    pub(crate) fn on_gpu(&self) -> Option<&Buffer> {
+        match self {
+            Words::Gpu(buffer) => Some(buffer),
+            Words::Cpu(_) => None,
+        }
+    }
+
     pub(crate) fn gpu(&self) -> &Buffer {
         match self {
             Words::Gpu(buffer) => buffer,
