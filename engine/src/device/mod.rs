@@ -30,7 +30,7 @@ mod watch;
 
 pub use adapter::InPage;
 pub use bind::Bind;
-pub(crate) use caches::{Caches, Layers, Store};
+pub(crate) use caches::{Caches, Kept, Layers, Store};
 pub use command_list::{CommandList, TimedDispatch};
 pub use gpu::{Gpu, Makers};
 pub use kernel::{Capabilities, Geometry, Kernel, Terms, Tunable};
