@@ -216,7 +216,7 @@ fn a_page_that_no_node_reaches_says_what_to_do(grid: &Grid) {
 fn a_grid_that_cannot_be_used_says_what_to_do() {
     let faults = Faults::with(&["answers"]);
     let nowhere = format!("http://127.0.0.1:{}", free_port());
-    let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let taken = listener.local_addr().unwrap().port().to_string();
     for (options, said) in [
         (&["run", "--grid", &nowhere][..], "is its address right, and has it started?"),
