@@ -130,12 +130,17 @@ impl Weights {
     pub(crate) fn declare(&self, precision: &Precision) -> Result<Declared<Box<dyn Model>>> {
         let Published { class, config, checkpoint, .. } = &self.published;
         let by = |precision| models::declare(*class, config, checkpoint, precision);
-        match &self.formats {
+        let declared = match &self.formats {
             Some(formats) if precision.mix() == Some(formats.mix()) => {
                 by(&Precision { plan: None, ..precision.clone() })?
-                    .mixed(formats, precision.quantizer)
+                    .mixed(formats, precision.quantizer)?
             }
-            _ => by(precision),
+            _ => by(precision)?,
+        };
+        // Nobody writes here, so there is no cache.
+        match precision.limit {
+            Some(limit) => declared.within(limit, 0, precision),
+            None => Ok(declared),
         }
     }
 }
