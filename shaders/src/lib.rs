@@ -99,6 +99,7 @@ sources![
     "softmax",
     "turns",
     "weights",
+    "windows",
 ];
 
 /// The names of all files, without their ending.

@@ -84,21 +84,59 @@ fn affine_first(w: Part, group: u32) -> vec2<f32> {
 }
 #endif
 
-// The codes of a chunk's halves, four a word.
+// The codes of a chunk's halves, four a word. Those of three bits are met where they lie in a byte, the last two words
+// of a half two places up, and so four times as large: putting each in its place takes longer than the bytes that they
+// save.
 struct Codes { a: vec4<u32>, b: vec4<u32> }
+#if BITS == 3
+fn codes(words: Chunk) -> Codes {
+    let low = words.xy;
+    let upper = low >> vec2<u32>(4u);
+    let top = words.z;
+    return Codes(
+        vec4<u32>(
+            (low.x & 0x03030303u) | ((top << 2u) & 0x04040404u),
+            (low.y & 0x03030303u) | ((top >> 2u) & 0x04040404u),
+            (low.x & 0x0C0C0C0Cu) | ((top << 3u) & 0x10101010u),
+            (low.y & 0x0C0C0C0Cu) | ((top >> 1u) & 0x10101010u),
+        ),
+        vec4<u32>(
+            (upper.x & 0x03030303u) | (top & 0x04040404u),
+            (upper.y & 0x03030303u) | ((top >> 4u) & 0x04040404u),
+            (upper.x & 0x0C0C0C0Cu) | ((top << 1u) & 0x10101010u),
+            (upper.y & 0x0C0C0C0Cu) | ((top >> 3u) & 0x10101010u),
+        ),
+    );
+}
+#else
 fn codes(words: Chunk) -> Codes {
     return Codes(
         vec4<u32>(packed(words, 0u), packed(words, 1u), packed(words, 2u), packed(words, 3u)),
         vec4<u32>(packed(words, 4u), packed(words, 5u), packed(words, 6u), packed(words, 7u)),
     );
 }
+#endif
 
-// The sum over one digit of half a chunk. Written out, as is all that a loop over registers would do: compilers that
+// The sum over one digit of a chunk. Written out, as is all that a loop over registers would do: compilers that
 // count a loop's turns do not unroll it.
-fn dots(x: vec4<u32>, codes: vec4<u32>) -> i32 {
-    return dot4I8Packed(x.x, codes.x) + dot4I8Packed(x.y, codes.y)
-        + dot4I8Packed(x.z, codes.z) + dot4I8Packed(x.w, codes.w);
+#if BITS == 3
+const STEP: f32 = 0.25;
+fn dots(a: vec4<u32>, b: vec4<u32>, codes: Codes) -> i32 {
+    let ones = dot4I8Packed(a.x, codes.a.x) + dot4I8Packed(a.y, codes.a.y)
+        + dot4I8Packed(b.x, codes.b.x) + dot4I8Packed(b.y, codes.b.y);
+    let fours = dot4I8Packed(a.z, codes.a.z) + dot4I8Packed(a.w, codes.a.w)
+        + dot4I8Packed(b.z, codes.b.z) + dot4I8Packed(b.w, codes.b.w);
+    return ones * 4 + fours;
 }
+#else
+const STEP: f32 = 1.0;
+fn dots(a: vec4<u32>, b: vec4<u32>, codes: Codes) -> i32 {
+    return dot4I8Packed(a.x, codes.a.x) + dot4I8Packed(a.y, codes.a.y)
+        + dot4I8Packed(a.z, codes.a.z) + dot4I8Packed(a.w, codes.a.w)
+        + (dot4I8Packed(b.x, codes.b.x) + dot4I8Packed(b.y, codes.b.y)
+        + dot4I8Packed(b.z, codes.b.z) + dot4I8Packed(b.w, codes.b.w));
+}
+#endif
 
 // What codes give that met activations with this sum, whose zero is where numbers have theirs.
 fn from_zero(affine: vec2<f32>, total: f32, sum: f32) -> f32 {
@@ -128,6 +166,14 @@ fn activations_at(base: u32, chunk: u32) -> Activations {
         x[at + 3u * next],
         bitcast<vec4<f32>>(x[at + 4u * next]),
     );
+}
+
+// The sum over both digits of a chunk, in units of its activations' step.
+fn sum_of_digits(words: Chunk, xs: Activations) -> f32 {
+    let codes = codes(words);
+    let high = dots(xs.high_a, xs.high_b, codes);
+    let middle = dots(xs.middle_a, xs.middle_b, codes);
+    return STEP * f32(high * 256 + middle);
 }
 
 // The activation that is kept apart, times the code that it meets.

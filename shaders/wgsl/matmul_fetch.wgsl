@@ -11,11 +11,21 @@ struct Codes {
     affine: vec4<u32>,
 }
 
+#if WINDOWS
+#include "windows.wgsl"
+#else
+alias Rows = vec4<u32>;
+
+fn x_rows_from(first: u32) -> Rows {
+    return four(first, params.m);
+}
+
 // Four neighbours of four rows of x, those with the number k_quad along K.
-fn fetch_x(rows: vec4<u32>, k_quad: u32) -> mat4x4<f32> {
+fn fetch_x(rows: Rows, k_quad: u32) -> mat4x4<f32> {
     let at = rows * (params.chunks * 8u) + k_quad;
     return mat4x4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]);
 }
+#endif
 
 fn fetch_w(rows: vec4<u32>, k_quad: u32) -> Codes {
     let chunks = rows * params.chunks + k_quad / 8u;

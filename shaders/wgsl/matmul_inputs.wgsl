@@ -8,6 +8,23 @@ struct Params {
     y_stride: u32,   // N of the whole matrix
     y_offset: u32,   // first n of this shard
     has_bias: u32,
+#if WINDOWS
+    height: u32,     // of the images that x is
+    width: u32,
+    quads: u32,      // of channels, and the first of a group, and those of it
+    first_quad: u32,
+    group_quads: u32,
+    out_height: u32,
+    out_width: u32,
+    kernel_y: u32,
+    kernel_x: u32,
+    stride_y: u32,
+    stride_x: u32,
+    padding_y: u32,
+    padding_x: u32,
+    dilation_y: u32,
+    dilation_x: u32,
+#endif
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -43,7 +43,7 @@ fn main(
     let k_quad = lane % K_QUADS;
     let x_quad = lane / K_QUADS;
     let w_quad = (lane + W_ITEMS) % WG / K_QUADS;
-    let x_rows = four(m0 + x_quad * 4u, params.m);
+    let x_rows = x_rows_from(m0 + x_quad * 4u);
     let w_rows = four(n0 + w_quad * 4u, params.rows);
     let x_at = k_quad * 4u * X_STRIDE + x_quad;
     let w_at = k_quad * 4u * W_STRIDE + w_quad;

@@ -33,7 +33,7 @@ fn main(
     let item = lane % (TEAM / 2u);
     let k_quad = item % 4u;
     let quad = item / 4u;
-    let x_rows = four(m0 + quad * 4u, params.m);
+    let x_rows = x_rows_from(m0 + quad * 4u);
     let w_rows = four(n0 + quad * 4u, params.rows);
     let x_slab = team * SLAB * 2u;
     let w_slab = x_slab + SLAB;

@@ -65,10 +65,10 @@ fn activations(chunk: u32) -> Activations {
 
 fn product(words: Chunk, affine: vec2<f32>, xs: Activations) -> f32 {
     let codes = codes(words);
-    let high = dots(xs.high_a, codes.a) + dots(xs.high_b, codes.b);
-    let middle = dots(xs.middle_a, codes.a) + dots(xs.middle_b, codes.b);
-    let low = dots(xs.low_a, codes.a) + dots(xs.low_b, codes.b);
-    let total = xs.about.x * (f32(high) * 65536.0 + f32(middle * 256 + low));
+    let high = dots(xs.high_a, xs.high_b, codes);
+    let middle = dots(xs.middle_a, xs.middle_b, codes);
+    let low = dots(xs.low_a, xs.low_b, codes);
+    let total = xs.about.x * STEP * (f32(high) * 65536.0 + f32(middle * 256 + low));
     return from_zero(affine, total, xs.about.y);
 }
 

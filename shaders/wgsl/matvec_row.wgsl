@@ -7,8 +7,8 @@
 #include "digits.wgsl"
 
 #if BITS == 2
-// Codes are met where they lie in a byte, those of the upper place four times as large.
-fn sum_of_digits(words: Chunk, xs: Activations) -> f32 {
+// Codes are met where they lie in a byte, as those of three bits are everywhere.
+fn total_of(words: Chunk, xs: Activations) -> f32 {
     let upper = vec2<u32>(words.x >> 4u, words.y >> 4u);
     let ones_a = words & vec2<u32>(0x03030303u);
     let fours_a = words & vec2<u32>(0x0C0C0C0Cu);
@@ -25,16 +25,13 @@ fn sum_of_digits(words: Chunk, xs: Activations) -> f32 {
     return 0.25 * f32((high * 4 + high_fours) * 256 + (middle * 4 + middle_fours));
 }
 #else
-fn sum_of_digits(words: Chunk, xs: Activations) -> f32 {
-    let codes = codes(words);
-    let high = dots(xs.high_a, codes.a) + dots(xs.high_b, codes.b);
-    let middle = dots(xs.middle_a, codes.a) + dots(xs.middle_b, codes.b);
-    return f32(high * 256 + middle);
+fn total_of(words: Chunk, xs: Activations) -> f32 {
+    return sum_of_digits(words, xs);
 }
 #endif
 
 fn product(words: Chunk, affine: vec2<f32>, xs: Activations) -> f32 {
-    var total = xs.about.x * sum_of_digits(words, xs);
+    var total = xs.about.x * total_of(words, xs);
     if (xs.about.w != 0.0) {
         total += apart(words, xs.about);
     }

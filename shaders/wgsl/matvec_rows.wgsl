@@ -3,10 +3,7 @@
 #include "digits.wgsl"
 
 fn product(row: u32, w: Part, turn: u32, xs: Activations) -> f32 {
-    let codes = codes(w.codes);
-    let high = dots(xs.high_a, codes.a) + dots(xs.high_b, codes.b);
-    let middle = dots(xs.middle_a, codes.a) + dots(xs.middle_b, codes.b);
-    var total = xs.about.x * f32(high * 256 + middle);
+    var total = xs.about.x * sum_of_digits(w.codes, xs);
     if (xs.about.w != 0.0) {
         total += apart(w.codes, xs.about);
     }

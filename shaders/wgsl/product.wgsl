@@ -3,7 +3,7 @@
 #if ROUNDED
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [M, 5 · chunks], see round.wgsl
 #else
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [M, K / 4]
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;         // [M, K / 4], or with WINDOWS [B, height, width, quads]
 #endif
 #if LEAVES
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<u32>>;   // [5 · chunks of N], see round.wgsl

@@ -4,7 +4,11 @@
 #include "grid.wgsl"
 #include "reduce.wgsl"
 
+#if TWO_HIGH
+@compute @workgroup_size(WG / 2u, 2)
+#else
 @compute @workgroup_size(WG)
+#endif
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,

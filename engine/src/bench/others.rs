@@ -63,9 +63,14 @@ pub(super) async fn measure(bench: &mut Bench<'_>) {
             of_conv(bench, conv).await;
         }
     }
-    #[cfg(feature = "infer")]
     if bench.wants("log_mel") {
+        #[cfg(feature = "infer")]
         spectra(bench).await;
+        #[cfg(not(feature = "infer"))]
+        bench.skip(
+            row("log_mel", "Whisper".to_owned(), "sound".to_owned()),
+            "cells hear no recordings: --ops log_mel loads what does",
+        );
     }
 }
 
@@ -153,10 +158,13 @@ async fn of_conv(bench: &mut Bench<'_>, (who, [height, width, channels], kernels
     }
 }
 
-/// Half a minute of sound, as Whisper hears it.
+/// Half a minute of sound, as Whisper hears it, by each of its kernels.
 #[cfg(feature = "infer")]
 async fn spectra(bench: &mut Bench<'_>) {
-    use crate::mel::{Mel, MelShape, Scale};
+    use crate::{
+        device::Terms,
+        mel::{Mel, MelShape, Scale},
+    };
     let shape = MelShape {
         rate: 16_000,
         window: 400,
@@ -167,12 +175,25 @@ async fn spectra(bench: &mut Bench<'_>) {
         factor: 1.0,
     };
     let seconds = if bench.quick { 2 } else { 30 };
-    let row = row("log_mel", "Whisper".to_owned(), format!("{seconds} s of sound"));
-    match Mel::new(shape) {
-        Ok(mel) => {
-            let shapes = [[1, seconds * 16_000]];
-            whole(bench, row, &shapes, &|device, x| ops::log_mel(device, &x[0], &mel)).await;
-        }
-        Err(error) => bench.skip(row, error.to_string()),
+    let row = |call: String| row("log_mel", call, format!("{seconds} s of sound"));
+    let mel = match Mel::new(shape) {
+        Ok(mel) => mel,
+        Err(error) => return bench.skip(row("Whisper".to_owned()), error.to_string()),
+    };
+    let shapes = [[1, seconds * 16_000]];
+    let run = |device: &Device, x: &[Tensor]| ops::log_mel(device, &x[0], &mel);
+    let Device::Gpu(gpu) = bench.device else {
+        return whole(bench, row("Whisper".to_owned()), &shapes, &run).await;
+    };
+    let before = gpu.terms().clone();
+    // Software adapters have one more, which differs in nothing that a bench shows.
+    let kernels = ops::log_mel_kernels(&mel).into_iter();
+    for kernel in kernels.filter(|kernel| kernel.value("SOFTWARE") == 0) {
+        gpu.set_terms(Terms { favoured: [kernel].into(), ..before.clone() });
+        let wide = kernel.geometry.workgroup;
+        let size = if kernel.value("TWO_HIGH") == 0 { [wide, 1] } else { [wide / 2, 2] };
+        let call = format!("Whisper, workgroups of {} × {}", size[0], size[1]);
+        whole(bench, row(call), &shapes, &run).await;
     }
+    gpu.set_terms(before);
 }

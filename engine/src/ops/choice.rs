@@ -51,6 +51,7 @@ pub fn choices() -> Vec<Choice> {
         #[cfg(feature = "infer")]
         super::log_mel::choices(),
         super::matmul::choices(),
+        super::max_pool::choices(),
         super::mean_pool::choices(),
         super::pad_columns::choices(),
         super::place_rows::choices(),

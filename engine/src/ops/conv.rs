@@ -1,4 +1,5 @@
-//! Convolutions: windows of an image are laid out as rows, which a packed matrix multiplies.
+//! Convolutions: windows of an image are rows, which a packed matrix multiplies. A GPU reads them where they lie, in
+//! the image, if there are many and channels come in fours (`windows.wgsl`); else they are laid out before.
 //!
 //! Images are `[B, H, W, C]`, channels last, so that the product is an image again and a token
 //! sequence `[B, T, C]` is an image of height 1. Kernels are rows of `(ky, kx, c)`; see
@@ -9,9 +10,10 @@ use super::{
     Check, Choice, WG, add, concat,
     host::{Input, on_host},
     matmul,
+    matmul::{dispatch_many, windowed_kernel},
 };
 use crate::{
-    device::{Analysis, Bind, Device, Geometry, Kernel},
+    device::{Analysis, Bind, Device, Geometry, Gpu, Kernel},
     quant::{Format, Matrix},
     tensor::Tensor,
     testing::normal,
@@ -19,10 +21,12 @@ use crate::{
 };
 
 const PATCHES: [Kernel; 1] = [Kernel::new("patches", Geometry::elements(WG))];
-const MAX_POOL: [Kernel; 1] = [Kernel::new("max_pool", Geometry::elements(WG))];
 
 /// Bytes of windows laid out at a time: a photograph's would exceed what a binding may hold.
 const PIECE_BYTES: usize = 32 << 20;
+
+/// Windows from which on they are read where they lie. Kernels of fewer rows want them one behind the other.
+const MANY_WINDOWS: usize = 65;
 
 /// How a kernel moves over an image; vertical before horizontal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +67,8 @@ impl Window {
         *self == Window::square(1, 1, 0)
     }
 
-    /// The numbers that both kernels end in.
-    fn params(&self) -> [usize; 8] {
+    /// The numbers that kernels end in.
+    pub(super) fn params(&self) -> [usize; 8] {
         let Window { kernel, stride, padding, dilation } = self;
         [kernel, stride, padding, dilation]
             .map(|pair| *pair)
@@ -74,7 +78,7 @@ impl Window {
     }
 
     /// Where in `[H, W]` an element of the kernel lies for an output, unless that is outside.
-    fn pixel(
+    pub(super) fn pixel(
         &self,
         [height, width]: [usize; 2],
         output: [usize; 2],
@@ -132,6 +136,12 @@ fn conv_group(
     }
     let [out_height, out_width] = window.output([height, width]).expect("checked");
     let rows = batch * out_height * out_width;
+    if let Device::Gpu(gpu) = device
+        && rows >= MANY_WINDOWS
+        && let Some(y) = in_place(device, gpu, x, weight, bias, window, first_channel)
+    {
+        return y;
+    }
     let step = (PIECE_BYTES / (weight.columns * 4)).max(1);
     let pieces: Vec<Tensor> = (0..rows)
         .step_by(step)
@@ -142,6 +152,42 @@ fn conv_group(
         })
         .collect();
     concat(device, &pieces.iter().collect::<Vec<_>>(), 0)
+}
+
+/// The same where windows are read in the image; none where channels do not come in fours, or no kernel can do it.
+fn in_place(
+    device: &Device,
+    gpu: &Gpu,
+    x: &Tensor,
+    weight: &Matrix,
+    bias: Option<&Tensor>,
+    window: Window,
+    first_channel: usize,
+) -> Option<Tensor> {
+    let [batch, height, width, channels] = x.shape()[..] else { panic!("four axes wanted") };
+    let group_channels = weight.columns / (window.kernel[0] * window.kernel[1]);
+    if ![channels, first_channel, group_channels].iter().all(|count| count.is_multiple_of(4)) {
+        return None;
+    }
+    let [out_height, out_width] = window.output([height, width]).expect("checked");
+    let rows = batch * out_height * out_width;
+    let kernel = windowed_kernel(gpu, rows, weight)?;
+    let shape = device.call("conv", &[x.shape(), &weight.shape()], analysis(x, rows, weight, bias));
+    let quads = [channels, first_channel, group_channels].map(|count| count / 4);
+    let params =
+        [&[height, width][..], &quads, &[out_height, out_width], &window.params()].concat();
+    let y = gpu.alloc(&shape);
+    dispatch_many(gpu, &kernel, x, weight, bias, &params, &y);
+    Some(y)
+}
+
+/// Of each output a product and a sum for each element of the kernel, and one where there is a bias.
+fn analysis(x: &Tensor, rows: usize, weight: &Matrix, bias: Option<&Tensor>) -> Analysis {
+    let biases = if bias.is_some() { weight.rows } else { 0 };
+    Analysis::writes([rows, weight.rows])
+        .reads([x.shape(), &[biases]])
+        .reads_bytes(weight.layout.bytes(weight.format, weight.rows, weight.columns))
+        .operations_each(2 * weight.columns as u64 + u64::from(bias.is_some()))
 }
 
 /// Numbers are copied; of the image, whose windows may overlap, as many as are written.
@@ -203,57 +249,8 @@ fn patches(
     }
 }
 
-/// A comparison for each pixel of each window.
-fn max_pool_analysis(x: &[usize], window: Window) -> Analysis {
-    let [height, width] = window.output([x[1], x[2]]).expect("the image holds a window");
-    let pixels = window.kernel[0] * window.kernel[1];
-    let pooled = Analysis::writes([x[0], height, width, x[3]]);
-    pooled.reads([x]).operations_each(pixels as u64)
-}
-
-/// `[B, H', W', C]`: the largest of each window of `x: [B, H, W, C]`; padding does not count.
-pub fn max_pool(device: &Device, x: &Tensor, window: Window) -> Tensor {
-    let [_, height, width, channels] = x.shape()[..] else { panic!("four axes wanted") };
-    let shape = device.call("max_pool", &[x.shape()], max_pool_analysis(x.shape(), window));
-    let [out_height, out_width] = [shape[1], shape[2]];
-    match device {
-        Device::Cpu(_) => {
-            let [kernel_y, kernel_x] = window.kernel;
-            let (x, pixels) = (x.f32s(), kernel_y * kernel_x);
-            let mut values = vec![f32::MIN; shape.iter().product()];
-            threads::rows(&mut values, channels, channels * pixels, |first, values| {
-                for (m, largest) in (first..).zip(values.chunks_exact_mut(channels)) {
-                    let output = [m / out_width % out_height, m % out_width];
-                    let image = m / (out_width * out_height) * height * width;
-                    for k in 0..pixels {
-                        let element = [k / kernel_x, k % kernel_x];
-                        if let Some(pixel) = window.pixel([height, width], output, element) {
-                            let pixel = &x[(image + pixel) * channels..][..channels];
-                            largest.iter_mut().zip(pixel).for_each(|(y, x)| *y = y.max(*x));
-                        }
-                    }
-                }
-            });
-            Tensor::from_f32(&shape, values)
-        }
-        Device::Gpu(gpu) => {
-            let y = gpu.alloc(&shape);
-            let Some(kernel) = gpu.choose(MAX_POOL) else {
-                return on_host(gpu, "max_pool", &[Input::Floats(x)], y, move |cpu, x, _| {
-                    max_pool(cpu, &x[0], window)
-                });
-            };
-            let mut params = vec![y.count(), height, width, channels, out_height, out_width];
-            params.extend(window.params());
-            let params: Vec<u32> = params.iter().map(|n| *n as u32).collect();
-            gpu.dispatch(&kernel, &params, &[Bind::Read(1, x), Bind::Write(2, &y)], [y.count(), 1]);
-            y
-        }
-    }
-}
-
 pub(super) fn choices() -> Vec<Choice> {
-    vec![Choice::new("patches", "", PATCHES), Choice::new("max_pool", "", MAX_POOL)]
+    vec![Choice::new("patches", "", PATCHES)]
 }
 
 pub(super) fn checks() -> Vec<Check> {
@@ -279,15 +276,33 @@ pub(super) fn checks() -> Vec<Check> {
         })
     })
     .collect();
+    let grouped = |bits, asymmetric| Format::Grouped { bits, asymmetric, group: 32 };
+    checks.extend([Format::F16, grouped(8, false), grouped(4, true)].map(|it| of_many(it, (9, 2))));
+    checks.push(of_many(Format::F16, (4_059, 1)));
     checks.push(Check::new("patches from the middle of an image", move |device| {
         vec![patches(device, &image(device, 6), 3 * 3 * 2, Window::square(3, 1, 1), 2, 50, 60)]
     }));
-    checks.extend([Window::square(3, 2, 1), wide].map(|window| {
-        Check::new(format!("max_pool {:?}", window.kernel), move |device| {
-            vec![max_pool(device, &image(device, 5), window)]
-        })
-    }));
     checks
+}
+
+/// Every kernel that reads windows where they lie.
+#[cfg(test)]
+pub(super) fn all_checks() -> Vec<Check> {
+    let many = [(9, 2), (4_059, 1)];
+    Format::all().into_iter().flat_map(|format| many.map(|it| of_many(format, it))).collect()
+}
+
+/// So many windows that they are read where they lie, of several images.
+fn of_many(format: Format, (outputs, groups): (usize, usize)) -> Check {
+    let name = format!("conv of many windows to {outputs} × {groups}, {format}");
+    Check::new(name, move |device| {
+        let window = Window { kernel: [3, 2], stride: [1, 2], padding: [2, 1], dilation: [2, 3] };
+        let image = device.upload(&[3, 6, 9, 24], normal(1, 3 * 6 * 9 * 24));
+        let columns = 3 * 2 * 24 / groups;
+        let weight = super::matmul::sample_matrix(device, outputs, columns, format);
+        let bias = device.upload(&[groups * outputs], normal(2, groups * outputs));
+        vec![conv(device, &image, &vec![weight; groups], Some(&bias), window)]
+    })
 }
 
 #[cfg(test)]
@@ -365,15 +380,6 @@ mod tests {
         let y = conv(&device, &x, &[pack(1, 1 << 20, &kernel)], None, window);
         assert_eq!(y.shape(), [1, 1, 10, 1]);
         assert_eq!(y.f32s(), &x.f32s()[..10]);
-    }
-
-    #[test]
-    fn padding_is_smaller_than_any_pixel() {
-        let x = Tensor::from_f32(&[1, 2, 2, 1], vec![-4.0, -3.0, -2.0, -1.0]);
-        let y = max_pool(&Device::cpu(), &x, Window::square(3, 1, 1));
-        assert_eq!(y.f32s(), [-1.0; 4]);
-        let y = max_pool(&Device::cpu(), &x, Window::square(2, 2, 1));
-        assert_eq!(y.f32s(), [-4.0, -3.0, -2.0, -1.0]);
     }
 
     #[test]

@@ -10,11 +10,30 @@ use crate::{
     tensor::Tensor,
     testing::normal,
 };
-use std::f64::consts::TAU;
+use std::{f64::consts::TAU, fmt};
 
-fn kernels(mel: &Mel) -> [Kernel; 1] {
-    let kernel = Kernel::new("log_mel", Geometry::rows(WG));
-    [kernel.with("N", mel.shape.window as u32).with("A", mel.split() as u32)]
+/// The kernels of a spectrum, the preferred one first, a workgroup a frame each. Invocations in two rows of 128 do the
+/// same as 256 in a row; they are there as browsers were said to differ in which they prefer.
+pub fn kernels(mel: &Mel) -> [Kernel; 4] {
+    let kernel = |workgroup| {
+        Kernel::new("log_mel", Geometry::rows(workgroup))
+            .with("N", mel.shape.window as u32)
+            .with("A", mel.split() as u32)
+    };
+    [kernel(WG).for_software(), kernel(4 * WG), kernel(4 * WG).with("TWO_HIGH", 1), kernel(WG)]
+}
+
+/// A spectrum as far as a tuning tells spectra apart.
+#[derive(Hash)]
+struct Spectrum {
+    window: usize,
+    bins: usize,
+}
+
+impl fmt::Display for Spectrum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "log_mel {} to {}", self.window, self.bins)
+    }
 }
 
 /// Of each frame: a product with the window, a Fourier transform of five operations for each of its
@@ -49,7 +68,8 @@ pub fn log_mel(device: &Device, sounds: &Tensor, mel: &Mel) -> Tensor {
         }
         Device::Gpu(gpu) => {
             let y = gpu.alloc(&shape);
-            let Some(kernel) = gpu.choose(kernels(mel)) else {
+            let spectrum = Spectrum { window, bins };
+            let Some(kernel) = gpu.choose_for(&spectrum, &kernels(mel)) else {
                 let mel = mel.clone();
                 return on_host(gpu, "log_mel", &[Input::Floats(sounds)], y, move |cpu, x, _| {
                     log_mel(cpu, &x[0], &mel)

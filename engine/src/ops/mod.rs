@@ -27,6 +27,7 @@ mod layer_norm;
 #[cfg(feature = "infer")]
 mod log_mel;
 mod matmul;
+mod max_pool;
 mod mean_pool;
 mod pad_columns;
 mod place_rows;
@@ -50,7 +51,7 @@ pub use binary::{add, multiply};
 pub use blend::blend;
 pub use choice::{Choice, choices};
 pub use concat::{concat, narrow};
-pub use conv::{Window, conv, max_pool};
+pub use conv::{Window, conv};
 pub use embed::embed;
 pub use emit_token::emit_token;
 pub use feed_forward::feed_forward;
@@ -59,8 +60,9 @@ pub use group_norm::group_norm;
 pub use kv_append::kv_append;
 pub use layer_norm::layer_norm;
 #[cfg(feature = "infer")]
-pub use log_mel::log_mel;
+pub use log_mel::{kernels as log_mel_kernels, log_mel};
 pub use matmul::matmul;
+pub use max_pool::max_pool;
 pub use mean_pool::mean_pool;
 pub use pad_columns::pad_columns;
 pub use place_rows::place_rows;
@@ -124,6 +126,7 @@ pub(crate) fn all_checks() -> Vec<Check> {
     [
         checks(),
         attention::all_checks(),
+        conv::all_checks(),
         embed::all_checks(),
         feed_forward::all_checks(),
         matmul::all_checks(),
@@ -155,6 +158,7 @@ pub fn checks() -> Vec<Check> {
         #[cfg(feature = "infer")]
         log_mel::checks(),
         matmul::checks(),
+        max_pool::checks(),
         mean_pool::checks(),
         pad_columns::checks(),
         place_rows::checks(),

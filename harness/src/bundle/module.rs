@@ -27,6 +27,8 @@ impl Module {
     pub(crate) fn of(request: &Request) -> Module {
         match request {
             Request::Infer(_) => Module::Infer,
+            // Spectra are for recordings, which only questions are put as.
+            Request::Bench(asked) if asked.ops.iter().any(|op| op == "log_mel") => Module::Infer,
             // A model for a GPU is packed by threads as well, and its reference is computed by them.
             Request::Probe { .. } | Request::Run(_) | Request::Bench(_) => Module::Threads,
         }

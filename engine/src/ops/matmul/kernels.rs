@@ -112,6 +112,8 @@ pub(in crate::ops) struct Product {
     pub gated: bool,
     /// Whether its outputs are left rounded, or its row was.
     pub handed: bool,
+    /// Whether its rows of `x` are windows of an image.
+    pub windows: bool,
     /// Most rows of `x`.
     pub rows: usize,
     pub columns: usize,
@@ -121,8 +123,12 @@ pub(in crate::ops) struct Product {
 
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Product { fused, gated, handed, rows, columns, outputs, format } = self;
-        let op = if *fused { "project" } else { "matmul" };
+        let Product { fused, gated, handed, windows, rows, columns, outputs, format } = self;
+        let op = match (fused, windows) {
+            (true, _) => "project",
+            (_, true) => "conv",
+            _ => "matmul",
+        };
         let few = if *rows > FEW_ROWS { "≤" } else { "" };
         let gated = if *gated { ", gated" } else { "" };
         let handed = if *handed { ", handed on" } else { "" };
@@ -139,7 +145,7 @@ impl Product {
         format: Format,
     ) -> Product {
         let rows = up_to(rows, FEW_ROWS);
-        Product { fused, gated, handed: false, rows, columns, outputs, format }
+        Product { fused, gated, handed: false, windows: false, rows, columns, outputs, format }
     }
 
     /// One of two, of which the first leaves rounded what the second takes.
@@ -151,22 +157,33 @@ impl Product {
 /// The kernels for `[rows, columns]` of `x` and `outputs` rows of the matrix, the preferred one first; `all` that are
 /// right, or those of the rules.
 pub(super) fn kernels(sizes: [usize; 3], format: Format, all: bool) -> Vec<Kernel> {
-    let [rows, _, outputs] = sizes;
+    let rows = sizes[0];
     let mut kernels = few_rows(sizes, format);
+    if rows > FEW_ROWS {
+        kernels.push(format.define(SMALL));
+        kernels.extend(many_rows(sizes, format, all));
+    }
+    if all {
+        kernels.extend(other_few_rows(sizes, format, false));
+    }
+    kernels
+}
+
+/// Those for many rows that read windows of an image as rows of `x`. Software adapters gain nothing by it: what they
+/// save in memory they spend on finding the way.
+pub(super) fn windowed_kernels(sizes: [usize; 3], format: Format, all: bool) -> Vec<Kernel> {
+    many_rows(sizes, format, all).into_iter().map(|kernel| kernel.with("WINDOWS", 1)).collect()
+}
+
+fn many_rows([rows, _, outputs]: [usize; 3], format: Format, all: bool) -> Vec<Kernel> {
     let [height, width] = [rows, outputs].map(|size| size.div_ceil(64));
     let many = match height * width {
         VERY_MANY_SQUARES.. if matches!(format, Format::Grouped { .. }) => [LATE, SLABS, TEAMS],
         MANY_SQUARES.. => [SLABS, TEAMS, LATE],
         _ => [TEAMS, SLABS, LATE],
     };
-    if rows > FEW_ROWS {
-        kernels.extend([SMALL].into_iter().chain(many).map(|kernel| format.define(kernel)));
-        kernels.extend(OTHER_SLABS.iter().filter(|_| all).map(|kernel| format.define(*kernel)));
-    }
-    if all {
-        kernels.extend(other_few_rows(sizes, format, false));
-    }
-    kernels
+    let others = OTHER_SLABS.iter().filter(|_| all);
+    many.iter().chain(others).map(|kernel| format.define(*kernel)).collect()
 }
 
 /// Those of them that can have something around the product, or both halves of a gated one.
@@ -313,6 +330,13 @@ pub(in crate::ops) fn choices() -> Vec<Choice> {
             let call = format!("{format}, {name}");
             let sizes = [rows, chunks * CHUNK, outputs];
             choices.push(Choice::new("matmul", call, kernels(sizes, format, true)));
+            if rows > SEVERAL_ROWS {
+                let call = format!("{format}, {name}");
+                // Where there is none, windows are laid out and are rows like any others.
+                let windowed = windowed_kernels(sizes, format, true).into_iter();
+                let all = windowed.chain(kernels(sizes, format, true));
+                choices.push(Choice::new("conv", call, all));
+            }
             if rows == 1 && matches!(format, Format::Grouped { .. }) {
                 let call = format!("{format}, {name}, gated and left rounded");
                 choices.push(Choice::new(

@@ -31,7 +31,7 @@ use crate::{
 };
 use kernels::{
     Product, ROUND, available, fused_kernels, is_for_few, kernels, leaving_kernels, left_kernels,
-    team, team_outputs, wants_rounded,
+    team, team_outputs, wants_rounded, windowed_kernels,
 };
 
 /// Of each output a product and a sum for each of K, and a sum where there is a bias: padding takes
@@ -122,13 +122,34 @@ fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &
         dispatch_few(gpu, &kernel, x, w, around, &y);
         return y;
     }
+    dispatch_many(gpu, &kernel, x, w, bias, &[], &y);
+    y
+}
+
+/// The kernel of a product whose rows of `x` are windows of an image that are laid out nowhere.
+pub(super) fn windowed_kernel(gpu: &Gpu, rows: usize, w: &Matrix) -> Option<Kernel> {
+    let sizes = [rows, w.columns, w.rows];
+    let product = Product { windows: true, ..Product::of(false, false, sizes, w.format) };
+    gpu.choose_for(&product, &windowed_kernels(sizes, w.format, gpu.wants_all()))
+}
+
+/// Dispatches a kernel for many rows, or for as many windows, of which it is told more.
+pub(super) fn dispatch_many(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    x: &Tensor,
+    w: &Matrix,
+    bias: Option<&Tensor>,
+    windows: &[usize],
+    y: &Tensor,
+) {
+    let m = y.rows();
     for shard in w.shards.iter() {
         let params = [m, shard.rows, w.chunks(), w.groups(), w.rows, shard.first];
         let params = params.into_iter().chain([usize::from(bias.is_some())]);
-        let params: Vec<u32> = params.map(|n| n as u32).collect();
-        gpu.dispatch(&kernel, &params, &binds(x, w, shard, bias, &y), [shard.rows, m]);
+        let params: Vec<u32> = params.chain(windows.iter().copied()).map(|n| n as u32).collect();
+        gpu.dispatch(kernel, &params, &binds(x, w, shard, bias, y), [shard.rows, m]);
     }
-    y
 }
 
 /// What every kernel of a product binds. A binding that a call has no use for gets what is there.
