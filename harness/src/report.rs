@@ -3,7 +3,7 @@
 use crate::{
     outputs,
     outputs::OutputArgs,
-    store::{self, Evaluations, Source},
+    store::{self, Benches, Evaluations, Source},
     ui::Ui,
 };
 use anyhow::Result;
@@ -21,7 +21,9 @@ Examples:
   cargo harness report --records nightly.jsonl --output-matrix nightly.html
       a run that was recorded elsewhere
   cargo harness report --output-precision precision.html
-      also what few bits cost, as far as `evaluate` has measured it")]
+      also what few bits cost, as far as `evaluate` has measured it
+  cargo harness report --output-claims claims.html
+      also each number that was claimed, and what the records of all runs say about it")]
 pub struct ReportArgs {
     /// Where records and reports are.
     #[command(flatten)]
@@ -30,6 +32,11 @@ pub struct ReportArgs {
     /// Write a page with all evaluations that `evaluate` has kept.
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     pub output_precision: Option<PathBuf>,
+
+    /// Write a page with each number of the document that this project began with, and what the records of all
+    /// runs say about it.
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub output_claims: Option<PathBuf>,
 
     /// Read this file of JSON lines instead of the database.
     #[arg(long, value_name = "FILE", conflicts_with = "db")]
@@ -50,6 +57,9 @@ pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {
         precision(args, path, ui)?;
     }
     let source = Source::open(args.outputs.db.as_deref(), args.records.as_deref(), ui)?;
+    if let Some(path) = &args.output_claims {
+        claims(args, &source, path, ui)?;
+    }
     let runs = source.runs()?;
     if args.list {
         for run in &runs {
@@ -58,7 +68,8 @@ pub fn run(args: &ReportArgs, ui: &Ui) -> Result<()> {
         }
         return Ok(());
     }
-    if args.output_precision.is_some() && args.run.is_none() && runs.is_empty() {
+    let has_pages = args.output_precision.is_some() || args.output_claims.is_some();
+    if has_pages && args.run.is_none() && runs.is_empty() {
         ui.say("no run is stored yet, so there are no other pages");
         return Ok(());
     }
@@ -73,6 +84,15 @@ fn precision(args: &ReportArgs, path: &Path, ui: &Ui) -> Result<()> {
     let (evaluations, broken) = Evaluations::of(args.outputs.db.as_deref())?.all();
     broken.iter().for_each(|error| ui.warn(format!("{error:#}")));
     outputs::html::precision(&evaluations, path)?;
+    ui.say(format!("wrote {}", path.display()));
+    Ok(())
+}
+
+/// The page of claims, which is about the records of all runs.
+fn claims(args: &ReportArgs, source: &Source, path: &Path, ui: &Ui) -> Result<()> {
+    let benches = Benches::of(args.outputs.db.as_deref())?.all();
+    let benches: Vec<_> = benches.into_iter().map(|kept| kept.run).collect();
+    outputs::html::claims(&source.all_records()?, &benches, path)?;
     ui.say(format!("wrote {}", path.display()));
     Ok(())
 }

@@ -127,15 +127,21 @@ impl Entry {
     }
 }
 
+/// Fails where a record is of a newer schema.
+pub fn check_schemas(records: &[Record]) -> Result<(), Error> {
+    match records.iter().position(|record| record.schema_version > SCHEMA_VERSION) {
+        None => Ok(()),
+        Some(at) => Err(Error::Schema { line: at + 1, found: records[at].schema_version }),
+    }
+}
+
 impl<'a> Grid<'a> {
     /// Sorts `records`, in any order and from any number of runs.
     ///
     /// Refuses records of a newer schema: a field may have another unit there, and a report must
     /// not show it under the old one.
     pub fn of(records: &'a [Record]) -> Result<Grid<'a>, Error> {
-        if let Some(index) = records.iter().position(|r| r.schema_version > SCHEMA_VERSION) {
-            return Err(Error::Schema { line: index + 1, found: records[index].schema_version });
-        }
+        check_schemas(records)?;
         let platforms = platforms(records);
         let distinct: BTreeSet<_> = platforms.iter().copied().collect();
         let place: BTreeMap<_, _> = distinct.iter().zip(0..).collect();

@@ -1,5 +1,5 @@
-//! Records to self-contained HTML: the compatibility matrix and the performance report. Two more pages are made of
-//! other reports: of single ops, and of what few bits cost.
+//! Records to self-contained HTML: the compatibility matrix, the performance report, and what was claimed beside what was
+//! measured. Two more pages are made of other reports: of single ops, and of what few bits cost.
 //!
 //! The folder follows the data: [`grid`] sorts records into rows, columns and boxes and knows
 //! nothing of HTML; [`view`] turns a grid into plain structs of text that the templates print as
@@ -80,4 +80,16 @@ pub fn bench(runs: &[view::bench::BenchRun]) -> view::bench::Bench {
 /// every evaluation against its bits, and what it takes.
 pub fn precision(evaluations: &[view::precision::Evaluation]) -> view::precision::PrecisionPage {
     view::precision::PrecisionPage::of(evaluations)
+}
+
+/// The page of claims as one HTML file, which is written by its `Display`: each number of the document that this project
+/// began with, and what records of any number of runs say about it.
+///
+/// Fails where a record is of a newer schema.
+pub fn claims(
+    records: &[Record],
+    benches: &[view::bench::BenchRun],
+) -> Result<view::claims::ClaimsPage, Error> {
+    grid::check_schemas(records)?;
+    Ok(view::claims::ClaimsPage::of(records, benches))
 }

@@ -2,7 +2,7 @@
 
 use super::create;
 use anyhow::{Context, Result};
-use matrix::view::{device::Device, precision::Evaluation};
+use matrix::view::{bench::BenchRun, device::Device, precision::Evaluation};
 use record::Record;
 use std::{
     fmt::Display,
@@ -24,6 +24,11 @@ pub(super) fn report(records: &[Record], devices: &[Device], path: &Path) -> Res
 /// Writes the precision page.
 pub fn precision(evaluations: &[Evaluation], path: &Path) -> Result<()> {
     write(&matrix::precision(evaluations), path)
+}
+
+/// Writes the page of claims.
+pub fn claims(records: &[Record], benches: &[BenchRun], path: &Path) -> Result<()> {
+    write(&matrix::claims(records, benches).context("rendering the claims")?, path)
 }
 
 /// A page is written piece by piece: as one text it would take more memory than all its records.

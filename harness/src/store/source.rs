@@ -32,6 +32,14 @@ impl Source {
         }
     }
 
+    /// The records of all runs.
+    pub fn all_records(&self) -> Result<Vec<Record>> {
+        match self {
+            Source::Database(store) => store.all_records(),
+            Source::Lines(records) => Ok(records.clone()),
+        }
+    }
+
     /// The records of a run, in the order in which they were stored.
     pub fn records(&self, run_id: &str) -> Result<Vec<Record>> {
         let records = match self {

@@ -6,11 +6,12 @@
 //! one to be read with care into words, [`mod@grade`] says what is left of a model and [`ladder`] how few bits it can do with, [`measured`] a cell into figures, [`chart`] a case into points, [`platform`] what a browser offers a page.
 //! The two reports, [`Compatibility`] and [`Performance`], are put together from them; [`mod@bench`] is
 //! the page of single ops, which has no records, and [`device`] what of it stands in a report;
-//! [`mod@precision`] is the page of what few bits cost.
+//! [`mod@precision`] is the page of what few bits cost, [`mod@claims`] that of what was claimed of it.
 
 pub mod bench;
 pub mod chart;
 pub mod chip;
+pub mod claims;
 pub mod column;
 mod compatibility;
 pub mod device;
