@@ -1,7 +1,7 @@
 //! The command line: names, defaults and help texts.
 
 use crate::{
-    archive::{compare, export, gc, history},
+    archive::{compare, export, gate, gc, history},
     bench,
     browser::{BrowserArgs, GpuChoice, SessionOptions},
     cases::Size,
@@ -107,6 +107,8 @@ pub enum Command {
     History(history::Args),
     /// Show what changed from one run to another.
     Compare(compare::Args),
+    /// Say whether a run keeps to budgets of loss, speed and size beside another one.
+    Gate(gate::Args),
     /// List the kernels, or show one as it is compiled, and why it was chosen.
     #[command(subcommand)]
     Shaders(shaders::Command),

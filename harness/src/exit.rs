@@ -10,7 +10,7 @@ pub enum Exit {
     /// All went as asked: every cell passed, is unsupported here or was skipped.
     Ok = 0,
     /// Some cell failed: its status is `fail`, `error`, `crash` or `timeout`, and that was not expected.
-    /// For `compare`: some cell changed in a way that `--fail-on` names; for `bench --against`, some op or
+    /// For `compare`: some cell changed in a way that `--fail-on` names; for `gate`: a budget broke; for `bench --against`, some op or
     /// class is slower.
     CellFailed = 1,
     /// Nothing was run: the command line, the cases or the set-up need a change.

@@ -118,6 +118,7 @@ fn dispatch(command: Command, ui: &Ui) -> Result<ExitCode> {
         Command::Config(command) => profile::run(&command, ui)?,
         Command::History(args) => archive::history::run(&args, ui)?,
         Command::Compare(args) => return Ok(archive::compare::run(&args, ui)?.into()),
+        Command::Gate(args) => return Ok(archive::gate::run(&args, ui)?.into()),
         Command::Shaders(command) => shaders::run(&command, ui)?,
         Command::Export(args) => archive::export::run(&args, ui)?,
         Command::Gc(args) => archive::gc::run(&args, ui)?,

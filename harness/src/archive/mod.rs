@@ -1,8 +1,9 @@
 //! Commands about what is stored: [`history`] shows one cell over the runs, [`compare`] two runs side
-//! by side, [`export`] hands records to other tools, [`gc`] forgets old runs.
+//! by side, [`gate`] holds one to budgets beside another, [`export`] hands records to other tools, [`gc`] forgets old runs.
 
 pub mod compare;
 pub mod export;
+pub mod gate;
 pub mod gc;
 pub mod history;
 

@@ -120,7 +120,7 @@ pub(crate) fn probe_file(path: &Path) -> Result<()> {
 }
 
 /// The page of a GitHub job.
-fn step_summary() -> Option<PathBuf> {
+pub(crate) fn step_summary() -> Option<PathBuf> {
     env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 

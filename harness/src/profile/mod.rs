@@ -237,8 +237,13 @@ impl Layers {
             ) => lay(arg),
             _ => arg,
         };
+        let lay_budgets = |arg: Arg| match arg.get_long() {
+            Some(name) if name == "db" || name.starts_with("max-") => lay(arg),
+            _ => arg,
+        };
         names.iter().fold(command, |command, name| match name.as_str() {
             "run" | "plan" => command.mut_subcommand(name, |sub| sub.mut_args(&lay)),
+            "gate" => command.mut_subcommand(name, |sub| sub.mut_args(lay_budgets)),
             "bench" | "tune" => command.mut_subcommand(name, |sub| sub.mut_args(lay_sessions)),
             _ => command.mut_subcommand(name, |sub| sub.mut_args(lay_outputs)),
         })
@@ -310,10 +315,14 @@ fn variable(name: &str) -> String {
     format!("{PREFIX}{}", name.replace('-', "_").to_uppercase())
 }
 
-/// The options of `run` that a profile may set.
+/// The options of `run` that a profile may set, and the budgets of `gate`.
 fn options(command: &Command) -> Vec<String> {
-    let run = command.get_subcommands().find(|sub| sub.get_name() == "run");
-    let args = run.into_iter().flat_map(Command::get_arguments);
+    let of = |name| {
+        let command = command.get_subcommands().find(move |sub| sub.get_name() == name);
+        command.into_iter().flat_map(Command::get_arguments)
+    };
+    let budgets = of("gate").filter(|arg| arg.get_long().is_some_and(|it| it.starts_with("max-")));
+    let args = of("run").chain(budgets);
     let longs = args.filter(|arg| !arg.is_global_set()).filter_map(|arg| arg.get_long());
     // These say what this one run is, not how runs are.
     longs.filter(|name| !["help", "version", "resume"].contains(name)).map(str::to_owned).collect()

@@ -217,7 +217,7 @@ fn status_change(before: &Record, after: &Record) -> Option<(Kind, String)> {
 }
 
 /// Nothing for what says nothing about the model.
-fn is_good(status: Status) -> Option<bool> {
+pub fn is_good(status: Status) -> Option<bool> {
     match status {
         Status::Pass | Status::Flaky => Some(true),
         Status::Fail | Status::Error | Status::Crash | Status::Timeout | Status::Unsupported => {

@@ -9,7 +9,7 @@
 mod changes;
 mod figure;
 mod judge;
-mod machine;
+pub(super) mod machine;
 mod noise;
 mod significance;
 
@@ -25,6 +25,7 @@ use crate::{
     ui::Ui,
 };
 use anyhow::{Result, ensure};
+pub(super) use changes::is_good;
 pub use changes::{Change, Comparison, compare, since_before};
 use record::Record;
 use serde::Serialize;
@@ -151,7 +152,7 @@ pub fn run(args: &Args, ui: &Ui) -> Result<Exit> {
 }
 
 /// A run of the database, or the latest run of a file, with where it is.
-fn open(name: &str, database: Option<&Path>, ui: &Ui) -> Result<(Source, String)> {
+pub(super) fn open(name: &str, database: Option<&Path>, ui: &Ui) -> Result<(Source, String)> {
     let path = Path::new(name);
     let is_file = path.extension().is_some_and(|extension| extension == "jsonl") || path.is_file();
     let source = Source::open(database, is_file.then_some(path), ui)?;

@@ -1,0 +1,201 @@
+//! The rules of gates.
+
+use super::Budgets;
+use crate::archive::compare::{is_good, machine::Machine, paired, times};
+use record::{Backend, Record};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Divergences, errors and shares below this are rounding, and no loss that could grow.
+const LEAST_LOSS: f64 = 1e-4;
+/// The doubt that the interval of a speed leaves.
+const DOUBT: f64 = 0.01;
+
+/// What came of a gate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gate {
+    /// Of what it is.
+    pub name: String,
+    /// Whether it holds.
+    pub state: State,
+    /// What was found, beside the budget.
+    pub found: String,
+    /// The cells that broke it.
+    pub breaches: Vec<String>,
+}
+
+/// Whether a gate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It does.
+    Held,
+    /// It does not.
+    Broken,
+    /// There is too little to tell.
+    CannotTell,
+}
+
+impl State {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Held => "held",
+            State::Broken => "broken",
+            State::CannotTell => "cannot tell",
+        }
+    }
+}
+
+/// What came of all.
+#[derive(Debug)]
+pub struct Judged {
+    /// Verdicts, loss and sizes, then the speed of each browser's backend.
+    pub gates: Vec<Gate>,
+    /// Cells that both runs have.
+    pub common: usize,
+    /// Cells that one of them has alone.
+    pub apart: usize,
+}
+
+/// Two records of one cell.
+struct Pair<'a> {
+    before: &'a Record,
+    after: &'a Record,
+    /// Whether times of both can be compared.
+    is_one_machine: bool,
+}
+
+/// Holds a run to budgets beside another one.
+pub fn judge(before: &[Record], after: &[Record], budgets: Budgets) -> Judged {
+    let (before, after) = (matrix::grid::latest(before), matrix::grid::latest(after));
+    let pairs: Vec<Pair<'_>> = after
+        .iter()
+        .filter_map(|after| {
+            let alike = || before.iter().filter(|before| before.cell == after.cell);
+            let is_one_machine = |before: &&&Record| Machine::of(before) == Machine::of(after);
+            let here = alike().find(is_one_machine);
+            let before = here.or_else(|| alike().next())?;
+            Some(Pair { before, after, is_one_machine: here.is_some() })
+        })
+        .collect();
+    let passed: Vec<&Pair<'_>> = pairs
+        .iter()
+        .filter(|pair| {
+            [pair.before, pair.after].iter().all(|it| is_good(it.outcome.status) == Some(true))
+        })
+        .collect();
+    let mut gates =
+        vec![verdicts(&pairs), loss(&passed, budgets.max_loss), sizes(&passed, budgets.max_growth)];
+    gates.extend(speeds(&passed, budgets.max_slowdown));
+    let common = pairs.len();
+    let alone = before.iter().filter(|it| !after.iter().any(|other| other.cell == it.cell));
+    Judged { gates, common, apart: alone.count() + after.len() - common }
+}
+
+fn verdicts(pairs: &[Pair<'_>]) -> Gate {
+    let breaches = pairs.iter().filter_map(|Pair { before, after, .. }| {
+        let [was, is] = [before, after].map(|it| it.outcome.status);
+        let broke = is_good(was) == Some(true) && is_good(is) == Some(false);
+        broke.then(|| format!("{}: {} -> {}", after.cell, was.name(), is.name()))
+    });
+    let breaches: Vec<String> = breaches.collect();
+    let found = format!("{} of {} cells passed before and do not now", breaches.len(), pairs.len());
+    gate("verdicts", found, breaches)
+}
+
+fn loss(pairs: &[&Pair<'_>], budget: f64) -> Gate {
+    let told: Vec<_> = pairs.iter().flat_map(|pair| losses(pair)).collect();
+    let breaches = told.iter().filter(|(_, _, [was, is])| {
+        *is > LEAST_LOSS && *is > was.max(LEAST_LOSS) * (1.0 + budget / 100.0)
+    });
+    let breaches =
+        breaches.map(|(cell, what, [was, is])| format!("{cell}: {what} {was:.4} -> {is:.4}"));
+    let breaches: Vec<String> = breaches.collect();
+    let found = format!("{} of {} losses grew by more than {budget}%", breaches.len(), told.len());
+    gate("loss", found, breaches)
+}
+
+/// How far each side of a pair is from its model's own outputs, told against the same, and which share of answers is
+/// wrong.
+fn losses<'a>(pair: &Pair<'a>) -> Vec<(&'a record::Cell, &'static str, [f64; 2])> {
+    let sides = [pair.before, pair.after].map(|it| &it.outcome);
+    let cell = &pair.after.cell;
+    let mut all = Vec::new();
+    if sides[0].told_against() == sides[1].told_against() {
+        let [was, is] = sides.map(|it| it.correctness.unwrap_or_default());
+        if let (Some(was), Some(is)) = (was.kl, is.kl) {
+            all.push((cell, "divergence", [was, is]));
+        } else if let (Some(was), Some(is)) = (was.reference_rel_l2, is.reference_rel_l2) {
+            all.push((cell, "relative error", [was, is]));
+        }
+    }
+    if let [Some(was), Some(is)] = sides.map(|it| it.answered) {
+        all.push((cell, "wrong answers", [1.0 - was.share(), 1.0 - is.share()]));
+    }
+    all
+}
+
+fn sizes(pairs: &[&Pair<'_>], budget: f64) -> Gate {
+    let bytes = |it: &Record| it.outcome.memory.map(|it| (it.weights_bytes + it.kv_bytes) as f64);
+    let told: Vec<_> = pairs
+        .iter()
+        .filter_map(|pair| Some((&pair.after.cell, bytes(pair.before)?, bytes(pair.after)?)))
+        .collect();
+    let breaches = told.iter().filter(|(_, was, is)| *is > was * (1.0 + budget / 100.0));
+    let breaches = breaches.map(|(cell, was, is)| format!("{cell}: {was} -> {is} bytes"));
+    let breaches: Vec<String> = breaches.collect();
+    let found = format!("{} of {} cells grew by more than {budget}%", breaches.len(), told.len());
+    gate("sizes", found, breaches)
+}
+
+fn gate(name: &str, found: String, breaches: Vec<String>) -> Gate {
+    let state = if breaches.is_empty() { State::Held } else { State::Broken };
+    Gate { name: name.to_owned(), state, found, breaches }
+}
+
+/// One a column: each cell's passes and tokens are a ratio of times, and their geometric mean is what counts. A single
+/// cell that is slow is for `compare` to tell.
+fn speeds(pairs: &[&Pair<'_>], budget: f64) -> Vec<Gate> {
+    let mut columns: BTreeMap<(String, Backend), Vec<(f64, String)>> = BTreeMap::new();
+    for pair in pairs.iter().filter(|pair| pair.is_one_machine) {
+        let cell = &pair.after.cell;
+        let column = columns.entry((cell.browser_name(), cell.backend)).or_default();
+        for (what, [was, is]) in times(pair.before, pair.after) {
+            column.push((is / was, format!("{cell}: {what} {:.2} times as long", is / was)));
+        }
+    }
+    let rows: Vec<Vec<f64>> =
+        columns.values().map(|column| column.iter().map(|(ratio, _)| *ratio).collect()).collect();
+    // Each column is judged by its own cells: another browser's noise is none of its business.
+    let judged = rows.iter().map(|row| paired(std::slice::from_ref(row), DOUBT)[0]);
+    let allowed = 1.0 + budget / 100.0;
+    columns
+        .iter_mut()
+        .zip(judged)
+        .map(|(((browser, backend), column), ratio)| {
+            let state = match ratio.interval {
+                None => State::CannotTell,
+                Some([least, _]) if least > allowed => State::Broken,
+                Some([_, most]) if most <= allowed || ratio.mean <= allowed => State::Held,
+                Some(_) => State::CannotTell,
+            };
+            let interval = ratio.interval.map_or("one time alone".to_owned(), |[least, most]| {
+                format!("from {least:.3} to {most:.3}")
+            });
+            column.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let slow = column.iter().filter(|(ratio, _)| *ratio > allowed);
+            let breaches = slow.map(|(_, text)| text.clone());
+            Gate {
+                name: format!("speed {browser} {backend}"),
+                state,
+                found: format!(
+                    "{:.3} times as long over {} times, {interval}; {allowed:.2} is allowed",
+                    ratio.mean,
+                    column.len()
+                ),
+                breaches: if state == State::Broken { breaches.collect() } else { Vec::new() },
+            }
+        })
+        .collect()
+}
