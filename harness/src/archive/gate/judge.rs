@@ -176,8 +176,8 @@ fn speeds(pairs: &[&Pair<'_>], budget: f64) -> Vec<Gate> {
         .map(|(((browser, backend), column), ratio)| {
             let state = match ratio.interval {
                 None => State::CannotTell,
-                Some([least, _]) if least > allowed => State::Broken,
-                Some([_, most]) if most <= allowed || ratio.mean <= allowed => State::Held,
+                Some(_) if ratio.mean <= allowed => State::Held,
+                Some([least, _]) if least > 1.0 => State::Broken,
                 Some(_) => State::CannotTell,
             };
             let interval = ratio.interval.map_or("one time alone".to_owned(), |[least, most]| {

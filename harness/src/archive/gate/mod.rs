@@ -31,15 +31,13 @@ A gate breaks if
             wrong answers, grew by more than --max-loss;
   sizes     weights and key-value cache of a cell grew by more than --max-growth;
   speed     of a browser and backend, over all its cells, passes and tokens take longer by more than
-            --max-slowdown, and the interval of their geometric mean (99%) leaves no doubt of it.
+            --max-slowdown in their geometric mean, and its interval (99%) leaves no doubt that they take longer.
 
-So a run that is equal breaks the gate of speed only if chance moves the mean of all cells of a column beyond the
-budget, less than once in two hundred columns even where it was slower by just that. Loss and sizes are computed and not
-measured. Times are those of `compare`, by the yardstick where there is one, and only on the same machine; cells that one
-of the runs does not have are counted and do not count.
+So of equal runs less than one column in two hundred breaks by chance. Loss and sizes are computed and not measured.
+Times are those of `compare`, by the yardstick where there is one, and only on the same machine; cells that one of
+the runs does not have are counted and do not count. Runs are best taken with --rounds 4, which makes them steadier.
 
-Runs that are to be held to budgets are best taken with --rounds 4: of one visit each, times lie so far apart that less
-than a fifth is seldom beyond doubt. Budgets stand in harness.toml like options of `run`: max-loss = 5 in [profile.default].
+Budgets stand in harness.toml like options of `run`: max-loss = 5 in [profile.default].
 
 Examples:
   cargo harness gate --baseline latest~1

@@ -1,7 +1,7 @@
 //! The context of the page of claims: each number of the document that this project began with, beside what records
 //! say about it.
 //!
-//! [`claim`] reads the numbers, which `claims.json` has with their lines and words, [`evidence`] looks for what was
+//! `claim` reads the numbers, which `claims.json` has with their lines and words, `evidence` looks for what was
 //! measured, and here a verdict is made of both. Nobody writes one down: without a record there is none.
 
 mod claim;
