@@ -1,7 +1,7 @@
 //! Compressed copies of the larger files of the page, which the server hands to browsers that take
 //! them: `engine_bg.wasm.br` and `engine_bg.wasm.gz` beside `engine_bg.wasm`.
 //!
-//! They are made once, as well as the formats can, since a page is loaded many times. Browsers take
+//! They are made once, as a page is loaded many times; Brotli's last tenth would take ten times as long. Browsers take
 //! Brotli from their own machine and over https, and gzip from everywhere.
 
 use anyhow::{Context, Result};
@@ -27,8 +27,8 @@ pub(super) fn copies(file: &Path) -> Result<()> {
         return Ok(());
     }
     write(&brotli(file), |target| {
-        let best = BrotliEncoderParams { quality: 11, ..Default::default() };
-        brotli::BrotliCompress(&mut bytes.as_slice(), target, &best).map(drop)
+        let good = BrotliEncoderParams { quality: 9, ..Default::default() };
+        brotli::BrotliCompress(&mut bytes.as_slice(), target, &good).map(drop)
     })?;
     write(&copy(file, GZIP), |target| {
         let mut encoder = GzEncoder::new(target, Compression::best());

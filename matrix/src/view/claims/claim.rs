@@ -139,10 +139,14 @@ impl Claim {
 
     /// What it says, with its unit.
     pub fn bound(&self) -> String {
-        let unit = self.measure.unit();
+        let with_unit = |bound: f64| match self.measure {
+            Measure::Lost { .. } if bound == 1.0 => "1 point".to_owned(),
+            Measure::Runs { .. } if bound == 1.0 => "1 cell".to_owned(),
+            _ => format!("{bound}{}", self.measure.unit()),
+        };
         match (self.at_least, self.at_most) {
-            (Some(bound), _) => format!("at least {bound}{unit}"),
-            (_, Some(bound)) => format!("at most {bound}{unit}"),
+            (Some(bound), _) => format!("at least {}", with_unit(bound)),
+            (_, Some(bound)) => format!("at most {}", with_unit(bound)),
             _ => String::new(),
         }
     }

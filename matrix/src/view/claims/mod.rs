@@ -190,13 +190,19 @@ fn row(claims: &[Claim], evidence: &Evidence<'_>) -> ClaimRow {
 
 /// The median of sorted figures, and between what they lie.
 fn found(findings: &[Finding], measure: &Measure) -> String {
-    let text = |at: usize| with_unit(findings[at].value, measure);
+    let value = |at: usize| findings[at].value;
+    let text = |value| with_unit(value, measure);
     match findings.len() {
         0 => String::new(),
-        1 => text(0),
+        1 => text(value(0)),
         _ if matches!(measure, Measure::Runs { .. }) => format!("{} cells", findings.len()),
         count => {
-            format!("{}, from {} to {}, {count} figures", text(count / 2), text(0), text(count - 1))
+            format!(
+                "{}, from {} to {}, {count} figures",
+                text((value((count - 1) / 2) + value(count / 2)) / 2.0),
+                text(value(0)),
+                text(value(count - 1))
+            )
         }
     }
 }
