@@ -1,6 +1,6 @@
 //! What stays of a run: the store and its commands, known failures, and files for machines.
 
-use record::{Browser, Record, Status, Verdict};
+use record::{Browser, Memory, Record, Status, Verdict};
 use std::{
     fs,
     process::{Command, Output},
@@ -103,6 +103,45 @@ fn runs_are_shown_compared_exported_and_forgotten() {
     fs::write(faults.path("other.jsonl"), other).unwrap();
     let (code, _, stderr) = harness(&faults, &["compare", "other.jsonl", "first.jsonl"]);
     assert!(code == 2 && stderr.contains("have no cell in common"), "{stderr}");
+
+    // A gate holds beside an equal run, and breaks where the verdict or the size of a cell got worse.
+    let gate = ["gate", "--baseline", "first.jsonl", "--junit", "gate.xml"];
+    let (code, stdout, stderr) = harness(&faults, &gate);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(
+        stdout.contains("0 of 4 gates broke; 1 cells in common, 2 in one run alone"),
+        "{stdout}"
+    );
+    let first = fs::read_to_string(faults.path("first.jsonl")).unwrap();
+    let sized = |name: &str, weights_bytes| {
+        let sized = |line: &str| {
+            let mut record: Record = serde_json::from_str(line).unwrap();
+            record.outcome.memory = Some(Memory { weights_bytes, ..Memory::default() });
+            serde_json::to_string(&record).unwrap() + "\n"
+        };
+        fs::write(faults.path(name), first.lines().map(sized).collect::<String>()).unwrap();
+    };
+    sized("small.jsonl", 1000);
+    sized("larger.jsonl", 1050);
+    let larger =
+        ["gate", "--baseline", "small.jsonl", "larger.jsonl", "--junit", "gate.xml"].to_vec();
+    let (code, stdout, stderr) = harness(&faults, &larger);
+    assert!(
+        code == 1 && stdout.contains("broken       sizes: 1 of 1 cells grew"),
+        "{stdout}{stderr}"
+    );
+    assert!(fs::read_to_string(faults.path("gate.xml")).unwrap().contains("<failure"));
+    let budget = [&larger[..], &["--max-growth", "6"]].concat();
+    assert_eq!(harness(&faults, &budget).0, 0);
+    fs::write(faults.path("harness.toml"), "[profile.default]\nmax-growth = 6\n").unwrap();
+    assert_eq!(harness(&faults, &larger).0, 0, "a budget of the project's file");
+    fs::remove_file(faults.path("harness.toml")).unwrap();
+
+    // What was claimed is held against the records of all runs.
+    let (code, _, stderr) = harness(&faults, &["report", "--output-claims", "claims.html"]);
+    assert_eq!(code, 0, "{stderr}");
+    let claims = fs::read_to_string(faults.path("claims.html")).unwrap();
+    assert!(claims.contains("Of 102 numbers, ") && claims.contains("saved at 4 bits beside 16"));
 
     let (code, jsonl, _) = harness(&faults, &["export", "--format", "jsonl", "--all"]);
     let records: Vec<Record> =

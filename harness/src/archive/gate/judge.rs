@@ -180,20 +180,21 @@ fn speeds(pairs: &[&Pair<'_>], budget: f64) -> Vec<Gate> {
                 Some([least, _]) if least > 1.0 => State::Broken,
                 Some(_) => State::CannotTell,
             };
-            let interval = ratio.interval.map_or("one time alone".to_owned(), |[least, most]| {
-                format!("from {least:.3} to {most:.3}")
-            });
+            let found = match ratio.interval {
+                Some([least, most]) => format!(
+                    "{:.3} times as long over {} times, from {least:.3} to {most:.3}; {allowed:.2} is allowed",
+                    ratio.mean,
+                    column.len()
+                ),
+                None => format!("{} times are too few to tell", column.len()),
+            };
             column.sort_by(|a, b| b.0.total_cmp(&a.0));
             let slow = column.iter().filter(|(ratio, _)| *ratio > allowed);
             let breaches = slow.map(|(_, text)| text.clone());
             Gate {
                 name: format!("speed {browser} {backend}"),
                 state,
-                found: format!(
-                    "{:.3} times as long over {} times, {interval}; {allowed:.2} is allowed",
-                    ratio.mean,
-                    column.len()
-                ),
+                found,
                 breaches: if state == State::Broken { breaches.collect() } else { Vec::new() },
             }
         })
