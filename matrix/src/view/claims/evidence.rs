@@ -3,7 +3,7 @@
 use super::claim::Measure;
 use crate::view::bench::{BenchRun, hardware};
 use record::{Axis, Backend, Bits, Browser, Cell, KvFormat, Record, Status};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A figure, and where it comes from.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Finding {
 /// Records that count, and reports of single ops.
 pub struct Evidence<'a> {
     records: Vec<&'a Record>,
+    /// Runs, and the machines of theirs on which some browser said that it has a GPU.
+    with_gpu: HashSet<(&'a str, &'a str)>,
     benches: &'a [BenchRun],
 }
 
@@ -39,7 +41,10 @@ impl<'a> Evidence<'a> {
         }
         let mut records: Vec<&Record> = latest.into_values().collect();
         records.sort_by(|a, b| (&a.cell, &a.started_at).cmp(&(&b.cell, &b.started_at)));
-        Evidence { records, benches }
+        let has_gpu = |it: &&&Record| software(it) == Some(false);
+        let machine = |it: &&'a Record| (it.run_id.as_str(), it.environment.host.cpu.as_str());
+        let with_gpu = records.iter().filter(has_gpu).map(machine).collect();
+        Evidence { records, with_gpu, benches }
     }
 
     /// All that they say about a measure.
@@ -180,18 +185,13 @@ impl<'a> Evidence<'a> {
 
     /// Firefox does not say what its adapter is; another browser of the same run may have.
     fn is_on_gpu(&self, record: &Record) -> bool {
-        let software = |it: &Record| it.environment.adapter.as_ref().and_then(|it| it.software);
-        let is_alike = |it: &&Record| {
-            it.run_id == record.run_id && it.environment.host == record.environment.host
-        };
         record.cell.backend == Backend::Webgpu
             && match software(record) {
                 Some(software) => !software,
-                None => self
-                    .records
-                    .iter()
-                    .filter(|it| is_alike(it))
-                    .any(|it| software(it) == Some(false)),
+                None => {
+                    let machine = (record.run_id.as_str(), record.environment.host.cpu.as_str());
+                    self.with_gpu.contains(&machine)
+                }
             }
     }
 
@@ -227,6 +227,10 @@ impl<'a> Evidence<'a> {
         }
         found
     }
+}
+
+fn software(record: &Record) -> Option<bool> {
+    record.environment.adapter.as_ref().and_then(|it| it.software)
 }
 
 /// What two records must have in common to be compared, beside what is compared.
