@@ -25,9 +25,6 @@ const PATCHES: [Kernel; 1] = [Kernel::new("patches", Geometry::elements(WG))];
 /// Bytes of windows laid out at a time: a photograph's would exceed what a binding may hold.
 const PIECE_BYTES: usize = 32 << 20;
 
-/// Windows from which on they are read where they lie. Kernels of fewer rows want them one behind the other.
-const MANY_WINDOWS: usize = 65;
-
 /// How a kernel moves over an image; vertical before horizontal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -137,7 +134,6 @@ fn conv_group(
     let [out_height, out_width] = window.output([height, width]).expect("checked");
     let rows = batch * out_height * out_width;
     if let Device::Gpu(gpu) = device
-        && rows >= MANY_WINDOWS
         && let Some(y) = in_place(device, gpu, x, weight, bias, window, first_channel)
     {
         return y;

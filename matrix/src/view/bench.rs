@@ -2,7 +2,9 @@
 
 use super::figure::{plain, small};
 use askama::Template;
-use record::{Backend, BenchReport, BenchRow, BrowserInfo, CallTime, Ceiling, Host, TimedBy};
+use record::{
+    Adapter, Backend, BenchReport, BenchRow, BrowserInfo, CallTime, Ceiling, Host, TimedBy,
+};
 use serde::{Deserialize, Serialize};
 
 /// A report and whose it is.
@@ -141,7 +143,14 @@ fn section(run: &BenchRun) -> BenchSection {
 
 /// The adapter in the words that it has for itself, or the processor.
 pub fn hardware(BenchRun { host, report, .. }: &BenchRun) -> String {
-    let Some(adapter) = &report.adapter else { return format!("one thread of {}", host.cpu) };
+    match &report.adapter {
+        Some(adapter) => named(adapter),
+        None => format!("one thread of {}", host.cpu),
+    }
+}
+
+/// What an adapter calls itself, and what it is.
+pub fn named(adapter: &Adapter) -> String {
     let words = [&adapter.vendor, &adapter.architecture, &adapter.device, &adapter.description];
     let words: Vec<&str> =
         words.into_iter().map(String::as_str).filter(|word| !word.is_empty()).collect();

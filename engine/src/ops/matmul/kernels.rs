@@ -172,6 +172,9 @@ pub(super) fn kernels(sizes: [usize; 3], format: Format, all: bool) -> Vec<Kerne
 /// Those for many rows that read windows of an image as rows of `x`. Software adapters gain nothing by it: what they
 /// save in memory they spend on finding the way.
 pub(super) fn windowed_kernels(sizes: [usize; 3], format: Format, all: bool) -> Vec<Kernel> {
+    if sizes[0] <= SEVERAL_ROWS {
+        return Vec::new();
+    }
     many_rows(sizes, format, all).into_iter().map(|kernel| kernel.with("WINDOWS", 1)).collect()
 }
 

@@ -126,11 +126,12 @@ fn gpu_matmul(gpu: &Gpu, x: &Tensor, w: &Matrix, bias: Option<&Tensor>, shape: &
     y
 }
 
-/// The kernel of a product whose rows of `x` are windows of an image that are laid out nowhere.
+/// The kernel of a product whose rows of `x` are windows of an image that are laid out nowhere, for the call that is
+/// noted next; none for few rows, whose kernels want them one behind the other.
 pub(super) fn windowed_kernel(gpu: &Gpu, rows: usize, w: &Matrix) -> Option<Kernel> {
     let sizes = [rows, w.columns, w.rows];
     let product = Product { windows: true, ..Product::of(false, false, sizes, w.format) };
-    gpu.choose_for(&product, &windowed_kernels(sizes, w.format, gpu.wants_all()))
+    gpu.choose_ahead(&product, &windowed_kernels(sizes, w.format, gpu.wants_all()))
 }
 
 /// Dispatches a kernel for many rows, or for as many windows, of which it is told more.

@@ -2,12 +2,14 @@
 
 use super::Budgets;
 use crate::archive::compare::{is_good, machine::Machine, paired, times};
-use record::{Backend, Record};
+use record::{Backend, Cell, Record};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Divergences, errors and shares below this are rounding, and no loss that could grow.
-const LEAST_LOSS: f64 = 1e-4;
+/// What divergences and errors may grow by in rounding alone.
+const ROUNDING: f64 = 1e-4;
+/// What the share of wrong answers may grow by: of the hundred samples of a cell one may fall to either side.
+const ONE_ANSWER: f64 = 0.01 + 1e-9;
 /// The doubt that the interval of a speed leaves.
 const DOUBT: f64 = 0.01;
 
@@ -69,13 +71,17 @@ struct Pair<'a> {
 /// Holds a run to budgets beside another one.
 pub fn judge(before: &[Record], after: &[Record], budgets: Budgets) -> Judged {
     let (before, after) = (matrix::grid::latest(before), matrix::grid::latest(after));
+    // A run that was merged from several machines has a cell several times.
+    let mut by_cell: HashMap<&Cell, Vec<&Record>> = HashMap::new();
+    for record in &before {
+        by_cell.entry(&record.cell).or_default().push(record);
+    }
     let pairs: Vec<Pair<'_>> = after
         .iter()
         .filter_map(|after| {
-            let alike = || before.iter().filter(|before| before.cell == after.cell);
-            let is_one_machine = |before: &&&Record| Machine::of(before) == Machine::of(after);
-            let here = alike().find(is_one_machine);
-            let before = here.or_else(|| alike().next())?;
+            let alike = by_cell.get(&after.cell)?;
+            let here = alike.iter().find(|before| Machine::of(before) == Machine::of(after));
+            let before = here.unwrap_or(&alike[0]);
             Some(Pair { before, after, is_one_machine: here.is_some() })
         })
         .collect();
@@ -88,9 +94,9 @@ pub fn judge(before: &[Record], after: &[Record], budgets: Budgets) -> Judged {
     let mut gates =
         vec![verdicts(&pairs), loss(&passed, budgets.max_loss), sizes(&passed, budgets.max_growth)];
     gates.extend(speeds(&passed, budgets.max_slowdown));
-    let common = pairs.len();
-    let alone = before.iter().filter(|it| !after.iter().any(|other| other.cell == it.cell));
-    Judged { gates, common, apart: alone.count() + after.len() - common }
+    let of_run: HashSet<&Cell> = after.iter().map(|record| &record.cell).collect();
+    let common = by_cell.keys().filter(|cell| of_run.contains(*cell)).count();
+    Judged { gates, common, apart: by_cell.len() + of_run.len() - 2 * common }
 }
 
 fn verdicts(pairs: &[Pair<'_>]) -> Gate {
@@ -104,13 +110,24 @@ fn verdicts(pairs: &[Pair<'_>]) -> Gate {
     gate("verdicts", found, breaches)
 }
 
+/// A loss of both sides of a pair.
+struct Loss<'a> {
+    cell: &'a Cell,
+    what: &'static str,
+    was: f64,
+    is: f64,
+    /// Growth by no more is none, whatever its share.
+    least: f64,
+}
+
 fn loss(pairs: &[&Pair<'_>], budget: f64) -> Gate {
     let told: Vec<_> = pairs.iter().flat_map(|pair| losses(pair)).collect();
-    let breaches = told.iter().filter(|(_, _, [was, is])| {
-        *is > LEAST_LOSS && *is > was.max(LEAST_LOSS) * (1.0 + budget / 100.0)
-    });
-    let breaches =
-        breaches.map(|(cell, what, [was, is])| format!("{cell}: {what} {was:.4} -> {is:.4}"));
+    let grew =
+        |it: &&Loss<'_>| it.is > it.was * (1.0 + budget / 100.0) && it.is - it.was > it.least;
+    let breaches = told
+        .iter()
+        .filter(grew)
+        .map(|Loss { cell, what, was, is, .. }| format!("{cell}: {what} {was:.4} -> {is:.4}"));
     let breaches: Vec<String> = breaches.collect();
     let found = format!("{} of {} losses grew by more than {budget}%", breaches.len(), told.len());
     gate("loss", found, breaches)
@@ -118,20 +135,22 @@ fn loss(pairs: &[&Pair<'_>], budget: f64) -> Gate {
 
 /// How far each side of a pair is from its model's own outputs, told against the same, and which share of answers is
 /// wrong.
-fn losses<'a>(pair: &Pair<'a>) -> Vec<(&'a record::Cell, &'static str, [f64; 2])> {
+fn losses<'a>(pair: &Pair<'a>) -> Vec<Loss<'a>> {
     let sides = [pair.before, pair.after].map(|it| &it.outcome);
     let cell = &pair.after.cell;
     let mut all = Vec::new();
     if sides[0].told_against() == sides[1].told_against() {
         let [was, is] = sides.map(|it| it.correctness.unwrap_or_default());
+        let least = ROUNDING;
         if let (Some(was), Some(is)) = (was.kl, is.kl) {
-            all.push((cell, "divergence", [was, is]));
+            all.push(Loss { cell, what: "divergence", was, is, least });
         } else if let (Some(was), Some(is)) = (was.reference_rel_l2, is.reference_rel_l2) {
-            all.push((cell, "relative error", [was, is]));
+            all.push(Loss { cell, what: "relative error", was, is, least });
         }
     }
     if let [Some(was), Some(is)] = sides.map(|it| it.answered) {
-        all.push((cell, "wrong answers", [1.0 - was.share(), 1.0 - is.share()]));
+        let [was, is] = [was, is].map(|it| 1.0 - it.share());
+        all.push(Loss { cell, what: "wrong answers", was, is, least: ONE_ANSWER });
     }
     all
 }

@@ -63,6 +63,8 @@ fn each_change_breaks_its_own_gate_and_no_other() {
         assert_eq!(broken(seed, large), ["sizes"]);
         let wrong = |it: &mut Record| it.outcome.answered.as_mut().unwrap().right = 78;
         assert_eq!(broken(seed, wrong), ["loss"]);
+        let one_more = |it: &mut Record| it.outcome.answered.as_mut().unwrap().right = 79;
+        assert_eq!(broken(seed, one_more), [""; 0]);
     }
 }
 

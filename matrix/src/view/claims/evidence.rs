@@ -1,7 +1,7 @@
 //! What records say about a claim. Two records are compared only if one run has both, on one machine.
 
 use super::claim::Measure;
-use crate::view::bench::{BenchRun, hardware};
+use crate::view::bench::{BenchRun, hardware, named};
 use record::{Axis, Backend, Bits, Browser, Cell, KvFormat, Record, Status};
 use std::collections::{HashMap, HashSet};
 
@@ -262,17 +262,7 @@ fn place(record: &Record) -> String {
     let environment = &record.environment;
     let browser = &environment.browser;
     let hardware = match (&environment.adapter, record.cell.backend) {
-        (Some(adapter), Backend::Webgpu | Backend::Native) => {
-            let named =
-                [&adapter.vendor, &adapter.architecture, &adapter.device, &adapter.description];
-            let named: Vec<&str> =
-                named.into_iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
-            let kind = if adapter.software == Some(true) { ", software" } else { "" };
-            format!(
-                "{}{kind}",
-                if named.is_empty() { "an adapter without a name".into() } else { named.join(" ") }
-            )
-        }
+        (Some(adapter), Backend::Webgpu | Backend::Native) => named(adapter),
         _ => environment.host.cpu.clone(),
     };
     format!(
