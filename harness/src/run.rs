@@ -177,9 +177,9 @@ pub fn print_plan(args: &PlanArgs, ui: &Ui) -> Result<()> {
         return github::print(&families, args.shards, ui);
     }
     if let Some(model) = &args.weights {
-        let CellArgs { bits, groups, no_setup, .. } = &args.cells;
+        let CellArgs { bits, groups, limits, no_setup, .. } = &args.cells;
         let precisions: Vec<_> = bits.iter().map(|bits| groups.precision(*bits)).collect();
-        return weights::print_plans(model, &precisions, !no_setup, ui);
+        return weights::print_plans(model, &limits.with(&precisions), !no_setup, ui);
     }
     let config = args.cells.config(false, ui)?;
     let cells = own_cells(&args.cells, &config)?.0;

@@ -72,3 +72,27 @@ fn a_model_that_is_there_is_lowered_without_a_request() {
         assert!(record.repro.contains(&format!("--lower-to {limit}")), "{}", record.repro);
     }
 }
+
+/// What a limit makes of a model's weights is told without running it.
+#[test]
+fn a_plan_of_weights_keeps_to_the_limit() {
+    let plan = |options: &[&str]| {
+        let output = Command::new(&*HARNESS)
+            .args(["plan", "--json", "--no-setup", "--weights", "llama-gqa", "--memory-limit"])
+            .args(options)
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.stdout, said)
+    };
+    let bytes = |limit: &str| {
+        let (stdout, said) = plan(&[limit, "--bits", "adaptive"]);
+        let plan: serde_json::Value = serde_json::from_slice(&stdout).expect(&said);
+        plan["bytes"]["device"].as_u64().unwrap()
+    };
+    assert!(bytes("off") > 50_000);
+    assert!((47_500..=50_000).contains(&bytes("0.05")));
+    let refused = String::from_utf8(plan(&["0.05", "--bits", "8"]).0).unwrap();
+    assert!(refused.contains("the smallest limit that would do"), "{refused}");
+}
